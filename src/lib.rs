@@ -1,0 +1,35 @@
+//! Towpath replicates MySQL and MariaDB into StarRocks in real time: it migrates the schema, copies the
+//! rows that exist, follows the binlog, and lands every change exactly once.
+//!
+//! ```text
+//! MySQL ──dump thread──▶ mysql::binlog ──▶ ring ──▶ apply::batch ──▶ apply::encode ──▶ target ──▶ StarRocks
+//!                        reader thread     bounded   last write       CSV / JSON        Stream Load
+//! MySQL ──SELECT chunks─▶ mysql::snapshot ─▶ ring ──▶ (encode)        per key wins      one label a load
+//!                                                     │
+//!                                       state store ◀─┘ intent before the loads, checkpoint after them
+//! ```
+//!
+//! It goes one way: a stage knows the next one only by the type it hands over, and nothing calls back up.
+//!
+//! # Where to begin
+//! - [`job::run`] joins the stages; read `job/mod.rs`, then `job/full.rs` and `job/incremental.rs`.
+//! - [`mysql::binlog`] turns the log into [`mysql::binlog::Slot`]s, undecoded. [`mysql::snapshot`] explains why a copy
+//!   without a lock loses nothing.
+//! - [`apply::batch`] keeps the last image per key, [`apply::flush`] closes epochs, [`apply::commit`] brings one into the
+//!   target. [`state`] holds what a restart needs.
+//! - [`target`] is a contract first: `load` returns only when a load's fate is known.
+//! - [`embedded`] is a StarRocks-compatible server on SQLite, for demos and tests; [`demo::proof`] compares two servers
+//!   by code that shares nothing with the rest.
+//!
+//! # Words
+//! A *position* lies between two transactions. An *epoch* is what goes out together: the rows between two positions,
+//! merged by key. The *intent* is an epoch that may be half-way in the target, the *checkpoint* a position before which
+//! everything is in. A *label* names a load at the target, which takes each label at most once.
+
+pub mod error;
+#[cfg(test)]
+#[path = "../tests/fuzz/machine.rs"]
+mod fuzz_machine;
+pub mod ring;
+
+pub use error::{Error, Result};

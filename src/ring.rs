@@ -1,0 +1,189 @@
+//! The bounded ring between a reader and the flusher: a lock-free array ring of `N` slots
+//! (`crossbeam_channel::bounded`) plus a byte budget over everything that waits in it or behind it.
+//!
+//! A full ring or an empty budget stops the reader; the server's dump thread or SELECT then waits in TCP.
+//! That is all the back-pressure there is.
+//!
+//! What leaves the ring keeps its share of the budget (`Held`) until it is dropped, that is, until its
+//! epoch is in the target.
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel as channel;
+
+/// A bound on bytes in memory, shared by the stages of one job.
+#[derive(Debug, Clone)]
+pub struct Budget(Arc<Ledger>);
+
+#[derive(Debug)]
+struct Ledger {
+    total: usize,
+    free: Mutex<isize>,
+    freed: Condvar,
+}
+
+impl Budget {
+    pub fn new(total_bytes: usize) -> Self {
+        let total = total_bytes.max(1);
+        Budget(Arc::new(Ledger { total, free: Mutex::new(total as isize), freed: Condvar::new() }))
+    }
+
+    pub fn total(&self) -> usize {
+        self.0.total
+    }
+
+    /// Bytes held at this moment.
+    pub fn used(&self) -> usize {
+        let free = *self.0.lock();
+        (self.0.total as isize - free).max(0) as usize
+    }
+
+    /// Takes `bytes`, waiting until something is free. One piece may overdraw the budget, so that a row
+    /// larger than all of it still passes, alone.
+    pub fn hold(&self, bytes: usize) -> Held {
+        let mut free = self.0.lock();
+        while *free <= 0 {
+            free = self.0.freed.wait(free).unwrap_or_else(PoisonError::into_inner);
+        }
+        *free -= bytes as isize;
+        Held { bytes, ledger: Arc::clone(&self.0) }
+    }
+}
+
+impl Ledger {
+    fn lock(&self) -> MutexGuard<'_, isize> {
+        self.free.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A share of the budget, given back on drop.
+#[derive(Debug)]
+pub struct Held {
+    bytes: usize,
+    ledger: Arc<Ledger>,
+}
+
+impl Held {
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        *self.ledger.lock() += self.bytes as isize;
+        self.ledger.freed.notify_one();
+    }
+}
+
+/// One item on the ring with its share of the budget.
+#[derive(Debug)]
+pub struct Entry<T> {
+    pub item: T,
+    pub held: Held,
+}
+
+/// The other side is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Closed;
+
+/// The writing end. `send` blocks its thread: call it from a thread of its own, never from an async task.
+#[derive(Debug)]
+pub struct Sender<T> {
+    slots: channel::Sender<Entry<T>>,
+    budget: Budget,
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Sender { slots: self.slots.clone(), budget: self.budget.clone() }
+    }
+}
+
+impl<T> Sender<T> {
+    /// Puts `item` on the ring and counts `bytes` for it. Waits while the ring is full or the budget spent.
+    pub fn send(&self, item: T, bytes: usize) -> Result<(), Closed> {
+        let held = self.budget.hold(bytes);
+        self.slots.send(Entry { item, held }).map_err(|_| Closed)
+    }
+}
+
+#[derive(Debug)]
+pub struct Receiver<T> {
+    slots: channel::Receiver<Entry<T>>,
+}
+
+impl<T> Clone for Receiver<T> {
+    fn clone(&self) -> Self {
+        Receiver { slots: self.slots.clone() }
+    }
+}
+
+impl<T> Receiver<T> {
+    /// The next item; `Ok(None)` when `deadline` passed first.
+    pub fn recv_deadline(&self, deadline: std::time::Instant) -> Result<Option<Entry<T>>, Closed> {
+        match self.slots.recv_deadline(deadline) {
+            Ok(entry) => Ok(Some(entry)),
+            Err(channel::RecvTimeoutError::Timeout) => Ok(None),
+            Err(channel::RecvTimeoutError::Disconnected) => Err(Closed),
+        }
+    }
+
+    /// For `crossbeam_channel::select!`.
+    pub fn inner(&self) -> &channel::Receiver<Entry<T>> {
+        &self.slots
+    }
+
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+}
+
+/// A ring of `slots` entries that draws on `budget`.
+pub fn ring<T>(slots: usize, budget: &Budget) -> (Sender<T>, Receiver<T>) {
+    let (sender, receiver) = channel::bounded(slots.max(1));
+    (Sender { slots: sender, budget: budget.clone() }, Receiver { slots: receiver })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    #[test]
+    fn a_spent_budget_stops_the_sender_until_something_is_dropped() {
+        let budget = Budget::new(100);
+        let (sender, receiver) = ring::<u32>(16, &budget);
+        sender.send(1, 100).unwrap();
+        let writer = thread::spawn(move || sender.send(2, 10).unwrap());
+        let first = receiver.recv_deadline(Instant::now() + Duration::from_secs(5)).unwrap().unwrap();
+        assert_eq!(first.item, 1);
+        assert!(receiver.recv_deadline(Instant::now() + Duration::from_millis(100)).unwrap().is_none());
+        drop(first);
+        let second = receiver.recv_deadline(Instant::now() + Duration::from_secs(5)).unwrap().unwrap();
+        assert_eq!(second.item, 2);
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn a_piece_larger_than_the_budget_passes_alone() {
+        let budget = Budget::new(10);
+        let held = budget.hold(1000);
+        assert_eq!(budget.used(), 1000);
+        drop(held);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_gone_receiver_is_told() {
+        let (sender, receiver) = ring::<u32>(1, &Budget::new(10));
+        drop(receiver);
+        assert_eq!(sender.send(1, 1), Err(Closed));
+    }
+}
