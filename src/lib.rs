@@ -31,5 +31,6 @@ pub mod error;
 #[path = "../tests/fuzz/machine.rs"]
 mod fuzz_machine;
 pub mod ring;
+pub mod schema;
 
 pub use error::{Error, Result};

@@ -1,0 +1,15 @@
+//! Tables and columns as the source defines them, and their shape at the target. A leaf: it imports
+//! nothing of ours but the error type.
+
+mod charset;
+mod column;
+mod default;
+mod mapping;
+mod table;
+mod target;
+
+pub use column::{Column, ColumnType, DefaultValue, Generated, IntegerSize, LobSize};
+pub use mapping::{MAX_KEY_BYTES, Mapping, MappingOptions, map_table};
+pub(crate) use table::quote;
+pub use table::{Table, TableName};
+pub use target::{TargetColumn, TargetDefault, TargetTable, TargetType};

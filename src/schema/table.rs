@@ -1,0 +1,57 @@
+//! A source table's definition.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::Column;
+
+/// A table's database and name, as the server spells them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct TableName {
+    pub database: String,
+    pub table: String,
+}
+
+impl TableName {
+    pub fn new(database: impl Into<String>, table: impl Into<String>) -> Self {
+        TableName { database: database.into(), table: table.into() }
+    }
+
+    /// The name for a SQL statement, both parts back-quoted.
+    pub fn quoted(&self) -> String {
+        format!("{}.{}", quote(&self.database), quote(&self.table))
+    }
+}
+
+impl fmt::Display for TableName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.database, self.table)
+    }
+}
+
+/// Back-quotes an identifier for MySQL and StarRocks.
+pub(crate) fn quote(identifier: &str) -> String {
+    format!("`{}`", identifier.replace('`', "``"))
+}
+
+/// A source table as it was at one position of the binlog. Serialized into the state store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Table {
+    pub name: TableName,
+    /// In the table's own order, invisible and generated columns too: the order of a row image.
+    pub columns: Vec<Column>,
+    /// The primary key (or, by `noKeyTables: uniqueKey`, the chosen unique key): indexes into `columns`, in key order.
+    pub key: Vec<usize>,
+    pub comment: String,
+}
+
+impl Table {
+    pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
+        self.key.iter().filter_map(|&index| self.columns.get(index))
+    }
+
+    pub fn column_index(&self, name: &str) -> Option<usize> {
+        self.columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
+    }
+}
