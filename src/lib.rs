@@ -26,6 +26,7 @@
 //! merged by key. The *intent* is an epoch that may be half-way in the target, the *checkpoint* a position before which
 //! everything is in. A *label* names a load at the target, which takes each label at most once.
 
+pub mod config;
 pub mod error;
 #[cfg(test)]
 #[path = "../tests/fuzz/machine.rs"]

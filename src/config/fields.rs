@@ -1,0 +1,363 @@
+//! Every key of the job file, once: its shape, default and meaning. From this table come the reader's
+//! checks and defaults, the list of known keys in its messages, the JSON Schema and the README's table.
+
+use serde_json::{Map, Value, json};
+
+/// One key of the job file.
+#[derive(Debug)]
+pub(super) struct Field {
+    pub(super) key: &'static str,
+    pub(super) shape: Shape,
+    pub(super) default: Default,
+    pub(super) doc: &'static str,
+}
+
+/// What a key's value may be.
+#[derive(Debug)]
+pub(super) enum Shape {
+    Text,
+    /// Text that no message shows.
+    Secret,
+    /// A whole number in this range, ends included.
+    Integer(u64, u64),
+    /// A number in this range; fractions allowed.
+    Number(u64, u64),
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A list of texts, not empty where `true`; a single text is taken as a list of one.
+    Texts(bool),
+    /// Keys of the user's choice with texts; numbers and booleans are taken as texts.
+    TextMap,
+    Group(&'static [Field]),
+    /// `initial`, …, or `{file, position}`, `{gtid}`, `{timestamp}`.
+    Startup,
+    /// Null, `error`, or a date.
+    ZeroDate,
+    /// A key of a later version, with what to do until then.
+    Later(&'static str),
+}
+
+#[derive(Debug)]
+pub(super) enum Default {
+    /// It must be there.
+    Required,
+    /// Absent, and the doc says what that means.
+    None,
+    Text(&'static str),
+    Integer(u64),
+}
+
+const fn field(key: &'static str, shape: Shape, default: Default, doc: &'static str) -> Field {
+    Field { key, shape, default, doc }
+}
+
+/// Sizes in rows, slots and MB have an upper end too, so that a slip of the keyboard is told and not tried.
+const ROWS: Shape = Shape::Integer(1, 100_000_000);
+const SLOTS: Shape = Shape::Integer(1, 16_777_216);
+
+pub(super) static STARTUP_WORDS: &[&str] = &["initial", "full", "latest", "earliest"];
+
+pub(super) static JOB: &[Field] = &[
+    field(
+        "name",
+        Shape::Text,
+        Default::Required,
+        "Name of the job: letters, digits, `_` and `-`, at most 40. It is part of every load's label and names the state file.",
+    ),
+    field(
+        "stateDir",
+        Shape::Text,
+        Default::Text("./towpath-state"),
+        "Folder for the job's state (one SQLite file a job), relative to the folder Towpath is started in.",
+    ),
+    field("source", Shape::Group(SOURCE), Default::Required, "The MySQL or MariaDB server to read."),
+    field("target", Shape::Group(TARGET), Default::Required, "Where the tables go."),
+    field("params", Shape::Group(PARAMS), Default::None, "Sizes, pauses and limits, with CloudCanal's names."),
+    field(
+        "ddl",
+        Shape::Group(DDL),
+        Default::None,
+        "What a DDL statement on a replicated table does. This version knows `{default: error}` only: it stops the job.",
+    ),
+    field(
+        "strategyOnError",
+        Shape::Word(&["exit"]),
+        Default::Text("exit"),
+        "What a row that the target refuses does: `exit` stops the job.",
+    ),
+    field(
+        "defaultZeroDate",
+        Shape::ZeroDate,
+        Default::None,
+        "What is written for `0000-00-00` and dates with a zero month or day: null (the default), a date `YYYY-MM-DD`, or `error`.",
+    ),
+    field(
+        "noKeyTables",
+        Shape::Word(&["uniqueKey", "skip", "error"]),
+        Default::Text("uniqueKey"),
+        "Tables without a primary key: use a unique key whose columns are all NOT NULL (none: an error), leave them out, or refuse.",
+    ),
+    field("http", Shape::Later("metrics and health over HTTP come in a later version"), Default::None, ""),
+    field("verify", Shape::Later("scheduled comparison comes in a later version"), Default::None, ""),
+];
+
+static SOURCE: &[Field] = &[
+    field(
+        "type",
+        Shape::Word(&["mysql", "mariadb"]),
+        Default::None,
+        "`mysql` or `mariadb`; found out from the server when absent, checked against it when given.",
+    ),
+    field("host", Shape::Text, Default::Text("127.0.0.1"), "Host name or address of the source."),
+    field("port", Shape::Integer(1, 65_535), Default::Integer(3306), "Port of the source."),
+    field("username", Shape::Text, Default::Required, "User at the source."),
+    field("password", Shape::Secret, Default::Text(""), "The user's password; better `${NAME}` or `passwordFile`."),
+    field("passwordFile", Shape::Text, Default::None, "File that holds the password; its final newline is left out."),
+    field("tls", Shape::Group(TLS), Default::None, "Encryption of the connection to the source."),
+    field(
+        "tables",
+        Shape::Texts(true),
+        Default::Required,
+        "Patterns over `database.table`: `*`, `?`, `[a-z]`, `{a,b}`; `*` does not cross the dot.",
+    ),
+    field("excludeTables", Shape::Texts(false), Default::None, "Patterns of tables to leave out of `tables`."),
+    field(
+        "timezone",
+        Shape::Text,
+        Default::None,
+        "Zone in which TIMESTAMP values are written: `+02:00` or `Europe/Berlin`. Absent: the source server's.",
+    ),
+    field(
+        "startup",
+        Shape::Startup,
+        Default::Text("initial"),
+        "Where a job without a checkpoint begins: `initial` (schema, full data, then the binlog from before it), `full` (schema and \
+         full data, then done), `latest`, `earliest`, `{file, position}`, `{gtid}` or `{timestamp}`.",
+    ),
+    field(
+        "serverId",
+        Shape::Integer(1, u32::MAX as u64),
+        Default::None,
+        "Replica id that the job shows the source; no other replica may have it. Absent: made from the job's name.",
+    ),
+];
+
+static TLS: &[Field] = &[
+    field(
+        "mode",
+        Shape::Word(&["disabled", "preferred", "required", "verify_ca", "verify_identity"]),
+        Default::Text("preferred"),
+        "As MySQL's `--ssl-mode`.",
+    ),
+    field(
+        "ca",
+        Shape::Text,
+        Default::None,
+        "PEM file with the certificates to trust, for `verify_ca` and `verify_identity`. Absent: the public ones.",
+    ),
+    field("cert", Shape::Text, Default::None, "PEM file with the client's certificate; goes with `key`."),
+    field("key", Shape::Text, Default::None, "PEM file with the client's private key; goes with `cert`."),
+];
+
+static TARGET: &[Field] = &[
+    field(
+        "type",
+        Shape::Word(&["starrocks", "embedded"]),
+        Default::Text("starrocks"),
+        "`starrocks`, or `embedded`: the built-in StarRocks-compatible server, which `run` starts.",
+    ),
+    field("clientAddress", Shape::Text, Default::Text("127.0.0.1:9030"), "`host:port` of the FE's MySQL port."),
+    field(
+        "httpAddress",
+        Shape::Texts(true),
+        Default::Text("127.0.0.1:8030"),
+        "`host:port` of the FE's HTTP port, or a list of several, tried in order; a BE's address works too.",
+    ),
+    field("username", Shape::Text, Default::Text("root"), "User at the target."),
+    field("password", Shape::Secret, Default::Text(""), "The user's password; better `${NAME}` or `passwordFile`."),
+    field("passwordFile", Shape::Text, Default::None, "File that holds the password; its final newline is left out."),
+    field("loadProps", Shape::TextMap, Default::None, "Stream Load headers added to every load, such as `timeout`."),
+    field(
+        "tableProperties",
+        Shape::TextMap,
+        Default::None,
+        "PROPERTIES of the tables that Towpath creates, such as `replication_num`.",
+    ),
+    field(
+        "hostMap",
+        Shape::TextMap,
+        Default::None,
+        "`host:port` of a BE as the FE names it, to the `host:port` to use instead (NAT, containers).",
+    ),
+    field(
+        "databases",
+        Shape::TextMap,
+        Default::None,
+        "Source database to target database; those not named keep their name.",
+    ),
+    field("dataDir", Shape::Text, Default::Text("./towpath-target"), "Only for `embedded`: the folder of its data."),
+];
+
+static PARAMS: &[Field] = &[
+    field(
+        "realFlushPauseSec",
+        Shape::Number(0, 3600),
+        Default::Integer(10),
+        "Seconds between two flushes, fractions allowed; 0 = as soon as the last epoch is in.",
+    ),
+    field("increBatchSize", ROWS, Default::Integer(50_000), "Rows (the last write per key) that close an epoch early."),
+    field("increRingBufferSize", SLOTS, Default::Integer(4096), "Slots of the ring between binlog reader and flusher."),
+    field("fullBatchSize", ROWS, Default::Integer(50_000), "Rows in one chunk of full data."),
+    field(
+        "fullRingBufferSize",
+        SLOTS,
+        Default::Integer(1024),
+        "Slots of the ring between full data's readers and loaders.",
+    ),
+    field(
+        "fullParallel",
+        Shape::Integer(1, 64),
+        Default::Integer(4),
+        "Chunks of full data read at once, within and across tables.",
+    ),
+    field("writeParallel", Shape::Integer(1, 64), Default::Integer(4), "Loads sent at once; never two of one table."),
+    field(
+        "flushBatchMb",
+        Shape::Integer(1, 1024),
+        Default::Integer(32),
+        "MB of one load's body; a larger part of a table is split.",
+    ),
+    field(
+        "totalDataInMemMb",
+        Shape::Integer(8, 1_048_576),
+        Default::Integer(128),
+        "MB of all events and bodies in memory. At least `flushBatchMb`.",
+    ),
+    field(
+        "retryCount",
+        Shape::Integer(0, u32::MAX as u64),
+        Default::Integer(0),
+        "Tries of one load after transient failures before the job stops; 0 = no limit.",
+    ),
+    field(
+        "retryWaitTimeMs",
+        Shape::Integer(1, 60_000),
+        Default::Integer(500),
+        "First pause between two tries, in milliseconds; it doubles, up to a minute.",
+    ),
+    field("soTimeoutSec", Shape::Integer(1, 86_400), Default::Integer(60), "Seconds for a statement at the target."),
+    field(
+        "httpSoTimeoutSec",
+        Shape::Integer(1, 259_200),
+        Default::Integer(600),
+        "Seconds for one load, waiting for publish included; sent as the load's `timeout`.",
+    ),
+];
+
+static DDL: &[Field] =
+    &[field("default", Shape::Word(&["error"]), Default::Text("error"), "`error`: a DDL statement stops the job.")];
+
+/// The JSON Schema of the job file, with every default.
+pub fn json_schema() -> Value {
+    let mut schema = group_schema(JOB);
+    let mut root = Map::new();
+    root.insert("$schema".into(), json!("https://json-schema.org/draft/2020-12/schema"));
+    root.insert("title".into(), json!("Towpath job file"));
+    if let Some(members) = schema.as_object_mut() {
+        root.append(members);
+    }
+    Value::Object(root)
+}
+
+fn group_schema(fields: &[Field]) -> Value {
+    let known = || fields.iter().filter(|field| !matches!(field.shape, Shape::Later(_)));
+    let properties: Map<String, Value> = known().map(|field| (field.key.to_owned(), field.schema())).collect();
+    let required: Vec<&str> =
+        known().filter(|field| matches!(field.default, Default::Required)).map(|field| field.key).collect();
+    let mut schema = json!({"type": "object", "additionalProperties": false, "properties": properties});
+    if !required.is_empty() {
+        schema["required"] = json!(required);
+    }
+    schema
+}
+
+impl Field {
+    fn schema(&self) -> Value {
+        // Any value may come from the environment: `${NAME}`.
+        let variable = json!({"type": "string", "pattern": "\\$\\{"});
+        let mut schema = match &self.shape {
+            Shape::Text | Shape::Secret => json!({"type": "string"}),
+            Shape::Integer(low, high) => {
+                json!({"anyOf": [{"type": "integer", "minimum": low, "maximum": high}, variable]})
+            }
+            Shape::Number(low, high) => {
+                json!({"anyOf": [{"type": "number", "minimum": low, "maximum": high}, variable]})
+            }
+            Shape::Word(words) => json!({"anyOf": [{"enum": words}, variable]}),
+            Shape::Texts(needed) => json!({"anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": u8::from(*needed)},
+            ]}),
+            Shape::TextMap => {
+                json!({"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}})
+            }
+            Shape::Group(fields) => group_schema(fields),
+            Shape::Startup => json!({"anyOf": [
+                {"enum": STARTUP_WORDS},
+                one_of_keys(&[("file", json!({"type": "string"})), ("position", json!({"type": "integer", "minimum": 4}))]),
+                one_of_keys(&[("gtid", json!({"type": "string"}))]),
+                one_of_keys(&[("timestamp", json!({"type": "string"}))]),
+                variable,
+            ]}),
+            Shape::ZeroDate => json!({"anyOf": [
+                {"type": "null"}, {"const": "error"}, {"type": "string", "format": "date"}, variable,
+            ]}),
+            Shape::Later(_) => json!(false),
+        };
+        schema["description"] = json!(self.doc);
+        match self.default {
+            Default::Required | Default::None => {}
+            Default::Text(text) => schema["default"] = json!(text),
+            Default::Integer(number) => schema["default"] = json!(number),
+        }
+        if matches!(self.shape, Shape::ZeroDate) {
+            schema["default"] = Value::Null;
+        }
+        schema
+    }
+}
+
+fn one_of_keys(keys: &[(&str, Value)]) -> Value {
+    let names: Vec<&str> = keys.iter().map(|(name, _)| *name).collect();
+    let properties: Map<String, Value> = keys.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    json!({"type": "object", "additionalProperties": false, "required": names, "properties": properties})
+}
+
+/// The README's table of all keys, as Markdown; a test compares the two.
+#[cfg(test)]
+pub(super) fn markdown_table() -> String {
+    let mut lines = vec!["| Key | Default | Meaning |".to_owned(), "|---|---|---|".to_owned()];
+    markdown_rows(JOB, "", &mut lines);
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+fn markdown_rows(fields: &[Field], prefix: &str, lines: &mut Vec<String>) {
+    for field in fields {
+        let path = format!("{prefix}{}", field.key);
+        match &field.shape {
+            Shape::Later(_) => {}
+            Shape::Group(fields) => markdown_rows(fields, &format!("{path}."), lines),
+            _ => {
+                let default = match field.default {
+                    Default::Required => "needed".to_owned(),
+                    Default::None => String::new(),
+                    Default::Text("") => "`''`".to_owned(),
+                    Default::Text(text) => format!("`{text}`"),
+                    Default::Integer(number) => format!("`{number}`"),
+                };
+                lines.push(format!("| `{path}` | {default} | {} |", field.doc));
+            }
+        }
+    }
+}
