@@ -31,6 +31,7 @@ pub mod error;
 #[cfg(test)]
 #[path = "../tests/fuzz/machine.rs"]
 mod fuzz_machine;
+pub mod mysql;
 pub mod ring;
 pub mod schema;
 

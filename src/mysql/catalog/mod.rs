@@ -1,0 +1,331 @@
+//! The tables a job replicates, as `information_schema` tells them now.
+//!
+//! One query names the tables; then each database that has some of them costs two more, for columns and for
+//! unique keys, whatever the number of tables. Everything that is wrong with any table is told in one error.
+//!
+//! `information_schema` shows only what the user may see. A table it may not see at all is not there; of a table
+//! with privileges on single columns, only those columns are. The latter is found out by the gaps in
+//! `ORDINAL_POSITION`, and by `preflight`, which selects from every table.
+
+use std::collections::{BTreeMap, HashMap};
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Row};
+
+use super::connect::{ServerInfo, optional, select, text};
+use crate::config::{NoKeyTables, TableFilter, is_system};
+use crate::schema::{Column, Generated, Table, TableName};
+use crate::{Error, Result};
+
+mod column_type;
+mod default;
+
+/// Above this many tables of one database the query reads all of its columns instead of naming tables.
+const NAMED_TABLES: usize = 300;
+
+/// Reads the definitions of all tables that `filter` matches, ordered by name. Views, sequences and temporary
+/// tables never match.
+///
+/// With `NoKeyTables::Skip` a table without a primary key is left out, with a line in the log.
+///
+/// # Errors
+/// *Definite*: no table matches; a type that cannot be replicated; a table without a key. *Transient*: the connection.
+pub async fn tables(
+    conn: &mut Conn,
+    info: &ServerInfo,
+    filter: &TableFilter,
+    no_key: NoKeyTables,
+) -> Result<Vec<Table>> {
+    show_generated_keys(conn).await;
+    let listing = Listing::read(conn, filter).await?;
+    if listing.matched.is_empty() && listing.problems.is_empty() {
+        return Err(nothing_matches(filter, &listing.others));
+    }
+    let mut problems = listing.problems;
+    let mut tables = Vec::new();
+    for (database, comments) in listing.matched {
+        let names: Vec<&str> = comments.keys().map(String::as_str).collect();
+        let mut columns = read_columns(conn, info, &database, &names).await?;
+        let mut keys = read_keys(conn, &database, &names).await?;
+        for (name, comment) in &comments {
+            let name = TableName::new(database.clone(), name.clone());
+            let columns = columns.remove(&name.table).unwrap_or_default();
+            let keys = keys.remove(&name.table).unwrap_or_default();
+            let columns = match columns.finish(&name) {
+                Ok(columns) => columns,
+                Err(mut found) => {
+                    problems.append(&mut found);
+                    continue;
+                }
+            };
+            match choose_key(&columns, &keys, no_key) {
+                Some(key) => tables.push(Table { name, columns, key, comment: comment.clone() }),
+                None if no_key == NoKeyTables::Skip => {
+                    tracing::warn!(table = %name, "left out: it has no primary key (noKeyTables: skip)");
+                }
+                None => problems.push(format!("{name}: {}", no_key_text(no_key))),
+            }
+        }
+    }
+    if !problems.is_empty() {
+        let count = if problems.len() == 1 { "a table".to_owned() } else { format!("{} things", problems.len()) };
+        return Err(Error::definite(format!("{count} cannot be replicated:\n  {}", problems.join("\n  ")))
+            .hint("change the tables, or leave them out with source.excludeTables"));
+    }
+    if tables.is_empty() {
+        return Err(Error::definite("every table that source.tables matches is without a primary key")
+            .hint("give the tables primary keys, or set noKeyTables: uniqueKey"));
+    }
+    tables.sort_by(|left, right| left.name.cmp(&right.name));
+    Ok(tables)
+}
+
+fn no_key_text(no_key: NoKeyTables) -> &'static str {
+    match no_key {
+        NoKeyTables::UniqueKey => {
+            "no primary key, and no unique key whose columns are all NOT NULL; add one, or set noKeyTables: skip"
+        }
+        NoKeyTables::Skip | NoKeyTables::Error => "no primary key; add one, or set noKeyTables to uniqueKey or skip",
+    }
+}
+
+/// MySQL can hide the invisible primary keys it makes itself, which rows in the binlog have all the same.
+async fn show_generated_keys(conn: &mut Conn) {
+    // Not known before 8.0.30 and on MariaDB, which have no such keys.
+    let _ = conn.query_drop("SET SESSION show_gipk_in_create_table_and_information_schema = ON").await;
+}
+
+/// What is there, before columns are read.
+#[derive(Default)]
+struct Listing {
+    /// Database → table → comment.
+    matched: BTreeMap<String, BTreeMap<String, String>>,
+    /// Tables that do not match, for the message when none does.
+    others: Vec<TableName>,
+    problems: Vec<String>,
+}
+
+impl Listing {
+    async fn read(conn: &mut Conn, filter: &TableFilter) -> Result<Self> {
+        let rows = rows(
+            conn,
+            "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, TABLE_COMMENT FROM information_schema.TABLES \
+             WHERE TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')",
+        )
+        .await?;
+        let mut listing = Listing::default();
+        for row in rows {
+            let name = TableName::new(text(&row, 0), text(&row, 1));
+            let kind = text(&row, 2);
+            if is_system(&name.database) || !matches!(kind.as_str(), "BASE TABLE" | "SYSTEM VERSIONED") {
+                continue;
+            }
+            if !filter.matches(&name) {
+                listing.others.push(name);
+            } else if kind == "SYSTEM VERSIONED" {
+                listing
+                    .problems
+                    .push(format!("{name}: a system-versioned table keeps old rows beside the present ones"));
+            } else {
+                listing.matched.entry(name.database).or_default().insert(name.table, text(&row, 3));
+            }
+        }
+        Ok(listing)
+    }
+}
+
+fn nothing_matches(filter: &TableFilter, others: &[TableName]) -> Error {
+    let patterns: Vec<&str> = filter.patterns().collect();
+    let shown: Vec<String> = others.iter().map(ToString::to_string).collect();
+    let mut near: Vec<(usize, &str)> = shown
+        .iter()
+        .map(|name| {
+            let distance = |pattern: &&str| {
+                let plain: String = pattern.chars().filter(|c| !matches!(c, '*' | '\\')).collect();
+                strsim::damerau_levenshtein(&plain.to_lowercase(), &name.to_lowercase())
+            };
+            (patterns.iter().map(distance).min().unwrap_or(usize::MAX), name.as_str())
+        })
+        .collect();
+    near.sort_unstable();
+    let error = Error::definite(format!("no table of the source matches source.tables ({})", patterns.join(", ")));
+    if near.is_empty() {
+        return error.hint("the user sees no table at all; a table shows only to who may SELECT from it: GRANT SELECT ON db.* TO the user");
+    }
+    let names: Vec<&str> = near.iter().take(5).map(|(_, name)| *name).collect();
+    error.hint(format!(
+        "the nearest that the user can see: {}; a table shows only to who may SELECT from it",
+        names.join(", ")
+    ))
+}
+
+/// A table's columns as they come, with what is wrong with them.
+#[derive(Default)]
+struct Columns {
+    columns: Vec<Column>,
+    problems: Vec<String>,
+    gaps: bool,
+}
+
+impl Columns {
+    fn finish(self, name: &TableName) -> Result<Vec<Column>, Vec<String>> {
+        if self.columns.is_empty() && self.problems.is_empty() || self.gaps {
+            return Err(vec![format!(
+                "{name}: the user may not see all of its columns; GRANT SELECT ON {} TO the user",
+                name.quoted()
+            )]);
+        }
+        if !self.problems.is_empty() {
+            return Err(self.problems.into_iter().map(|problem| format!("{name}.{problem}")).collect());
+        }
+        Ok(self.columns)
+    }
+}
+
+async fn read_columns(
+    conn: &mut Conn,
+    info: &ServerInfo,
+    database: &str,
+    names: &[&str],
+) -> Result<HashMap<String, Columns>> {
+    let statement = format!(
+        "SELECT TABLE_NAME, COLUMN_NAME, ORDINAL_POSITION, COLUMN_TYPE, CHARACTER_SET_NAME, IS_NULLABLE, COLUMN_DEFAULT, \
+         EXTRA, COLUMN_COMMENT FROM information_schema.COLUMNS WHERE {} ORDER BY TABLE_NAME, ORDINAL_POSITION",
+        condition(database, names)
+    );
+    let mut tables: HashMap<String, Columns> = HashMap::new();
+    for row in rows(conn, &statement).await? {
+        let table = tables.entry(text(&row, 0)).or_default();
+        let (name, extra) = (text(&row, 1), text(&row, 7));
+        let seen = table.columns.len() + table.problems.len() + 1;
+        table.gaps |= text(&row, 2).parse() != Ok(seen);
+        let ty = match column_type::parse(&text(&row, 3), optional(&row, 4).as_deref()) {
+            Ok(ty) => ty,
+            Err(problem) => {
+                table.problems.push(format!("{name}: {problem}"));
+                continue;
+            }
+        };
+        let default = default::parse(info, &ty, optional(&row, 6).as_deref(), &extra);
+        let extra = extra.to_ascii_uppercase();
+        let generated = if extra.contains("VIRTUAL") {
+            Generated::Virtual
+        } else if extra.contains("STORED") || extra.contains("PERSISTENT") {
+            Generated::Stored
+        } else {
+            Generated::No
+        };
+        table.columns.push(Column {
+            name,
+            ty,
+            nullable: text(&row, 5) == "YES",
+            default: default.filter(|_| generated == Generated::No),
+            comment: text(&row, 8),
+            generated,
+            invisible: extra.contains("INVISIBLE"),
+        });
+    }
+    Ok(tables)
+}
+
+/// A unique key: its name and its columns, `None` for an expression.
+struct Key {
+    name: String,
+    columns: Vec<Option<String>>,
+}
+
+async fn read_keys(conn: &mut Conn, database: &str, names: &[&str]) -> Result<HashMap<String, Vec<Key>>> {
+    let statement = format!(
+        "SELECT TABLE_NAME, INDEX_NAME, COLUMN_NAME FROM information_schema.STATISTICS \
+         WHERE {} AND NON_UNIQUE = 0 ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX",
+        condition(database, names)
+    );
+    let mut tables: HashMap<String, Vec<Key>> = HashMap::new();
+    for row in rows(conn, &statement).await? {
+        let keys = tables.entry(text(&row, 0)).or_default();
+        let name = text(&row, 1);
+        match keys.last_mut().filter(|key| key.name == name) {
+            Some(key) => key.columns.push(optional(&row, 2)),
+            None => keys.push(Key { name, columns: vec![optional(&row, 2)] }),
+        }
+    }
+    Ok(tables)
+}
+
+/// The primary key's columns; else, where allowed, those of the unique key without NULLs that has the fewest
+/// columns and then the first name. A key over prefixes serves: what differs in a prefix differs as a whole.
+fn choose_key(columns: &[Column], keys: &[Key], no_key: NoKeyTables) -> Option<Vec<usize>> {
+    let indexes = |key: &Key| -> Option<Vec<usize>> {
+        let find = |name: &str| columns.iter().position(|column| column.name.eq_ignore_ascii_case(name));
+        key.columns.iter().map(|name| find(name.as_deref()?)).collect()
+    };
+    if let Some(primary) = keys.iter().find(|key| key.name == "PRIMARY") {
+        return indexes(primary);
+    }
+    if no_key != NoKeyTables::UniqueKey {
+        return None;
+    }
+    keys.iter()
+        .filter_map(|key| Some((key, indexes(key)?)))
+        .filter(|(_, indexes)| indexes.iter().all(|&index| columns.get(index).is_some_and(|column| !column.nullable)))
+        .min_by(|(left, a), (right, b)| a.len().cmp(&b.len()).then_with(|| left.name.cmp(&right.name)))
+        .map(|(_, indexes)| indexes)
+}
+
+fn condition(database: &str, names: &[&str]) -> String {
+    // An equality lets servers without a data dictionary read one database's folder only.
+    let schema = format!("TABLE_SCHEMA = {}", literal(database));
+    if names.len() > NAMED_TABLES {
+        return schema;
+    }
+    let names: Vec<String> = names.iter().map(|name| literal(name)).collect();
+    format!("{schema} AND TABLE_NAME IN ({})", names.join(", "))
+}
+
+/// A string literal; sessions run without NO_BACKSLASH_ESCAPES (see `connect`).
+pub(super) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+async fn rows(conn: &mut Conn, statement: &str) -> Result<Vec<Row>> {
+    select(conn, "reading the catalogue", statement).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schema::ColumnType;
+
+    fn column(name: &str, nullable: bool) -> Column {
+        Column {
+            name: name.to_owned(),
+            ty: ColumnType::Date,
+            nullable,
+            default: None,
+            comment: String::new(),
+            generated: Generated::No,
+            invisible: false,
+        }
+    }
+
+    fn key(name: &str, columns: &[&str]) -> Key {
+        Key { name: name.to_owned(), columns: columns.iter().map(|name| Some((*name).to_owned())).collect() }
+    }
+
+    #[test]
+    fn the_primary_key_wins_in_its_own_order() {
+        let columns = [column("a", false), column("b", false), column("c", false)];
+        let keys = [key("A", &["a"]), key("PRIMARY", &["c", "A"])];
+        assert_eq!(choose_key(&columns, &keys, NoKeyTables::Error), Some(vec![2, 0]));
+    }
+
+    #[test]
+    fn of_unique_keys_the_shortest_without_nulls_is_taken() {
+        let columns = [column("a", true), column("b", false), column("c", false)];
+        let functional = Key { name: "f".to_owned(), columns: vec![None] };
+        let keys = [key("n", &["a"]), functional, key("x", &["b", "c"]), key("z", &["c"]), key("y", &["b"])];
+        assert_eq!(choose_key(&columns, &keys, NoKeyTables::UniqueKey), Some(vec![1]));
+        assert_eq!(choose_key(&columns, &keys, NoKeyTables::Skip), None);
+        assert_eq!(choose_key(&columns, &keys[..2], NoKeyTables::UniqueKey), None);
+    }
+}

@@ -1,0 +1,6 @@
+//! Everything that speaks to the source.
+
+pub mod catalog;
+pub mod connect;
+pub mod position;
+pub mod preflight;

@@ -1,0 +1,364 @@
+//! What must be right at the source before a job starts, and what its operator should know.
+//!
+//! Privileges are tried, not read: the statement that needs the privilege is sent. That is right for roles (active or
+//! not), wildcards, partial revokes and privileges on columns, in every version. The one exception is MariaDB's
+//! REPLICATION SLAVE, which no harmless statement needs; there SHOW GRANTS is read.
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Row};
+
+use super::catalog::literal;
+use super::connect::{Flavor, ServerInfo, optional, select, source_error, text};
+use crate::config::{Job, SourceType, Startup};
+use crate::schema::{ColumnType, Table, TableName, quote};
+use crate::{Error, Result};
+
+/// What `check` found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Each keeps the job from starting, and says what to run.
+    pub problems: Vec<Error>,
+    pub warnings: Vec<String>,
+}
+
+/// Oldest versions whose binlog and catalogue we know.
+const OLDEST_MYSQL: (u16, u16, u16) = (5, 7, 0);
+const OLDEST_MARIADB: (u16, u16, u16) = (10, 2, 7);
+
+const DAY: u64 = 86_400;
+
+/// The host name under which a job's dump connection registers at the source (`SHOW REPLICAS`), so that a job knows
+/// its own connection when a run that was killed has left one behind.
+pub fn replica_host(job: &str) -> String {
+    format!("towpath-{job}")
+}
+
+/// Checks the source for `job`. A failure to ask is a problem too; nothing is changed at the source.
+pub async fn check(conn: &mut Conn, job: &Job, info: &ServerInfo, tables: &[Table]) -> Report {
+    let mut report = Report::default();
+    check_product(job, info, &mut report);
+    // Full data alone reads no binlog.
+    if job.source.startup != Startup::Full {
+        check_binlog_settings(info, &mut report);
+        check_startup(job, info, &mut report);
+        let checked = check_replication(conn, job, info, tables, &mut report).await;
+        report.problems.extend(checked.err());
+    }
+    let checked = check_tables(conn, tables, &mut report).await;
+    report.problems.extend(checked.err());
+    report
+}
+
+fn check_product(job: &Job, info: &ServerInfo, report: &mut Report) {
+    let oldest = match info.flavor {
+        Flavor::Mysql => OLDEST_MYSQL,
+        Flavor::Mariadb => OLDEST_MARIADB,
+    };
+    if info.version < oldest {
+        let (major, minor, patch) = oldest;
+        report.problems.push(
+            Error::definite(format!("the source is {}, which is not supported", info.product()))
+                .hint(format!("upgrade it to {major}.{minor}.{patch} or later")),
+        );
+    }
+    let (wanted, name) = match job.source.kind {
+        Some(SourceType::Mysql) => (Flavor::Mysql, "mysql"),
+        Some(SourceType::Mariadb) => (Flavor::Mariadb, "mariadb"),
+        None => return,
+    };
+    if wanted != info.flavor {
+        report.problems.push(
+            Error::definite(format!("source.type is {name}, and the source is {}", info.product()))
+                .hint("correct source.type, or leave it out"),
+        );
+    }
+}
+
+fn check_binlog_settings(info: &ServerInfo, report: &mut Report) {
+    let is = |name: &str, value: &str| info.variable(name).is_some_and(|found| found.eq_ignore_ascii_case(value));
+    let mut problem = |what: String, hint: &str| report.problems.push(Error::definite(what).hint(hint));
+    if !is("log_bin", "ON") && !is("log_bin", "1") {
+        problem(
+            "the source writes no binlog (log_bin is OFF)".to_owned(),
+            "set log_bin and server_id in the server's configuration and restart it",
+        );
+        return;
+    }
+    if info.server_id == 0 {
+        problem(
+            "the source's server_id is 0, with which it serves no replica".to_owned(),
+            "SET GLOBAL server_id = 1, and set it in the server's configuration",
+        );
+    }
+    let set = |name: &str, value: &str| match info.flavor {
+        Flavor::Mysql if info.version >= (8, 0, 0) => format!("SET PERSIST {name} = '{value}'"),
+        _ => format!("SET GLOBAL {name} = '{value}' and set it in the server's configuration"),
+    };
+    let sessions = "sessions that are open keep the old value until they connect again";
+    for (name, wanted) in [("binlog_format", "ROW"), ("binlog_row_image", "FULL")] {
+        if let Some(found) = info.variable(name)
+            && !found.eq_ignore_ascii_case(wanted)
+        {
+            let hint = format!("{}; {sessions}", set(name, wanted));
+            problem(format!("the source's {name} is {found}; it must be {wanted}"), &hint);
+        }
+    }
+    if info.variable("binlog_row_value_options").is_some_and(|found| found.to_uppercase().contains("PARTIAL_JSON")) {
+        let hint = format!("{}; {sessions}", set("binlog_row_value_options", ""));
+        problem(
+            "the source's binlog_row_value_options is PARTIAL_JSON: it writes changes of JSON values, not the values"
+                .to_owned(),
+            &hint,
+        );
+    }
+    let seconds = info.variable("binlog_expire_logs_seconds").and_then(|text| text.parse::<u64>().ok());
+    if let Some(seconds @ 1..DAY) = seconds {
+        report.warnings.push(format!(
+            "the source deletes its binlog after {} (binlog_expire_logs_seconds): a job that rests longer must copy everything again",
+            if seconds >= 3600 { format!("{} hours", seconds / 3600) } else { format!("{seconds} seconds") }
+        ));
+    }
+}
+
+fn check_startup(job: &Job, info: &ServerInfo, report: &mut Report) {
+    let Startup::Gtid(set) = &job.source.startup else { return };
+    if !info.gtids {
+        report.problems.push(
+            Error::definite("source.startup gives a GTID set, and the source's gtid_mode is not ON").hint(
+                "give {file, position} instead, or switch gtid_mode on at the source, step by step as in its manual",
+            ),
+        );
+    }
+    // MySQL's sets have colons (uuid:1-5), MariaDB's have none (0-1-270).
+    let mysql = set.contains(':');
+    if mysql != (info.flavor == Flavor::Mysql) {
+        report.problems.push(
+            Error::definite(format!("source.startup.gtid ({set}) is not in the form of {}", info.product()))
+                .hint("MySQL: 3e11fa47-71ca-11e1-9e33-c80aa9429562:1-5; MariaDB: 0-1-270"),
+        );
+    }
+}
+
+/// Privileges for the binlog, other replicas, filters.
+async fn check_replication(
+    conn: &mut Conn,
+    job: &Job,
+    info: &ServerInfo,
+    tables: &[Table],
+    report: &mut Report,
+) -> Result<()> {
+    let user = current_user(conn).await?;
+    let mut missing = Vec::new();
+    let mysql = info.flavor == Flavor::Mysql;
+    let newer = |version| mysql && info.version >= version;
+
+    let status = if newer((8, 2, 0)) { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
+    match tried(conn, "asking for the binlog's position", status).await? {
+        Some(rows) => report.problems.extend(rows.first().and_then(|row| check_filter(row, tables))),
+        None if !mysql && info.version >= (10, 5, 2) => missing.push("BINLOG MONITOR"),
+        None => missing.push("REPLICATION CLIENT"),
+    }
+
+    let replicas = if newer((8, 0, 22)) { "SHOW REPLICAS" } else { "SHOW SLAVE HOSTS" };
+    match tried(conn, "asking for other replicas", replicas).await? {
+        Some(rows) => report.problems.extend(check_server_id(job, info, &rows)),
+        None if mysql => missing.push("REPLICATION SLAVE"),
+        // It wants a privilege of administrators there, which we do not need.
+        None => report.problems.extend(check_server_id(job, info, &[])),
+    }
+    let grants = select(conn, "reading privileges", "SHOW GRANTS").await?;
+    let grants: Vec<String> = grants.iter().map(|row| text(row, 0)).collect();
+    if !mysql && !has_global(&grants, "REPLICATION SLAVE") {
+        missing.push("REPLICATION SLAVE");
+    }
+    if !missing.is_empty() {
+        missing.sort_unstable();
+        let missing = missing.join(", ");
+        let mut hint = format!("GRANT {missing} ON *.* TO {user}");
+        if grants.iter().any(|grant| is_role(grant)) {
+            hint.push_str(&format!(
+                "; if a role of the user has it, make the role active: SET DEFAULT ROLE {} {} {user}",
+                if mysql { "ALL" } else { "…" },
+                if mysql { "TO" } else { "FOR" },
+            ));
+        }
+        report.problems.push(Error::definite(format!("the source's user {user} lacks {missing}")).hint(hint));
+    }
+    check_chain(conn, info, report).await
+}
+
+/// Runs a statement that needs a privilege; `None`: it is missing.
+async fn tried(conn: &mut Conn, what: &str, statement: &str) -> Result<Option<Vec<Row>>> {
+    match conn.query(statement).await {
+        Ok(rows) => Ok(Some(rows)),
+        Err(mysql_async::Error::Server(server)) if is_denied(server.code) => Ok(None),
+        Err(error) => Err(source_error(what, error)),
+    }
+}
+
+fn is_denied(code: u16) -> bool {
+    matches!(code, 1044 | 1142 | 1143 | 1227 | 1370)
+}
+
+/// `'name'@'host'`, as GRANT wants it.
+async fn current_user(conn: &mut Conn) -> Result<String> {
+    let rows = select(conn, "asking for the user", "SELECT CURRENT_USER()").await?;
+    let user = rows.first().map(|row| text(row, 0)).unwrap_or_default();
+    let (name, host) = user.rsplit_once('@').unwrap_or((&user, "%"));
+    Ok(format!("{}@{}", literal(name), literal(host)))
+}
+
+/// A binlog that leaves out one of the job's databases. `row` is SHOW BINARY LOG STATUS. With row events the filters
+/// look at the database of the table that changes.
+fn check_filter(row: &Row, tables: &[Table]) -> Option<Error> {
+    let names = |column| {
+        let list = text(row, column);
+        list.split(',').map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect::<Vec<_>>()
+    };
+    let (only, without) = (names(2), names(3));
+    let among = |names: &[String], database: &str| names.iter().any(|name| name == database);
+    let left_out = |database: &&str| among(&without, database) || (!only.is_empty() && !among(&only, database));
+    let database = tables.iter().map(|table| table.name.database.as_str()).find(left_out)?;
+    Some(
+        Error::definite(format!("the source leaves database {database} out of its binlog"))
+            .hint("change binlog_do_db and binlog_ignore_db in the server's configuration and restart it"),
+    )
+}
+
+/// `rows` is SHOW REPLICAS: id, host, port, …
+fn check_server_id(job: &Job, info: &ServerInfo, rows: &[Row]) -> Option<Error> {
+    let id = job.replica_id();
+    if id == info.server_id {
+        return Some(
+            Error::definite(format!("server id {id} is the source's own"))
+                .hint("set source.serverId to a number that no server or replica has"),
+        );
+    }
+    let other = rows.iter().find(|row| text(row, 0).parse() == Ok(id))?;
+    let host = text(other, 1);
+    if host == replica_host(&job.name) {
+        return None;
+    }
+    let at = if host.is_empty() { String::new() } else { format!(" (at {host})") };
+    Some(
+        Error::definite(format!("server id {id} is in use by another replica{at}"))
+            .hint("set source.serverId to a number that no server or replica has; SHOW REPLICAS lists them"),
+    )
+}
+
+/// Whether one of the lines of SHOW GRANTS gives `privilege` on everything.
+fn has_global(grants: &[String], privilege: &str) -> bool {
+    grants.iter().any(|grant| {
+        let Some((list, _)) = grant.strip_prefix("GRANT ").and_then(|rest| rest.split_once(" ON *.* TO ")) else {
+            return false;
+        };
+        list.split(", ").any(|one| one == privilege || one == "ALL PRIVILEGES")
+    })
+}
+
+fn is_role(grant: &str) -> bool {
+    grant.starts_with("GRANT ") && !grant.contains(" ON ")
+}
+
+/// A source that is a replica itself must write what it receives.
+async fn check_chain(conn: &mut Conn, info: &ServerInfo, report: &mut Report) -> Result<()> {
+    let setting = ["log_replica_updates", "log_slave_updates"].into_iter().find(|name| info.variable(name).is_some());
+    let Some(setting) = setting.filter(|name| info.variable(name) == Some("OFF")) else { return Ok(()) };
+    let newer = info.flavor == Flavor::Mysql && info.version >= (8, 0, 22);
+    let statement = if newer { "SHOW REPLICA STATUS" } else { "SHOW SLAVE STATUS" };
+    if tried(conn, "asking whether the source is a replica", statement).await?.is_some_and(|rows| !rows.is_empty()) {
+        report.problems.push(
+            Error::definite(format!("the source is a replica and does not log what it receives ({setting} is OFF)"))
+                .hint(format!("set {setting}=ON in its configuration and restart it, or use its own source")),
+        );
+    }
+    Ok(())
+}
+
+/// SELECT on every table and column; engines; keys.
+async fn check_tables(conn: &mut Conn, tables: &[Table], report: &mut Report) -> Result<()> {
+    let mut denied: Vec<&TableName> = Vec::new();
+    for table in tables {
+        if table.key.is_empty() {
+            let what = format!("table {} has no key", table.name);
+            report
+                .problems
+                .push(Error::definite(what).hint("add a primary key, or leave it out with source.excludeTables"));
+        }
+        if let Some(column) =
+            table.key_columns().find(|column| matches!(column.ty, ColumnType::Float | ColumnType::Double))
+        {
+            report.warnings.push(format!(
+                "table {}: key column {} is a floating point number; two values that look alike can be different keys",
+                table.name, column.name
+            ));
+        }
+        let columns: Vec<String> = table.columns.iter().map(|column| quote(&column.name)).collect();
+        let statement = format!("SELECT {} FROM {} LIMIT 0", columns.join(", "), table.name.quoted());
+        match conn.query_drop(statement).await {
+            Ok(()) => {}
+            Err(mysql_async::Error::Server(server)) if is_denied(server.code) => denied.push(&table.name),
+            Err(error) => {
+                let error = source_error(format!("selecting from {}", table.name), error);
+                if error.is_transient() {
+                    return Err(error);
+                }
+                report.problems.push(error);
+            }
+        }
+    }
+    if !denied.is_empty() {
+        let user = current_user(conn).await?;
+        let mut grants: Vec<String> =
+            denied.iter().map(|name| format!("GRANT SELECT ON {}.* TO {user}", quote(&name.database))).collect();
+        grants.dedup();
+        let mut names: Vec<String> = denied.iter().take(5).map(ToString::to_string).collect();
+        if denied.len() > names.len() {
+            names.push(format!("{} more", denied.len() - names.len()));
+        }
+        let what = format!("the source's user {user} may not SELECT from {}", names.join(", "));
+        report.problems.push(Error::definite(what).hint(grants.join("; ")));
+    }
+    check_engines(conn, tables, report).await
+}
+
+async fn check_engines(conn: &mut Conn, tables: &[Table], report: &mut Report) -> Result<()> {
+    let mut databases: Vec<&str> = tables.iter().map(|table| table.name.database.as_str()).collect();
+    databases.sort_unstable();
+    databases.dedup();
+    for database in databases {
+        let statement = format!(
+            "SELECT TABLE_NAME, ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} \
+             AND ENGINE NOT IN ('InnoDB', 'ROCKSDB', 'TokuDB', 'ndbcluster')",
+            literal(database)
+        );
+        for row in select(conn, "reading the catalogue", &statement).await? {
+            let name = TableName::new(database, text(&row, 0));
+            if tables.iter().any(|table| table.name == name) {
+                report.warnings.push(format!(
+                    "table {name}: {} has no transactions; a crash of the source can leave its binlog and the table different",
+                    optional(&row, 1).unwrap_or_default()
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn global_privileges_are_found_in_show_grants() {
+        let grants = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let slave = |texts: &[&str]| has_global(&grants(texts), "REPLICATION SLAVE");
+        assert!(slave(&[
+            "GRANT SELECT, REPLICATION SLAVE, BINLOG MONITOR ON *.* TO `u`@`%` IDENTIFIED BY PASSWORD '*X'"
+        ]));
+        assert!(slave(&["GRANT `r` TO `u`@`%`", "GRANT ALL PRIVILEGES ON *.* TO `r`"]));
+        assert!(!slave(&["GRANT REPLICATION SLAVE ADMIN ON *.* TO `u`@`%`"]));
+        assert!(!slave(&["GRANT ALL PRIVILEGES ON `shop`.* TO `u`@`%`", "GRANT USAGE ON *.* TO `u`@`%`"]));
+        assert!(is_role("GRANT `r`@`%` TO `u`@`%`") && !is_role("GRANT USAGE ON *.* TO `u`@`%`"));
+    }
+}
