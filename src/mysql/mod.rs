@@ -1,6 +1,9 @@
 //! Everything that speaks to the source.
 
+pub mod binlog;
 pub mod catalog;
 pub mod connect;
 pub mod position;
 pub mod preflight;
+pub mod snapshot;
+pub mod value;

@@ -1,0 +1,564 @@
+//! The reader's memory: from one event to the next it knows the file and offset, the open transaction and the
+//! tables' maps, and it turns events into slots. It does no I/O, so every rule here is tested without a server.
+//!
+//! # Places
+//! A checkpoint may stand only between two transactions, so only those places are remembered (`boundary`), with
+//! the GTIDs of all that was read before. Offsets are counted by the events' sizes: the header holds only the
+//! low 32 bits of an offset, and a log file may be larger than 4 GB. Events that the dump thread makes up
+//! (`log_pos` 0 or the ARTIFICIAL flag) take no space in the file.
+//!
+//! # Transactions
+//! ```text
+//! MySQL    GTID  QUERY "BEGIN"  (TABLE_MAP ROWS+)*  XID | QUERY "COMMIT"         GTID  QUERY <DDL>
+//! MariaDB  GTID                 (TABLE_MAP ROWS+)*  XID | QUERY "COMMIT"         GTID(standalone)  QUERY <DDL>
+//! XA       GTID  QUERY "XA START"  …  QUERY "XA END"  XA_PREPARE     later:      GTID  QUERY "XA COMMIT"
+//! ```
+//! An XA transaction's rows stand at its prepare, and a later XA COMMIT or XA ROLLBACK, behind any number of other
+//! transactions, decides about them. Rows of replicated tables in one are refused: applied at the prepare
+//! they would be visible too early, and for ever after a rollback. The same goes for a transaction that ends with ROLLBACK
+//! (a mix of transactional and other tables): its rows are in the log and do not all count.
+
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::statement::{self, Effect};
+use super::{Place, Slot, Statement, TableMap, event, event::kind, text};
+use crate::mysql::position::{Gtid, GtidSet, Position, order_places};
+use crate::ring::Closed;
+use crate::schema::TableName;
+use crate::{Error, Result};
+
+mod rows;
+#[cfg(test)]
+mod tests;
+
+/// How often `Passed` is sent at most.
+const PASSED_EVERY: Duration = Duration::from_millis(300);
+/// Table maps that are kept from one transaction to the next.
+const MOST_TABLES: usize = 10_000;
+/// What a slot costs besides its bytes.
+const SLOT_BYTES: usize = 256;
+
+/// An event as the stream gives it, its checksum checked.
+#[derive(Debug, Clone)]
+pub(super) struct Event {
+    pub(super) kind: u8,
+    pub(super) flags: u16,
+    pub(super) timestamp: u32,
+    pub(super) server_id: u32,
+    /// Low 32 bits of the offset behind it; 0 for one that is not in the file.
+    pub(super) log_pos: u32,
+    /// Bytes in the file, header and checksum included.
+    pub(super) size: u32,
+    pub(super) body: Bytes,
+    /// It comes out of a compressed transaction and has no place of its own.
+    pub(super) inner: bool,
+    /// For MySQL's GTID events.
+    pub(super) gtid: Option<MysqlGtid>,
+}
+
+impl Event {
+    /// The dump thread made it: it is not in the file.
+    fn made_up(&self) -> bool {
+        self.log_pos == 0 || self.flags & event::FLAG_ARTIFICIAL != 0
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct MysqlGtid {
+    /// `None` for an anonymous transaction.
+    pub(super) gtid: Option<Gtid>,
+    /// Microseconds since 1970; 0 before MySQL 8.0.
+    pub(super) committed_at: u64,
+}
+
+/// Why no further event is taken.
+#[derive(Debug)]
+pub(super) enum Stop {
+    Failed(Error),
+    /// Nobody reads the ring any more.
+    Closed,
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Failed(error)
+    }
+}
+
+impl From<Closed> for Stop {
+    fn from(_: Closed) -> Self {
+        Stop::Closed
+    }
+}
+
+/// Where slots go, with their cost in bytes.
+pub(super) type Out<'a> = &'a mut dyn FnMut(Slot, usize) -> Result<(), Closed>;
+
+pub(super) type Wanted = Arc<dyn Fn(&TableName) -> bool + Send + Sync>;
+
+pub(super) struct Follower {
+    wanted: Wanted,
+    file: Arc<str>,
+    offset: u64,
+    /// Behind the last whole transaction that was read.
+    boundary: Position,
+    transaction: Option<Transaction>,
+    tables: HashMap<u64, KnownTable>,
+    passed: Option<(Place, GtidSet)>,
+    passed_at: Instant,
+    /// Bytes of a compressed transaction's events that are still to come.
+    payload_left: u64,
+    /// Transactions that end at or before this offset of this file are not ours: the server could only be
+    /// asked to begin before it.
+    skip_until: Option<(String, u64)>,
+}
+
+struct Transaction {
+    begin: (Arc<str>, u64),
+    gtid: Option<Gtid>,
+    committed_at: u64,
+    /// A BEGIN was seen, or the GTID event stands for it; else the next statement is the whole transaction.
+    begun: bool,
+    /// Rows of ours were sent.
+    rows: bool,
+}
+
+struct KnownTable {
+    body: Bytes,
+    map: Option<Arc<TableMap>>,
+}
+
+impl Follower {
+    pub(super) fn new(start: Position, wanted: Wanted) -> Self {
+        Follower {
+            wanted,
+            file: start.file.as_str().into(),
+            offset: start.offset,
+            boundary: start,
+            transaction: None,
+            tables: HashMap::new(),
+            passed: None,
+            passed_at: Instant::now(),
+            payload_left: 0,
+            skip_until: None,
+        }
+    }
+
+    /// Where to ask the server to begin again.
+    pub(super) fn boundary(&self) -> &Position {
+        &self.boundary
+    }
+
+    /// Forgets the connection's state. The next event is the first of a new stream from `boundary`, or, with `skip`, from
+    /// somewhere before it.
+    pub(super) fn restart(&mut self, skip: bool) {
+        self.file = self.boundary.file.as_str().into();
+        self.offset = if skip { 4 } else { self.boundary.offset };
+        self.skip_until = skip.then(|| (self.boundary.file.clone(), self.boundary.offset));
+        self.transaction = None;
+        self.tables.clear();
+        self.payload_left = 0;
+    }
+
+    /// `file:offset` of the event being read, for messages.
+    pub(super) fn here(&self) -> String {
+        format!("binlog {}:{}", self.file, self.offset)
+    }
+
+    /// The stream was silent for a while: sends what was held back.
+    pub(super) fn idle(&mut self, out: Out<'_>) -> Result<(), Stop> {
+        self.send_passed(out)
+    }
+
+    pub(super) fn holds_passed(&self) -> bool {
+        self.passed.is_some()
+    }
+
+    pub(super) fn event(&mut self, event: &Event, out: Out<'_>) -> Result<(), Stop> {
+        self.check_payload(event)?;
+        let at = self.advance(event);
+        match event.kind {
+            kind::ROTATE => self.rotate(event, out)?,
+            kind::FORMAT_DESCRIPTION => {
+                // A file's own one, not the copy at the start of a connection: a server that died in the middle
+                // of a transaction began this file without ending it.
+                if event.log_pos != 0 {
+                    self.abandon()?;
+                }
+                self.tables.clear();
+            }
+            kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED => {
+                let gtid = event.gtid.clone().ok_or_else(|| self.malformed(event, at))?;
+                self.begin(at, gtid.gtid, gtid.committed_at, false)?;
+            }
+            kind::MARIADB_GTID => {
+                let (gtid, standalone) =
+                    event::mariadb_gtid(&event.body, event.server_id).ok_or_else(|| self.malformed(event, at))?;
+                self.begin(at, Some(gtid), 0, !standalone)?;
+            }
+            kind::QUERY | kind::EXECUTE_LOAD_QUERY | kind::MARIADB_QUERY_COMPRESSED => self.query(event, at, out)?,
+            kind::XID => self.end(event, out)?,
+            kind::XA_PREPARE => self.xa_prepare(event, at, out)?,
+            kind::TABLE_MAP => self.table_map(event, at)?,
+            kind::WRITE_ROWS_V1
+            | kind::UPDATE_ROWS_V1
+            | kind::DELETE_ROWS_V1
+            | kind::WRITE_ROWS
+            | kind::UPDATE_ROWS
+            | kind::DELETE_ROWS
+            | kind::MARIADB_WRITE_ROWS_COMPRESSED_V1..=kind::MARIADB_DELETE_ROWS_COMPRESSED => {
+                self.rows(event, at, out)?;
+            }
+            kind::PARTIAL_UPDATE_ROWS => self.partial_update(event, at)?,
+            kind::TRANSACTION_PAYLOAD => {
+                self.payload_left = event::payload_size(&event.body).ok_or_else(|| self.cannot_expand(at))?;
+            }
+            kind::HEARTBEAT | kind::HEARTBEAT_V2 => self.heartbeat(event, out)?,
+            kind::INCIDENT => {
+                return Err(Error::definite(format!(
+                    "{}: the server reports an incident: its log may lack changes from here on",
+                    self.place(at)
+                ))
+                .hint("copy the tables again: start a new job with startup: initial")
+                .into());
+            }
+            kind::MARIADB_START_ENCRYPTION => {
+                return Err(Error::definite(format!("{}: the log is sent encrypted", self.place(at)))
+                    .hint("set encrypt_binlog=OFF at the source")
+                    .into());
+            }
+            kind::STOP
+            | kind::INTVAR
+            | kind::RAND
+            | kind::USER_VAR
+            | kind::BEGIN_LOAD_QUERY
+            | kind::APPEND_BLOCK
+            | kind::DELETE_FILE
+            | kind::IGNORABLE
+            | kind::ROWS_QUERY
+            | kind::PREVIOUS_GTIDS
+            | kind::TRANSACTION_CONTEXT
+            | kind::VIEW_CHANGE
+            | kind::MARIADB_ANNOTATE_ROWS
+            | kind::MARIADB_BINLOG_CHECKPOINT
+            | kind::MARIADB_GTID_LIST => {}
+            _ if event.flags & event::FLAG_IGNORABLE != 0 => {}
+            unknown => {
+                return Err(Error::definite(format!("{}: event type {unknown} is not known", self.place(at)))
+                    .hint("this server writes events that this version of Towpath cannot read: nothing was skipped; look for a newer Towpath")
+                    .into());
+            }
+        }
+        if self.passed.is_some() && self.passed_at.elapsed() >= PASSED_EVERY {
+            self.send_passed(out)?;
+        }
+        Ok(())
+    }
+
+    /// The driver expands a compressed transaction and says nothing when it cannot: then fewer bytes of
+    /// events come out of it than it announces.
+    fn check_payload(&mut self, event: &Event) -> Result<()> {
+        if event.inner {
+            self.payload_left =
+                self.payload_left.checked_sub(u64::from(event.size)).ok_or_else(|| self.cannot_expand(self.offset))?;
+        } else if self.payload_left > 0 {
+            return Err(self.cannot_expand(self.offset));
+        }
+        Ok(())
+    }
+
+    fn cannot_expand(&self, at: u64) -> Error {
+        Error::definite(format!("{}: a compressed transaction cannot be expanded", self.place(at)))
+            .hint("the log may be damaged: compare with mysqlbinlog at the source")
+    }
+
+    fn place(&self, at: u64) -> String {
+        format!("binlog {}:{at}", self.file)
+    }
+
+    fn malformed(&self, event: &Event, at: u64) -> Error {
+        Error::definite(format!("{}: the event of type {} is malformed", self.place(at), event.kind))
+            .hint("the log may be damaged: compare with mysqlbinlog at the source")
+    }
+
+    /// Moves the offset behind an event that is in the file. Returns where the event begins.
+    fn advance(&mut self, event: &Event) -> u64 {
+        let heartbeat = matches!(event.kind, kind::HEARTBEAT | kind::HEARTBEAT_V2);
+        if event.inner || event.made_up() || heartbeat {
+            return self.offset;
+        }
+        // By GTID the server leaves out what is known, so the offset may jump.
+        self.offset = widen(self.offset + u64::from(event.size), event.log_pos);
+        self.offset - u64::from(event.size)
+    }
+
+    fn rotate(&mut self, event: &Event, out: Out<'_>) -> Result<(), Stop> {
+        let at = self.offset;
+        let (file, offset) = event::rotate(&event.body).ok_or_else(|| self.malformed(event, at))?;
+        let file: Arc<str> = file.into();
+        if event.made_up() {
+            // Names the file that the next events are from; nothing ends here.
+            if self.file != file {
+                self.tables.clear();
+            }
+            (self.file, self.offset) = (file, offset);
+            return Ok(());
+        }
+        self.abandon()?;
+        self.tables.clear();
+        (self.file, self.offset) = (file, offset);
+        if self.skip_until.as_ref().is_some_and(|(file, _)| **file != *self.file) {
+            self.skip_until = None;
+        }
+        self.outside(event.timestamp, out)
+    }
+
+    /// A place outside transactions at which nothing of ours ended.
+    fn outside(&mut self, timestamp: u32, out: Out<'_>) -> Result<(), Stop> {
+        let place = Place {
+            file: Arc::clone(&self.file),
+            offset: self.offset,
+            gtid: None,
+            committed_at: u64::from(timestamp) * 1_000_000,
+        };
+        self.pass(place, None, out)
+    }
+
+    fn pass(&mut self, place: Place, gtid: Option<&Gtid>, out: Out<'_>) -> Result<(), Stop> {
+        if self.skipped() {
+            return Ok(());
+        }
+        self.remember(gtid);
+        let (latest, gtids) = self.passed.get_or_insert_with(|| (place.clone(), GtidSet::default()));
+        // Events that the server makes up carry no time.
+        let committed_at = latest.committed_at.max(place.committed_at);
+        *latest = Place { committed_at, ..place };
+        if let Some(gtid) = gtid {
+            gtids.add(gtid);
+        }
+        if self.passed_at.elapsed() >= PASSED_EVERY {
+            self.send_passed(out)?;
+        }
+        Ok(())
+    }
+
+    fn send_passed(&mut self, out: Out<'_>) -> Result<(), Stop> {
+        if let Some((place, gtids)) = self.passed.take() {
+            self.passed_at = Instant::now();
+            out(Slot::Passed(place, gtids), SLOT_BYTES)?;
+        }
+        Ok(())
+    }
+
+    /// The present place is behind everything that was read.
+    fn remember(&mut self, gtid: Option<&Gtid>) {
+        if self.boundary.file != *self.file {
+            self.boundary.file = self.file.to_string();
+        }
+        self.boundary.offset = self.offset;
+        if let (Some(gtids), Some(gtid)) = (&mut self.boundary.gtids, gtid) {
+            gtids.add(gtid);
+        }
+    }
+
+    fn skipped(&self) -> bool {
+        self.skip_until.as_ref().is_some_and(|(file, until)| **file == *self.file && self.offset <= *until)
+    }
+
+    /// What the open transaction's events, of which the last was just read, must not be sent.
+    fn skipping(&self) -> bool {
+        self.skip_until.as_ref().is_some_and(|(file, until)| match &self.transaction {
+            Some(transaction) => **file == *transaction.begin.0 && transaction.begin.1 < *until,
+            None => **file == *self.file && self.offset <= *until,
+        })
+    }
+
+    fn begin(&mut self, at: u64, gtid: Option<Gtid>, committed_at: u64, begun: bool) -> Result<()> {
+        self.abandon()?;
+        let begin = (Arc::clone(&self.file), at);
+        self.transaction = Some(Transaction { begin, gtid, committed_at, begun, rows: false });
+        Ok(())
+    }
+
+    /// Another transaction or file begins: the open one, if any, never ended.
+    fn abandon(&mut self) -> Result<()> {
+        match self.transaction.take() {
+            Some(transaction) if transaction.rows => Err(Error::definite(format!(
+                "binlog {}:{}: the transaction that begins here was cut off, probably by a crash of the server, and its \
+                 rows may not count",
+                transaction.begin.0, transaction.begin.1
+            ))
+            .hint("compare both sides and start a new job behind this place")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The open transaction, or the implicit one of this statement, ended with `event`.
+    fn end(&mut self, event: &Event, out: Out<'_>) -> Result<(), Stop> {
+        let skipping = self.skipping();
+        let transaction = self.transaction.take();
+        // A transaction brings the maps of all its tables, and a server that opens its tables again and again
+        // numbers them anew each time.
+        if self.tables.len() > MOST_TABLES {
+            self.tables.clear();
+        }
+        let (gtid, committed_at, rows) = match transaction {
+            Some(transaction) => (transaction.gtid, transaction.committed_at, transaction.rows),
+            None => (None, 0, false),
+        };
+        if skipping {
+            return Ok(());
+        }
+        let committed_at = if committed_at == 0 { u64::from(event.timestamp) * 1_000_000 } else { committed_at };
+        let mut place = Place { file: Arc::clone(&self.file), offset: self.offset, gtid: None, committed_at };
+        if !rows {
+            return self.pass(place, gtid.as_ref(), out);
+        }
+        self.remember(gtid.as_ref());
+        self.clear_passed(out)?;
+        place.gtid = gtid;
+        out(Slot::Commit(place), SLOT_BYTES)?;
+        Ok(())
+    }
+
+    /// Something of ours comes, and what was passed before it must be told before: only its GTIDs matter then.
+    fn clear_passed(&mut self, out: Out<'_>) -> Result<(), Stop> {
+        match &self.passed {
+            Some((_, gtids)) if gtids.is_empty() => self.passed = None,
+            Some(_) => self.send_passed(out)?,
+            None => {}
+        }
+        Ok(())
+    }
+
+    fn heartbeat(&mut self, event: &Event, out: Out<'_>) -> Result<(), Stop> {
+        if self.transaction.is_none() && event.log_pos != 0 && !self.file.is_empty() {
+            self.offset = widen(self.offset, event.log_pos);
+            // By GTID the stream begins at the file's first event, behind which the job may be long since.
+            let behind = order_places((&self.boundary.file, self.boundary.offset), (&self.file, self.offset));
+            if behind != Some(Ordering::Greater) {
+                self.outside(event.timestamp, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn query(&mut self, event: &Event, at: u64, out: Out<'_>) -> Result<(), Stop> {
+        let query = event::query(&event.body, event.kind == kind::EXECUTE_LOAD_QUERY)
+            .ok_or_else(|| self.malformed(event, at))?;
+        let plain;
+        let sql = if event.kind == kind::MARIADB_QUERY_COMPRESSED {
+            plain = event::mariadb_uncompress(query.sql).ok_or_else(|| self.malformed(event, at))?;
+            plain.as_slice()
+        } else {
+            query.sql
+        };
+        let decoded = text::decode(sql, event::client_collation(query.status_vars));
+        let lossy = String::from_utf8_lossy(sql);
+        let sql = decoded.as_deref().unwrap_or(&lossy);
+        let database = String::from_utf8_lossy(query.database);
+        let effect = statement::classify(sql, &database);
+        match &effect {
+            Effect::Begin => {
+                match &mut self.transaction {
+                    Some(transaction) => transaction.begun = true,
+                    None => self.begin(at, None, 0, true)?,
+                }
+                return Ok(());
+            }
+            Effect::Commit | Effect::XaFinish => return self.end(event, out),
+            Effect::Rollback | Effect::RollbackTo => {
+                if self.transaction.as_ref().is_some_and(|transaction| transaction.rows) {
+                    return Err(Error::definite(format!(
+                        "{}: a transaction with rows of a replicated table was rolled back in part, because it also touched tables \
+                         that cannot roll back",
+                        self.place(at)
+                    ))
+                    .hint("its rows in the log do not all count: start a new job with startup: initial, and keep temporary and non-transactional tables out of such transactions")
+                    .into());
+                }
+                return if effect == Effect::Rollback { self.end(event, out) } else { Ok(()) };
+            }
+            _ => {}
+        }
+        let inside = self.transaction.as_ref().is_some_and(|transaction| transaction.begun);
+        if !self.matters(&effect) || self.skipping() {
+            return if inside { Ok(()) } else { self.end(event, out) };
+        }
+        if let Err(charset) = &decoded {
+            return Err(Error::definite(format!(
+                "{}: a statement that may touch a replicated table cannot be read as {charset}",
+                self.place(at)
+            ))
+            .into());
+        }
+        let mut place = Place {
+            file: Arc::clone(&self.file),
+            offset: self.offset,
+            gtid: None,
+            committed_at: u64::from(event.timestamp) * 1_000_000,
+        };
+        if let Some(transaction) = &self.transaction {
+            if transaction.committed_at > 0 {
+                place.committed_at = transaction.committed_at;
+            }
+            if inside {
+                (place.file, place.offset) = transaction.begin.clone();
+            } else {
+                place.gtid = transaction.gtid.clone();
+            }
+        }
+        self.clear_passed(out)?;
+        if inside {
+            // Its transaction goes on, and its end must be told even without rows.
+            if let Some(transaction) = &mut self.transaction {
+                transaction.rows = true;
+            }
+        } else {
+            self.transaction = None;
+            self.remember(place.gtid.as_ref());
+        }
+        let statement = Statement { place, database: database.into_owned(), sql: sql.to_owned() };
+        let bytes = statement.sql.len() + SLOT_BYTES;
+        out(Slot::Statement(statement), bytes)?;
+        Ok(())
+    }
+
+    fn matters(&self, effect: &Effect) -> bool {
+        match effect {
+            Effect::Tables(_, tables) => tables.iter().any(|table| {
+                // With lower_case_table_names the log's rows have small letters, the text what was typed.
+                (self.wanted)(table)
+                    || (self.wanted)(&TableName::new(table.database.to_lowercase(), table.table.to_lowercase()))
+            }),
+            Effect::DropDatabase(_) | Effect::Unknown => true,
+            _ => false,
+        }
+    }
+
+    fn xa_prepare(&mut self, event: &Event, at: u64, out: Out<'_>) -> Result<(), Stop> {
+        let one_phase = event::xa_one_phase(&event.body).ok_or_else(|| self.malformed(event, at))?;
+        let rows = self.transaction.as_ref().is_some_and(|transaction| transaction.rows);
+        if rows && !one_phase {
+            return Err(Error::definite(format!(
+                "{}: an XA transaction with rows of a replicated table was prepared here; whether it counts is told only \
+                 later in the log, which Towpath cannot follow yet",
+                self.place(at)
+            ))
+            .hint("exclude the tables that XA transactions write, or commit them in one phase")
+            .into());
+        }
+        self.end(event, out)
+    }
+}
+
+/// The offset at or behind `least` whose low 32 bits are `low`.
+fn widen(least: u64, low: u32) -> u64 {
+    let same_page = (least & !0xffff_ffff) | u64::from(low);
+    if same_page >= least { same_page } else { same_page + (1 << 32) }
+}

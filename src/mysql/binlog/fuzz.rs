@@ -1,0 +1,252 @@
+//! Mutated real events into everything that reads a binlog. The corpus are whole files as MySQL 9.7 and MariaDB 10.11
+//! wrote them, a table for each family of types. Nothing may panic, nor write much more than it read.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rand::Rng as _;
+use rand::rngs::StdRng;
+
+use super::follower::{Event, Follower, MysqlGtid};
+use super::table_map::Wire;
+use super::{RowPlan, TableMap, event, statement, text};
+use crate::fuzz_machine::{FileEvent, file_events, images, mutate, run};
+use crate::mysql::position::{Gtid, Position};
+use crate::mysql::value::{ValueOptions, ValueWriter, charset_max_bytes};
+use crate::schema::{Column, ColumnType, IntegerSize, LobSize, Mapping, MappingOptions, Table, TableName, map_table};
+
+fn corpus() -> [Vec<FileEvent>; 2] {
+    [
+        file_events(include_bytes!("../../../tests/fuzz/mysql.binlog")),
+        file_events(include_bytes!("../../../tests/fuzz/mariadb.binlog")),
+    ]
+}
+
+fn any<'a>(random: &mut StdRng, events: &'a [FileEvent]) -> &'a FileEvent {
+    &events[random.random_range(0..events.len())]
+}
+
+#[test]
+fn fuzz_event_bodies() {
+    let events: Vec<FileEvent> = corpus().into_iter().flatten().collect();
+    run("event bodies", 30_000, |random| {
+        let (one, other) = (any(random, &events), any(random, &events));
+        let body = mutate(random, &one.body, &other.body);
+        let _ = event::rotate(&body);
+        for load in [false, true] {
+            if let Some(query) = event::query(&body, load) {
+                let collation = event::client_collation(query.status_vars);
+                if let Ok(sql) = text::decode(query.sql, collation) {
+                    let _ = statement::classify(&sql, &String::from_utf8_lossy(query.database));
+                }
+            }
+        }
+        for (version, bitmaps) in [(1, 1), (1, 2), (2, 1), (2, 2)] {
+            assert!(event::rows(&body, version, bitmaps).is_none_or(|header| header.images <= body.len()));
+        }
+        let _ = (event::table_id(&body), event::mariadb_gtid(&body, 1), event::xa_one_phase(&body));
+        let _ = (event::payload_size(&body), event::mariadb_uncompress(&body), event::client_collation(&body));
+        let _ = (TableMap::peek(&body), TableMap::parse(&body));
+    });
+}
+
+#[test]
+fn fuzz_the_follower() {
+    let files = corpus();
+    run("follower", 3_000, |random| {
+        let events = &files[random.random_range(0..files.len())];
+        let start = Position { file: "binlog.000001".into(), offset: 4, gtids: Some("".parse().unwrap()) };
+        let mut follower = Follower::new(start, Arc::new(|table| table.table != "theirs"));
+        follower.restart(random.random());
+        let from = random.random_range(0..events.len());
+        for found in events[from..].iter().take(60) {
+            // Also what a server would not send there.
+            let found = if random.random_range(0..16) == 0 { any(random, events) } else { found };
+            let mut event = Event {
+                kind: found.kind,
+                flags: 0,
+                timestamp: 1_700_000_000,
+                server_id: found.server_id,
+                log_pos: found.log_pos,
+                size: found.size,
+                body: Bytes::copy_from_slice(&found.body),
+                inner: false,
+                gtid: Some(MysqlGtid {
+                    gtid: Some(Gtid::Mysql { server: [7; 16], tag: String::new(), number: random.random() }),
+                    committed_at: random.random(),
+                }),
+            };
+            if random.random_range(0..8) == 0 {
+                let other = any(random, events);
+                event.body = mutate(random, &found.body, &other.body).into();
+            }
+            match random.random_range(0..60) {
+                0 => event.kind = random.random(),
+                1 => event.kind = any(random, events).kind,
+                2 => event.log_pos = random.random(),
+                3 => event.size = random.random(),
+                4 => event.inner = true,
+                5 => event.flags = random.random(),
+                6 => event.gtid = None,
+                7 => continue,
+                _ => {}
+            }
+            let _ = follower.event(&event, &mut |_, _| Ok(()));
+            let _ = follower.here();
+        }
+        let _ = follower.idle(&mut |_, _| Ok(()));
+    });
+}
+
+/// Counts what is written.
+#[derive(Default)]
+struct Counter(usize);
+
+impl ValueWriter for Counter {
+    fn null(&mut self) {}
+    fn integer(&mut self, _: i64) {}
+    fn unsigned(&mut self, _: u64) {}
+    fn number(&mut self, digits: &[u8]) {
+        assert!(digits.is_ascii());
+        self.0 += digits.len();
+    }
+    fn plain(&mut self, text: &[u8]) {
+        assert!(text.iter().all(|byte| byte.is_ascii_graphic() || *byte == b' '));
+        self.0 += text.len();
+    }
+    fn text(&mut self, text: &[u8]) {
+        assert!(std::str::from_utf8(text).is_ok());
+        self.0 += text.len();
+    }
+    fn binary(&mut self, bytes: &[u8]) {
+        self.0 += bytes.len();
+    }
+    fn json(&mut self, document: &[u8]) {
+        assert!(serde_json::from_slice::<serde::de::IgnoredAny>(document).is_ok());
+        self.0 += document.len();
+    }
+}
+
+/// A definition that agrees with the map, as far as one exists; `variant` chooses among types of the same form.
+fn definition(map: &TableMap, variant: usize) -> Option<Mapping> {
+    let columns = map.columns().iter().enumerate().map(|(index, column)| {
+        let charset = || ["utf8mb4", "latin1", "utf16", "gbk"][(variant / 2) % 4].to_owned();
+        let chars = |bytes: u16| Some(u32::from(bytes) / charset_max_bytes(&charset())?);
+        let binary = variant.is_multiple_of(2);
+        let size = |length_bytes| match length_bytes {
+            1 => LobSize::Tiny,
+            2 => LobSize::Plain,
+            3 => LobSize::Medium,
+            _ => LobSize::Long,
+        };
+        let name = |member: usize| format!("m{member}");
+        let ty = match column.wire {
+            Wire::Integer { bytes } => {
+                let sizes =
+                    [IntegerSize::Tiny, IntegerSize::Small, IntegerSize::Medium, IntegerSize::Int, IntegerSize::Big];
+                let size = sizes.into_iter().find(|size| size.bytes() == usize::from(bytes))?;
+                ColumnType::Integer { size, unsigned: column.unsigned.unwrap_or_default() }
+            }
+            Wire::Float => ColumnType::Float,
+            Wire::Double => ColumnType::Double,
+            Wire::Decimal { precision, scale } => ColumnType::Decimal { precision, scale },
+            Wire::Bit { bits } => ColumnType::Bit { bits: u8::try_from(bits).ok()? },
+            Wire::Varchar { bytes } if binary => ColumnType::Varbinary { bytes: bytes.into() },
+            Wire::Varchar { bytes } => ColumnType::Varchar { chars: chars(bytes)?, charset: charset() },
+            Wire::Text { bytes: 16 } if binary => ColumnType::Uuid,
+            Wire::Text { bytes: 16 } => ColumnType::Inet6,
+            Wire::Text { bytes: 4 } => ColumnType::Inet4,
+            Wire::Text { bytes } if binary => ColumnType::Binary { bytes: bytes.into() },
+            Wire::Text { bytes } => ColumnType::Char { chars: chars(bytes)?, charset: charset() },
+            Wire::Enum { bytes } => {
+                ColumnType::Enum { members: (0..if bytes > 1 { 300 } else { 3 }).map(name).collect() }
+            }
+            Wire::Set { bytes } => ColumnType::Set { members: (0..usize::from(bytes) * 8).map(name).collect() },
+            Wire::Blob { length_bytes } if binary => ColumnType::Blob { size: size(length_bytes) },
+            Wire::Blob { length_bytes } => ColumnType::Text { size: size(length_bytes), charset: charset() },
+            Wire::Json { .. } => ColumnType::Json,
+            Wire::Geometry { .. } => ColumnType::Geometry,
+            Wire::Vector { .. } => ColumnType::Vector { dimensions: 4 },
+            Wire::Year => ColumnType::Year,
+            Wire::Date => ColumnType::Date,
+            Wire::Time { digits } => ColumnType::Time { digits },
+            Wire::DateTime { digits } => ColumnType::DateTime { digits },
+            Wire::Timestamp { digits } => ColumnType::Timestamp { digits },
+            Wire::OldTime => ColumnType::Time { digits: 0 },
+            Wire::OldDateTime => ColumnType::DateTime { digits: 0 },
+            Wire::OldTimestamp => ColumnType::Timestamp { digits: 0 },
+            Wire::Unreadable { .. } => return None,
+        };
+        let mut made = Column::new(column.name.clone().unwrap_or_else(|| format!("c{index}")), ty);
+        made.nullable = column.nullable && index > 0;
+        Some(made)
+    });
+    let columns: Vec<Column> = columns.collect::<Option<_>>()?;
+    let table = Table { name: TableName::new("d", "t"), columns, key: vec![0], comment: String::new() };
+    map_table(&table, &MappingOptions::for_version(4, 0)).ok()
+}
+
+const VARIANTS: usize = 8;
+
+fn row_plan(map: &TableMap, variant: usize) -> Option<RowPlan> {
+    let mut map = map.clone();
+    map.name = TableName::new("d", "t");
+    RowPlan::new(&definition(&map, variant)?, &map, &ValueOptions::default()).ok()
+}
+
+#[test]
+fn fuzz_table_maps_and_row_images() {
+    // Each rows event with the map before it.
+    let mut inputs = Vec::new();
+    for events in corpus() {
+        let mut maps = HashMap::new();
+        for event in &events {
+            if event.kind == event::kind::TABLE_MAP {
+                maps.insert(event::table_id(&event.body), event.body.clone());
+            } else if let Some((_, images)) = images(event) {
+                inputs.push((maps[&event::table_id(&event.body)].clone(), images.to_vec()));
+            }
+        }
+    }
+    let plans_of = |(map, _): &(Vec<u8>, Vec<u8>)| -> Vec<RowPlan> {
+        let map = TableMap::parse(map).unwrap();
+        (0..VARIANTS).filter_map(|variant| row_plan(&map, variant)).collect()
+    };
+    let plans: Vec<Vec<RowPlan>> = inputs.iter().map(plans_of).collect();
+    let unread = inputs.iter().zip(&plans).find(|(_, plans)| plans.is_empty());
+    assert_eq!(unread.map(|((map, _), _)| TableMap::parse(map)).map(Result::unwrap), None, "not read of the corpus");
+    let (mut walked, mut written) = (0u64, 0u64);
+    run("table maps and row images", 60_000, |random| {
+        let index = random.random_range(0..inputs.len());
+        let (body, images) = &inputs[index];
+        let (other_body, other_images) = &inputs[random.random_range(0..inputs.len())];
+        let mutated = if random.random_range(0..4) == 0 {
+            TableMap::parse(&mutate(random, body, other_body))
+                .ok()
+                .and_then(|map| row_plan(&map, random.random_range(0..VARIANTS)))
+        } else {
+            let plans = &plans[index];
+            Some(plans[random.random_range(0..plans.len())].clone())
+        };
+        let Some(plan) = mutated else { return };
+        let images =
+            if random.random_range(0..16) == 0 { images.clone() } else { mutate(random, images, other_images) };
+        let mut rest = images.as_slice();
+        while !rest.is_empty() {
+            let mut key = Vec::new();
+            let mut counter = Counter::default();
+            let wrote = plan.write(rest, &mut counter);
+            written += u64::from(wrote.is_ok());
+            assert!(counter.0 <= 40_000 + 16 * rest.len(), "{} bytes out of {}", counter.0, rest.len());
+            let Ok(end) = plan.walk(rest, &mut key) else { break };
+            walked += 1;
+            assert!(end <= rest.len() && key.len() <= end);
+            if end == 0 {
+                break;
+            }
+            rest = &rest[end..];
+        }
+    });
+    println!("rows walked: {walked}, written: {written}");
+}

@@ -1,0 +1,83 @@
+//! The binlog: the stream of events, table maps, and the rows in them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::position::{Gtid, GtidSet};
+
+mod agreement;
+mod cell;
+mod event;
+mod follower;
+#[cfg(test)]
+mod fuzz;
+mod reader;
+mod row;
+mod start;
+pub mod statement;
+mod stream;
+mod table_map;
+mod text;
+
+pub use reader::{ReaderOptions, spawn};
+pub use row::RowPlan;
+pub use start::resolve;
+pub use stream::{Connect, connector};
+pub use table_map::TableMap;
+
+/// What the reader puts on the ring, in binlog order.
+#[derive(Debug)]
+pub enum Slot {
+    /// Rows of one replicated table, undecoded.
+    Rows(RowsEvent),
+    /// A transaction ended here.
+    Commit(Place),
+    /// A place outside any transaction with nothing of ours before it: a rotated log, a heartbeat,
+    /// another database's transaction. The checkpoint may move here, and all transactions of the set, which
+    /// lie before the place, count as done. At most a few a second.
+    Passed(Place, GtidSet),
+    /// A statement that touches a replicated table's definition or content and is not rows.
+    /// It ends its own implicit transaction and `Place` is behind it, except for a statement inside a transaction
+    /// (CREATE TABLE … SELECT, rows as text): its `Place` is where that transaction begins.
+    Statement(Statement),
+}
+
+/// One WRITE, UPDATE or DELETE rows event with full row images.
+#[derive(Debug)]
+pub struct RowsEvent {
+    pub table: Arc<TableMap>,
+    pub kind: RowsKind,
+    /// The row images only, one after another: for an UPDATE before and after in turn.
+    pub images: Bytes,
+    /// File and offset of the event, for messages.
+    pub file: Arc<str>,
+    pub offset: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowsKind {
+    Insert,
+    Update,
+    Delete,
+}
+
+/// A place between two transactions, as the binlog tells it.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub file: Arc<str>,
+    /// Offset behind the last event.
+    pub offset: u64,
+    /// The transaction's own, to be added to the set; `None` without GTIDs or outside a transaction.
+    pub gtid: Option<Gtid>,
+    /// When the source committed, in microseconds since 1970 (to the second where the server tells no more).
+    pub committed_at: u64,
+}
+
+#[derive(Debug)]
+pub struct Statement {
+    pub place: Place,
+    /// Default database of the session that ran it.
+    pub database: String,
+    pub sql: String,
+}

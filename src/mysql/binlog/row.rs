@@ -1,0 +1,467 @@
+//! Row images: the bytes of one row in a rows event, with every column present.
+//!
+//! ```text
+//! null bitmap, one bit a column, the lowest first | the values of the columns that are not NULL, in table order
+//! ```
+//!
+//! A value's length is fixed by the table map, or stands before it in one to four bytes. So the end of a row is found
+//! without decoding: [`RowPlan::walk`] runs over a precompiled list of steps and keeps the key's bytes on its way. It
+//! is the hottest loop of the product, and most rows it sees are overwritten before anybody decodes them.
+//!
+//! There are two lists. A row without a NULL takes the *dense* one, in which neighbouring columns of fixed width are
+//! one step and no bit is looked at. Any other row takes the *sparse* one, with a step for each column that can be NULL.
+//!
+//! [`RowPlan::write`] walks once more to note where each column stands, then decodes in the target's order, which
+//! differs from the row's because keys come first there.
+
+use super::cell::Cell;
+use super::table_map::TableMap;
+use crate::Result;
+use crate::mysql::value::{RowError, ValueOptions, ValueWriter};
+use crate::schema::Mapping;
+
+/// MySQL's limit of columns in a key.
+const MAX_KEY_COLUMNS: usize = 32;
+
+/// Columns whose places fit on the stack while a row is written. A wider table costs one allocation a row.
+const COLUMNS_ON_STACK: usize = 128;
+
+/// How the rows that follow one table map are read, for one target table.
+#[derive(Debug, Clone)]
+pub struct RowPlan {
+    columns: Vec<PlanColumn>,
+    bitmap_bytes: usize,
+    /// Bits of the bitmap's last byte that stand for columns.
+    last_byte_mask: u8,
+    dense: Vec<Step>,
+    sparse: Vec<Step>,
+    key_columns: usize,
+    /// The key's parts stand in the row in key order.
+    key_in_order: bool,
+    /// In the target's order.
+    cells: Vec<(u32, Cell)>,
+}
+
+#[derive(Debug, Clone)]
+struct PlanColumn {
+    name: String,
+    width: Width,
+}
+
+/// How long a value is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Width {
+    Fixed(u32),
+    /// The value's length stands before it, in so many bytes.
+    Prefixed(u8),
+}
+
+/// One move of the walk.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    width: Width,
+    /// The column whose bit to look at; `ALWAYS` for a step that no NULL can leave out.
+    null_column: u32,
+    /// The key part that is kept, or `NO_KEY`.
+    key: u32,
+}
+
+const ALWAYS: u32 = u32::MAX;
+const NO_KEY: u32 = u32::MAX;
+
+/// A place in a row: offsets of the value's first byte (behind its length) and behind its last.
+#[derive(Debug, Clone, Copy, Default)]
+struct Span {
+    start: u32,
+    end: u32,
+}
+
+/// No value begins at offset 0, where the bitmap is.
+const NULL_SPAN: Span = Span { start: 0, end: 0 };
+
+impl RowPlan {
+    /// Joins what the log says of a table with its definition at that position.
+    ///
+    /// # Errors
+    /// A definite error that names table, column and both sides when the log's table is another than the
+    /// definition's, when a column is of a form that Towpath does not read, or when the target's type cannot take it.
+    pub fn new(mapping: &Mapping, map: &TableMap, options: &ValueOptions) -> Result<RowPlan> {
+        super::agreement::check(&mapping.source, map)?;
+        let source = &mapping.source;
+        let count = map.columns().len();
+        let mut columns = Vec::with_capacity(count);
+        for (column, logged) in source.columns.iter().zip(map.columns()) {
+            let width = super::cell::width(logged.wire)
+                .ok_or_else(|| super::agreement::unreadable(source, &column.name, logged.wire))?;
+            columns.push(PlanColumn { name: column.name.clone(), width });
+        }
+        let mut cells = Vec::with_capacity(mapping.target.columns.len());
+        for target in &mapping.target.columns {
+            let (Some(column), Some(logged)) = (source.columns.get(target.source), map.columns().get(target.source))
+            else {
+                return Err(super::agreement::no_source(source, &target.name));
+            };
+            let cell = Cell::new(column, logged, target, options)
+                .map_err(|error| error.context(format_args!("table {}", source.name)))?;
+            cells.push((target.source as u32, cell));
+        }
+        if source.key.len() > MAX_KEY_COLUMNS || source.key.iter().any(|&index| index >= count) {
+            return Err(super::agreement::wrong_key(source));
+        }
+        let key_of = |index: usize| source.key.iter().position(|&key| key == index).map_or(NO_KEY, |part| part as u32);
+        let nullable: Vec<bool> = map.columns().iter().map(|column| column.nullable).collect();
+        Ok(RowPlan {
+            bitmap_bytes: count.div_ceil(8),
+            last_byte_mask: if count.is_multiple_of(8) { 0xff } else { (1 << (count % 8)) - 1 },
+            dense: steps(&columns, key_of, |_| false),
+            sparse: steps(&columns, key_of, |index| nullable[index]),
+            key_columns: source.key.len(),
+            key_in_order: source.key.is_sorted(),
+            columns,
+            cells,
+        })
+    }
+
+    /// The length of the row image that begins at `row`'s first byte. Appends the key's bytes as they stand in the
+    /// row, length prefixes included, in key order: equal keys have equal bytes, and different keys different ones.
+    ///
+    /// # Errors
+    /// The row ends early, or the key holds a NULL. `key` may then hold a part of it.
+    pub fn walk(&self, row: &[u8], key: &mut Vec<u8>) -> Result<usize, RowError> {
+        let bitmap = row.get(..self.bitmap_bytes).ok_or_else(cut)?;
+        let steps = if self.is_dense(bitmap) { &self.dense } else { &self.sparse };
+        let end = if self.key_in_order {
+            // Almost every table: the key's parts are met in their order.
+            walk(steps, bitmap, row, |_, start, end| match row.get(start..end) {
+                Some(part) => {
+                    key.extend_from_slice(part);
+                    true
+                }
+                None => false,
+            })?
+        } else {
+            let mut parts = [NULL_SPAN; MAX_KEY_COLUMNS];
+            let end = walk(steps, bitmap, row, |part, start, end| {
+                if let Some(part) = parts.get_mut(part) {
+                    *part = Span { start: start as u32, end: end as u32 };
+                }
+                true
+            })?;
+            for part in &parts[..self.key_columns] {
+                key.extend_from_slice(&row[part.start as usize..part.end as usize]);
+            }
+            end
+        };
+        Ok(end)
+    }
+
+    /// Writes the row that begins at `row`'s first byte, cell by cell in the target's order.
+    ///
+    /// # Errors
+    /// The row is damaged, or a value cannot be written; it names the column. `out` may then hold a part of the row.
+    pub fn write(&self, row: &[u8], out: &mut impl ValueWriter) -> Result<(), RowError> {
+        let mut on_stack = [NULL_SPAN; COLUMNS_ON_STACK];
+        let mut on_heap = Vec::new();
+        let spans = match on_stack.get_mut(..self.columns.len()) {
+            Some(spans) => spans,
+            None => {
+                on_heap.resize(self.columns.len(), NULL_SPAN);
+                on_heap.as_mut_slice()
+            }
+        };
+        self.locate(row, spans)?;
+        for (source, cell) in &self.cells {
+            let span = spans[*source as usize];
+            if span.start == 0 {
+                out.null();
+                continue;
+            }
+            let value = &row[span.start as usize..span.end as usize];
+            if let Err(error) = cell.write(value, out) {
+                return Err(RowError::column(&self.columns[*source as usize].name, error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes where each column's value stands; `NULL_SPAN` where it is NULL.
+    fn locate(&self, row: &[u8], spans: &mut [Span]) -> Result<(), RowError> {
+        let bitmap = row.get(..self.bitmap_bytes).ok_or_else(cut)?;
+        let mut at = self.bitmap_bytes;
+        for (index, (column, span)) in self.columns.iter().zip(spans).enumerate() {
+            if is_null(bitmap, index as u32) {
+                continue;
+            }
+            let (start, length) = match column.width {
+                Width::Fixed(bytes) => (at, bytes as usize),
+                Width::Prefixed(bytes) => {
+                    let bytes = usize::from(bytes);
+                    (at + bytes, prefix(row, at, bytes).ok_or_else(cut)?)
+                }
+            };
+            at = start + length;
+            *span = Span { start: start as u32, end: at as u32 };
+        }
+        if at > row.len() || at > u32::MAX as usize { Err(cut()) } else { Ok(()) }
+    }
+
+    fn is_dense(&self, bitmap: &[u8]) -> bool {
+        match bitmap.split_last() {
+            Some((last, others)) => last & self.last_byte_mask == 0 && others.iter().all(|&byte| byte == 0),
+            None => true,
+        }
+    }
+}
+
+/// Goes over a row; `keep` gets each part of the key (its number, first byte, end) and may refuse it.
+#[inline]
+fn walk(
+    steps: &[Step],
+    bitmap: &[u8],
+    row: &[u8],
+    mut keep: impl FnMut(usize, usize, usize) -> bool,
+) -> Result<usize, RowError> {
+    let mut at = bitmap.len();
+    for step in steps {
+        if step.null_column != ALWAYS && is_null(bitmap, step.null_column) {
+            if step.key != NO_KEY {
+                return Err(RowError::row("a NULL in the key"));
+            }
+            continue;
+        }
+        let start = at;
+        at = match step.width {
+            Width::Fixed(bytes) => at + bytes as usize,
+            Width::Prefixed(bytes) => {
+                let bytes = usize::from(bytes);
+                at + bytes + prefix(row, at, bytes).ok_or_else(cut)?
+            }
+        };
+        if step.key != NO_KEY && !keep(step.key as usize, start, at) {
+            return Err(cut());
+        }
+    }
+    // Values before this may lie beyond the end: fixed widths are not checked one by one.
+    if at > row.len() || at > u32::MAX as usize { Err(cut()) } else { Ok(at) }
+}
+
+/// Compiles the walk. Neighbours of fixed width are merged where neither can be NULL nor is a part of the key.
+fn steps(columns: &[PlanColumn], key_of: impl Fn(usize) -> u32, can_be_null: impl Fn(usize) -> bool) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    for (index, column) in columns.iter().enumerate() {
+        let null_column = if can_be_null(index) { index as u32 } else { ALWAYS };
+        let step = Step { width: column.width, null_column, key: key_of(index) };
+        if let (Width::Fixed(bytes), Some(last)) = (step.width, steps.last_mut())
+            && let Width::Fixed(before) = &mut last.width
+            && [last.null_column, last.key, step.null_column, step.key] == [ALWAYS, NO_KEY, ALWAYS, NO_KEY]
+        {
+            *before += bytes;
+            continue;
+        }
+        steps.push(step);
+    }
+    steps
+}
+
+fn is_null(bitmap: &[u8], column: u32) -> bool {
+    bitmap[column as usize / 8] & (1 << (column % 8)) != 0
+}
+
+/// A little-endian length of one to four bytes.
+fn prefix(row: &[u8], at: usize, bytes: usize) -> Option<usize> {
+    let rest = row.get(at..)?;
+    // The first two are almost all there are.
+    match bytes {
+        1 => rest.first().map(|&byte| usize::from(byte)),
+        2 => rest.first_chunk().map(|&bytes| usize::from(u16::from_le_bytes(bytes))),
+        3 => rest.first_chunk().map(|&[low, middle, high]| u32::from_le_bytes([low, middle, high, 0]) as usize),
+        _ => rest.first_chunk().map(|&bytes| u32::from_le_bytes(bytes) as usize),
+    }
+}
+
+#[cold]
+fn cut() -> RowError {
+    RowError::row("a row image that ends before its last column")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::table_map::tests::body;
+    use super::*;
+    use crate::mysql::value::tests::Cells;
+    use crate::schema::{Column, ColumnType, Generated, IntegerSize, MappingOptions, Table, TableName, map_table};
+
+    fn column(name: &str, ty: ColumnType, nullable: bool) -> Column {
+        let name = name.to_owned();
+        Column { name, ty, nullable, default: None, comment: String::new(), generated: Generated::No, invisible: false }
+    }
+
+    fn integer(size: IntegerSize) -> ColumnType {
+        ColumnType::Integer { size, unsigned: false }
+    }
+
+    fn varchar(chars: u32) -> ColumnType {
+        ColumnType::Varchar { chars, charset: "utf8mb4".into() }
+    }
+
+    /// (id INT, a VARCHAR(100) NULL, b SMALLINT, c INT, d BIGINT NULL), and its key.
+    fn table(key: &[usize]) -> Mapping {
+        let columns = vec![
+            column("id", integer(IntegerSize::Int), false),
+            column("a", varchar(100), !key.contains(&1)),
+            column("b", integer(IntegerSize::Small), false),
+            column("c", integer(IntegerSize::Int), false),
+            column("d", integer(IntegerSize::Big), true),
+        ];
+        let name = TableName::new("shop", "t");
+        let table = Table { name, columns, key: key.to_vec(), comment: String::new() };
+        map_table(&table, &MappingOptions::for_version(3, 5)).unwrap()
+    }
+
+    fn logged() -> Vec<(u8, Vec<u8>, bool)> {
+        vec![
+            (3, vec![], false),
+            (15, vec![0x90, 0x01], true),
+            (2, vec![], false),
+            (3, vec![], false),
+            (8, vec![], true),
+        ]
+    }
+
+    fn plan(key: &[usize]) -> RowPlan {
+        let map = TableMap::parse(&body(&logged(), &[])).unwrap();
+        RowPlan::new(&table(key), &map, &ValueOptions::default()).unwrap()
+    }
+
+    const FULL: &[u8] = b"\xe0\x07\0\0\0\x02\0hi\xff\xff\x05\0\0\0\x09\0\0\0\0\0\0\0";
+    const WITH_NULLS: &[u8] = b"\xf2\x07\0\0\0\xff\xff\x05\0\0\0";
+
+    #[test]
+    fn a_walk_finds_the_end_and_the_key() {
+        let plan = plan(&[0]);
+        for row in [FULL, WITH_NULLS] {
+            let mut key = b"kept".to_vec();
+            let followed = [row, b"next"].concat();
+            assert_eq!(plan.walk(&followed, &mut key).unwrap(), row.len());
+            assert_eq!(key, b"kept\x07\0\0\0");
+        }
+    }
+
+    #[test]
+    fn key_parts_come_in_key_order_with_their_lengths() {
+        let mut key = Vec::new();
+        plan(&[3, 1]).walk(FULL, &mut key).unwrap();
+        assert_eq!(key, b"\x05\0\0\0\x02\0hi");
+        key.clear();
+        plan(&[0, 1]).walk(FULL, &mut key).unwrap();
+        assert_eq!(key, b"\x07\0\0\0\x02\0hi");
+        for parts in [[0, 1], [1, 0]] {
+            assert_eq!(plan(&parts).walk(WITH_NULLS, &mut key).unwrap_err().reason, "a NULL in the key");
+        }
+    }
+
+    #[test]
+    fn neighbours_of_fixed_width_are_one_step() {
+        let plan = plan(&[0]);
+        assert_eq!(plan.dense.len(), 3);
+        assert_eq!(plan.sparse.len(), 4);
+    }
+
+    #[test]
+    fn cells_come_in_the_targets_order() {
+        let mut cells = Cells::default();
+        plan(&[3, 1]).write(FULL, &mut cells).unwrap();
+        assert_eq!(cells.0, ["5", "hi", "7", "-1", "9"]);
+        let mut cells = Cells::default();
+        plan(&[3]).write(WITH_NULLS, &mut cells).unwrap();
+        assert_eq!(cells.0, ["5", "7", "NULL", "-1", "NULL"]);
+    }
+
+    #[test]
+    fn a_row_that_ends_early_is_an_error() {
+        for key in [&[0][..], &[3, 1]] {
+            let plan = plan(key);
+            for end in 0..FULL.len() {
+                assert!(plan.walk(&FULL[..end], &mut Vec::new()).is_err(), "{end}");
+                assert!(plan.write(&FULL[..end], &mut Cells::default()).is_err(), "{end}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bad_value_names_its_column() {
+        let row = b"\xe0\x07\0\0\0\x02\0\xff\xff\xff\xff\x05\0\0\0\x09\0\0\0\0\0\0\0";
+        let error = plan(&[0]).write(row, &mut Cells::default()).unwrap_err();
+        assert_eq!(error.column.as_deref(), Some("a"));
+        assert!(error.to_string().starts_with("column a: the bytes ffff at offset 0 are no text"), "{error}");
+    }
+
+    #[test]
+    fn a_wide_table_is_written_too() {
+        let count = 300;
+        let mut columns = vec![column("id", integer(IntegerSize::Int), false)];
+        columns.extend((1..count).map(|index| column(&format!("c{index}"), integer(IntegerSize::Tiny), true)));
+        let table = Table { name: TableName::new("shop", "t"), columns, key: vec![0], comment: String::new() };
+        let mapping = map_table(&table, &MappingOptions::for_version(3, 5)).unwrap();
+        let mut logged = vec![(3, vec![], false)];
+        logged.resize(count, (1, vec![], true));
+        let map = TableMap::parse(&body(&logged, &[])).unwrap();
+        let plan = RowPlan::new(&mapping, &map, &ValueOptions::default()).unwrap();
+        let mut row = vec![0; count.div_ceil(8)];
+        row.extend_from_slice(&[1, 0, 0, 0]);
+        row.extend((1..count).map(|index| index as u8));
+        let mut cells = Cells::default();
+        assert_eq!(plan.walk(&row, &mut Vec::new()).unwrap(), row.len());
+        plan.write(&row, &mut cells).unwrap();
+        assert_eq!((cells.0[0].as_str(), cells.0[299].as_str()), ("1", "43"));
+    }
+
+    #[test]
+    fn another_table_in_the_log_is_refused_with_both_sides() {
+        type Change = fn(&mut Vec<(u8, Vec<u8>, bool)>);
+        let refuse = |change: Change, optional: &[(u8, Vec<u8>)]| {
+            let mut logged = logged();
+            change(&mut logged);
+            let map = TableMap::parse(&body(&logged, optional)).unwrap();
+            RowPlan::new(&table(&[0]), &map, &ValueOptions::default()).unwrap_err().to_string()
+        };
+        let fewer = refuse(|logged| drop(logged.pop()), &[]);
+        assert!(fewer.contains("table shop.t: the log has 4 columns, the definition 5"), "{fewer}");
+        let other = refuse(|logged| logged[1].1 = vec![0x2c, 0x01], &[]);
+        assert!(other.contains("column a: the log has a VARCHAR or VARBINARY of 300 bytes"), "{other}");
+        assert!(other.contains("hint: ") && other.contains("400 bytes"), "{other}");
+        let unsigned = refuse(|_| {}, &[(1, vec![0b0100_0000])]);
+        assert!(unsigned.contains("column b: the log has an unsigned integer"), "{unsigned}");
+        let renamed = refuse(|_| {}, &[(4, b"\x02id\x01x\x01b\x01c\x01d".to_vec())]);
+        assert!(renamed.contains("column a: the log has the name x, the definition the name a"), "{renamed}");
+        let compressed = refuse(|logged| logged[1] = (141, vec![0x90, 0x01], true), &[]);
+        assert!(compressed.contains("remove COMPRESSED"), "{compressed}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_row_or_an_error(row: Vec<u8>) {
+            for key in [&[0][..], &[3, 1]] {
+                let plan = plan(key);
+                let mut key = Vec::new();
+                let walked = plan.walk(&row, &mut key);
+                let _ = plan.write(&row, &mut Cells::default());
+                prop_assert!(key.len() <= row.len());
+                if let Ok(end) = walked {
+                    prop_assert!(end <= row.len());
+                }
+            }
+        }
+
+        #[test]
+        fn any_change_of_a_row_is_read_or_refused(at in 0..FULL.len(), byte: u8) {
+            let mut row = FULL.to_vec();
+            row[at] = byte;
+            let walked = plan(&[0]).walk(&row, &mut Vec::new());
+            let written = plan(&[0]).write(&row, &mut Cells::default());
+            prop_assert!(walked.is_ok() || written.is_err());
+        }
+    }
+}

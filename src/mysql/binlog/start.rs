@@ -1,0 +1,112 @@
+//! Where a job without a checkpoint begins: `startup` of the job file as a position.
+//!
+//! A point in time is found in two steps. The first event of each log file says when the file was begun, so
+//! the file is found by bisection; then that file is read up to the first transaction that was committed at or
+//! after the time. What is read is not kept, so a log of a gigabyte takes seconds.
+
+use super::event::kind;
+use super::follower::Follower;
+use super::stream::{self, Connect, Request};
+use crate::config::Startup;
+use crate::mysql::connect::Flavor;
+use crate::mysql::position::{self, GtidSet, Position};
+use crate::{Error, Result};
+
+/// The position that `startup` means now. For `initial` and `full` it is the present end of the log.
+/// A position that the server no longer has is a definite error.
+pub async fn resolve(startup: &Startup, connect: &Connect, flavor: Flavor, server_id: u32) -> Result<Position> {
+    let mut conn = connect().await?;
+    let position = match startup {
+        Startup::Initial | Startup::Full | Startup::Latest => return position::current(&mut conn, flavor).await,
+        Startup::Earliest => return position::oldest(&mut conn, flavor).await,
+        Startup::Position { file, position } => Position { file: file.clone(), offset: *position, gtids: None },
+        Startup::Gtid(text) => {
+            let gtids: GtidSet = text.parse()?;
+            let fits = match &gtids {
+                GtidSet::Mysql(_) => flavor == Flavor::Mysql,
+                GtidSet::Mariadb(_) => flavor == Flavor::Mariadb,
+            };
+            if !fits && !gtids.is_empty() {
+                return Err(Error::usage(format!("startup.gtid '{text}' is not in this server's notation"))
+                    .hint("MySQL: uuid:1-5,…  MariaDB: domain-server-sequence,…"));
+            }
+            Position { file: String::new(), offset: 4, gtids: Some(gtids) }
+        }
+        Startup::Timestamp(seconds) => {
+            let logs = position::logs(&mut conn).await?;
+            let files: Vec<String> = logs.into_iter().map(|log| log.file).collect();
+            let file = file_at(connect, flavor, server_id, &files, *seconds).await?;
+            let begin = position::at_start_of(&mut conn, flavor, file).await?;
+            drop(conn);
+            return place_at(connect, flavor, server_id, begin, *seconds).await;
+        }
+    };
+    position::check(&mut conn, flavor, &position).await?;
+    Ok(position)
+}
+
+/// The last file that was begun at or before `seconds`, or the first one.
+async fn file_at<'a>(
+    connect: &Connect,
+    flavor: Flavor,
+    server_id: u32,
+    files: &'a [String],
+    seconds: i64,
+) -> Result<&'a str> {
+    let (mut begun_before, mut begun_after) = (0, files.len());
+    while begun_after - begun_before > 1 {
+        let middle = begun_before.midpoint(begun_after);
+        if i64::from(begun(connect, flavor, server_id, &files[middle]).await?) <= seconds {
+            begun_before = middle;
+        } else {
+            begun_after = middle;
+        }
+    }
+    files
+        .get(begun_before)
+        .map(String::as_str)
+        .ok_or_else(|| Error::definite("the source has no binlog").hint("start the server with log_bin"))
+}
+
+/// When a file was begun, in seconds since 1970.
+async fn begun(connect: &Connect, flavor: Flavor, server_id: u32, file: &str) -> Result<u32> {
+    let from = Position { file: file.to_owned(), offset: 4, gtids: None };
+    let request = Request { flavor, server_id, replica_host: "", from: &from, by_gtid: false, to_end: true };
+    let mut stream = stream::open(connect, &request).await?;
+    while let Some(event) = stream::next(&mut stream, server_id).await? {
+        if event.header().event_type_raw() == kind::FORMAT_DESCRIPTION {
+            return Ok(event.header().timestamp());
+        }
+    }
+    Err(Error::transient(format!("binlog {file} has no first event yet")))
+}
+
+/// Behind the last transaction that was committed before `seconds`, reading from `begin` to the log's end.
+async fn place_at(
+    connect: &Connect,
+    flavor: Flavor,
+    server_id: u32,
+    begin: Position,
+    seconds: i64,
+) -> Result<Position> {
+    let request = Request { flavor, server_id, replica_host: "", from: &begin, by_gtid: false, to_end: true };
+    let mut stream = stream::open(connect, &request).await?;
+    let none_wanted = std::sync::Arc::new(|_: &crate::schema::TableName| false);
+    let mut follower = Follower::new(begin.clone(), none_wanted);
+    follower.restart(false);
+    while let Some(event) = stream::next(&mut stream, server_id).await? {
+        let event = stream::take(event, || follower.here())?;
+        if matches!(event.kind, kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED | kind::MARIADB_GTID) {
+            let micros = event.gtid.as_ref().map_or(0, |gtid| gtid.committed_at);
+            let committed = if micros > 0 { (micros / 1_000_000) as i64 } else { i64::from(event.timestamp) };
+            if committed >= seconds {
+                break;
+            }
+        }
+        match follower.event(&event, &mut |_, _| Ok(())) {
+            Ok(()) | Err(super::follower::Stop::Closed) => {}
+            Err(super::follower::Stop::Failed(error)) => return Err(error),
+        }
+    }
+    Ok(follower.boundary().clone())
+}

@@ -1,0 +1,91 @@
+//! Chunks of a table, and the walk along the key that finds their bounds.
+
+use std::sync::Arc;
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Row};
+use serde::{Deserialize, Serialize};
+
+use super::SnapshotTable;
+use super::key::{Key, range};
+use super::table::read_error;
+use crate::schema::TableName;
+use crate::{Error, Result};
+
+/// A range of a table's key: `lower < key <= upper`, open where there is no bound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    pub table: TableName,
+    /// From 0, in key order, without gaps.
+    pub number: u64,
+    pub lower: Option<Key>,
+    pub upper: Option<Key>,
+}
+
+impl Chunk {
+    /// No chunk comes behind it.
+    pub fn is_last(&self) -> bool {
+        self.upper.is_none()
+    }
+}
+
+/// Walks a table's key and cuts it into chunks, each when it is asked for: a bounded queue behind it bounds the
+/// number of chunks in memory.
+#[derive(Debug, Clone)]
+pub struct ChunkPlanner {
+    table: Arc<SnapshotTable>,
+    chunk_rows: u64,
+    next: Option<(u64, Option<Key>)>,
+}
+
+impl ChunkPlanner {
+    /// Begins at the table's first row. `chunk_rows` is at least 1.
+    pub fn new(table: Arc<SnapshotTable>, chunk_rows: u64) -> Self {
+        ChunkPlanner { table, chunk_rows: chunk_rows.max(1), next: Some((0, None)) }
+    }
+
+    /// Goes on behind `last`, the last chunk that was planned before.
+    #[must_use]
+    pub fn resume(mut self, last: &Chunk) -> Self {
+        self.next = last.upper.clone().map(|upper| (last.number + 1, Some(upper)));
+        self
+    }
+
+    /// The next chunk; `None` when the last one was given. The walk reads `chunk_rows` entries of the index at
+    /// the server and brings one key. After an error the same call may be made again. A table always has at least one
+    /// chunk, and the last may be empty.
+    pub async fn next(&mut self, conn: &mut Conn) -> Result<Option<Chunk>> {
+        let Some((number, lower)) = self.next.clone() else { return Ok(None) };
+        let upper = if self.table.key.is_empty() { None } else { self.bound(conn, lower.as_ref()).await? };
+        self.next = upper.clone().map(|upper| (number + 1, Some(upper)));
+        Ok(Some(Chunk { table: self.table.name.clone(), number, lower, upper }))
+    }
+
+    /// The key `chunk_rows` rows behind `lower`, if there are so many.
+    async fn bound(&self, conn: &mut Conn, lower: Option<&Key>) -> Result<Option<Key>> {
+        let table = &self.table;
+        let expressions: Vec<String> = table.key.iter().map(|column| column.expression()).collect();
+        let statement = format!(
+            "SELECT {} FROM {}{}{} LIMIT 1 OFFSET {}",
+            expressions.join(", "),
+            table.source(),
+            range(&table.key, lower, None)?,
+            table.order(),
+            self.chunk_rows - 1
+        );
+        let failed = |error| read_error(&table.name, error);
+        let prepared = conn.prep(statement).await.map_err(failed)?;
+        let row: Option<Row> = conn.exec_first(&prepared, ()).await.map_err(failed)?;
+        conn.close(prepared).await.map_err(failed)?;
+        row.map(|row| self.key_of(&row)).transpose()
+    }
+
+    fn key_of(&self, row: &Row) -> Result<Key> {
+        let values = self.table.key.iter().enumerate().map(|(index, column)| match row.as_ref(index) {
+            Some(value) => column.value(value),
+            None => Err(Error::definite("a row without a key column")),
+        });
+        let key = values.collect::<Result<_>>().map_err(|error| error.context(format!("table {}", self.table.name)))?;
+        Ok(Key(key))
+    }
+}

@@ -1,0 +1,170 @@
+//! A table as the snapshot reads it: its SELECT list, its key, the index that orders it.
+
+use mysql_async::Conn;
+use mysql_async::prelude::Queryable as _;
+
+use super::key::KeyColumn;
+use super::select_expression;
+use crate::schema::{Table, TableName, quote};
+use crate::{Error, Result};
+
+/// What chunks of one table are planned and read with.
+#[derive(Debug, Clone)]
+pub struct SnapshotTable {
+    pub(super) name: TableName,
+    /// The key's columns in order; empty for a table that can only be read as one chunk.
+    pub(super) key: Vec<KeyColumn>,
+    /// ` FORCE INDEX (…)`: the optimizer must not prefer another index and sort.
+    pub(super) index: String,
+    pub(super) select: String,
+    estimated_rows: u64,
+}
+
+impl SnapshotTable {
+    /// Looks up what the schema does not tell: collations, the index, the server's estimate of rows.
+    ///
+    /// # Errors
+    /// Definite when the table is gone or its key cannot be ordered.
+    pub async fn describe(conn: &mut Conn, table: &Table) -> Result<Self> {
+        let name = &table.name;
+        let failed = |error| read_error(name, error);
+        let at = (&name.database, &name.table);
+        let estimated_rows: Option<Option<u64>> = conn
+            .exec_first(
+                "SELECT TABLE_ROWS FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
+                at,
+            )
+            .await
+            .map_err(failed)?;
+        let Some(estimated_rows) = estimated_rows else {
+            return Err(Error::definite(format!("table {name} does not exist at the source any more")));
+        };
+        let collations: Vec<(String, Option<String>, Option<String>)> = conn
+            .exec(
+                "SELECT COLUMN_NAME, CHARACTER_SET_NAME, COLLATION_NAME FROM information_schema.COLUMNS \
+                 WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
+                at,
+            )
+            .await
+            .map_err(failed)?;
+        let indexes: Vec<(String, String, Option<u64>)> = conn
+            .exec(
+                "SELECT INDEX_NAME, COALESCE(COLUMN_NAME, ''), SUB_PART FROM information_schema.STATISTICS \
+                 WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? ORDER BY INDEX_NAME, SEQ_IN_INDEX",
+                at,
+            )
+            .await
+            .map_err(failed)?;
+        let mut key = Vec::new();
+        // A NULL is neither above nor below a bound, so such a key cannot be cut.
+        if table.key_columns().all(|column| !column.nullable) {
+            for column in table.key_columns() {
+                let collation = collations.iter().find(|(name, ..)| *name == column.name);
+                let collation = collation.and_then(|(_, charset, collation)| charset.clone().zip(collation.clone()));
+                key.push(KeyColumn::new(column, collation).map_err(|error| error.context(format!("table {name}")))?);
+            }
+        }
+        let mut columns: Vec<String> = table.columns.iter().map(select_expression).collect();
+        columns.extend(key.iter().map(KeyColumn::expression));
+        Ok(SnapshotTable {
+            name: name.clone(),
+            index: index_hint(table, &indexes),
+            key,
+            select: columns.join(", "),
+            estimated_rows: estimated_rows.unwrap_or(0),
+        })
+    }
+
+    pub fn name(&self) -> &TableName {
+        &self.name
+    }
+
+    /// The server's estimate, for a progress bar: it may be wrong by half.
+    pub fn estimated_rows(&self) -> u64 {
+        self.estimated_rows
+    }
+
+    pub(super) fn order(&self) -> String {
+        let names: Vec<&str> = self.key.iter().map(KeyColumn::name).collect();
+        if names.is_empty() { String::new() } else { format!(" ORDER BY {}", names.join(", ")) }
+    }
+
+    pub(super) fn source(&self) -> String {
+        format!("{}{}", self.name.quoted(), self.index)
+    }
+}
+
+/// The index whose columns are the key, whole and in order; the primary key before others.
+fn index_hint(table: &Table, indexes: &[(String, String, Option<u64>)]) -> String {
+    let wanted: Vec<&str> = table.key_columns().map(|column| column.name.as_str()).collect();
+    let mut names: Vec<&str> = indexes.iter().map(|(name, ..)| name.as_str()).collect();
+    names.dedup();
+    names.sort_by_key(|&name| name != "PRIMARY");
+    let fits = |index: &&&str| {
+        let parts: Vec<_> = indexes.iter().filter(|(name, ..)| name == **index).collect();
+        parts.len() == wanted.len()
+            && parts.iter().zip(&wanted).all(|((_, column, prefix), wanted)| column == wanted && prefix.is_none())
+    };
+    match names.iter().find(fits) {
+        Some(index) if !wanted.is_empty() => format!(" FORCE INDEX ({})", quote(index)),
+        _ => String::new(),
+    }
+}
+
+/// Prepares a connection for planning and reading: text in the columns' own character sets, times in UTC, no
+/// mode that changes what is shown or compared, no lock and no picture kept from one statement to the next.
+///
+/// # Errors
+/// Those of the connection.
+pub async fn prepare_session(conn: &mut Conn) -> Result<()> {
+    for statement in [
+        "SET NAMES utf8mb4",
+        "SET SESSION character_set_results = NULL, time_zone = '+00:00', sql_mode = '', autocommit = 1",
+        "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+        // A loader that is busy makes us stop reading for a while.
+        "SET SESSION net_write_timeout = 3600, net_read_timeout = 3600",
+    ] {
+        conn.query_drop(statement).await.map_err(|error| connection_error("preparing a session", error))?;
+    }
+    // A limit on statements' time: MySQL's name, MariaDB's name.
+    for statement in ["SET SESSION max_execution_time = 0", "SET SESSION max_statement_time = 0"] {
+        match conn.query_drop(statement).await {
+            Ok(()) | Err(mysql_async::Error::Server(_)) => {}
+            Err(error) => return Err(connection_error("preparing a session", error)),
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn read_error(table: &TableName, error: mysql_async::Error) -> Error {
+    connection_error(&format!("reading table {table}"), error)
+}
+
+fn connection_error(what: &str, error: mysql_async::Error) -> Error {
+    match &error {
+        mysql_async::Error::Server(server) => match server.code {
+            // Shut down, killed, a lock or a limit that passes, a table being changed right now.
+            1040
+            | 1053
+            | 1152
+            | 1158..=1161
+            | 1203
+            | 1205
+            | 1213
+            | 1317
+            | 1412
+            | 1927
+            | 1969
+            | 2006
+            | 2013
+            | 3024
+            | 3169
+            | 4031 => Error::transient(what).caused_by(error),
+            1044 | 1045 | 1142 | 1143 => {
+                Error::definite(what).caused_by(error).hint("GRANT SELECT on the replicated tables to the job's user")
+            }
+            _ => Error::definite(what).caused_by(error),
+        },
+        _ => Error::transient(what).caused_by(error),
+    }
+}
