@@ -34,5 +34,6 @@ mod fuzz_machine;
 pub mod mysql;
 pub mod ring;
 pub mod schema;
+pub mod target;
 
 pub use error::{Error, Result};

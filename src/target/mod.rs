@@ -1,0 +1,176 @@
+//! What a target must do. StarRocks is one.
+//!
+//! # Contract
+//! `load` is the only call that carries rows, and it decides a load's fate: it returns `Ok` when the rows
+//! are known to be in (committed, whether or not already visible), `Err` when they are known **not** to be
+//! in. It never returns while the fate is unknown: it asks for the label's state until that is decided.
+//! A label that is already finished counts as in. Two loads that write the same key never run at once; loads of
+//! different tables, or of different chunks of the full copy, do.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::future::Future;
+
+use bytes::Bytes;
+
+use crate::schema::{MappingOptions, TableName, TargetTable};
+use crate::{Result, config};
+
+pub mod starrocks;
+
+/// How a body is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// `\x01` between cells, `\x02` after rows, `\N` for NULL, base64 for VARBINARY.
+    Csv,
+    /// One object a row, one row a line.
+    JsonLines,
+}
+
+/// One Stream Load.
+#[derive(Debug, Clone)]
+pub struct Load {
+    pub table: TableName,
+    /// Unique per content; `[A-Za-z0-9_-]{1,128}`.
+    pub label: String,
+    /// The body's columns in order, `__op` (0 upsert, 1 delete) the last.
+    pub columns: Vec<LoadColumn>,
+    pub format: Format,
+    pub body: Bytes,
+    pub rows: u64,
+}
+
+/// The pseudo column that tells upsert from delete.
+pub const OP_COLUMN: &str = "__op";
+
+/// A column of a load's body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadColumn {
+    /// The table's column.
+    pub name: String,
+    pub carried: Carried,
+}
+
+/// How a body carries a column's values: some have to be decoded by the load's `columns` header. Only in JSON bodies;
+/// CSV cells of all types are what they should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carried {
+    Plain,
+    /// VARBINARY as base64 text.
+    Base64,
+    /// A JSON document as text. Standing in the body by itself the document `null` would be read as NULL.
+    JsonText,
+}
+
+impl LoadColumn {
+    pub fn plain(name: impl Into<String>) -> Self {
+        LoadColumn { name: name.into(), carried: Carried::Plain }
+    }
+
+    /// The name of the body's field: the column's own, or a temporary one to be decoded.
+    pub fn field(&self) -> Cow<'_, str> {
+        match self.carried {
+            Carried::Plain => self.name.as_str().into(),
+            Carried::Base64 => format!("__base64_{}", self.name).into(),
+            Carried::JsonText => format!("__json_{}", self.name).into(),
+        }
+    }
+}
+
+/// What a label is known to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LabelState {
+    /// Never seen, or forgotten.
+    Unknown,
+    /// Under way.
+    Running,
+    /// Committed, or visible: it is in.
+    Finished,
+    /// Rolled back; the label may be used again.
+    Aborted { reason: String },
+}
+
+/// What a finished load cost.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Loaded {
+    /// Tries that failed before this one.
+    pub retries: u32,
+    /// It was in already, from an earlier try or run.
+    pub already: bool,
+}
+
+pub trait Target: Send + Sync + 'static {
+    /// Pre-flight: reachable on every port, password right, privileges there, version known. `databases` are
+    /// named as at the target.
+    /// Each problem is one error; an empty list means ready.
+    fn check(&self, databases: &[String]) -> impl Future<Output = Vec<crate::Error>> + Send;
+
+    /// The server's version, `3.5.0`.
+    fn version(&self) -> impl Future<Output = Result<Version>> + Send;
+
+    /// The CREATE statements for a table (database first), as `towpath ddl` prints them.
+    fn ddl(&self, table: &TargetTable) -> Vec<String>;
+
+    /// Creates database and table if they are not there, else checks that the existing table can take
+    /// every value of `table`. Calling it again is harmless. `true`: it was created by this call.
+    fn ensure_table(&self, table: &TargetTable) -> impl Future<Output = Result<bool>> + Send;
+
+    /// See the module's contract.
+    fn load(&self, load: &Load) -> impl Future<Output = Result<Loaded>> + Send;
+
+    fn label_state(&self, database: &str, label: &str) -> impl Future<Output = Result<LabelState>> + Send;
+}
+
+/// A StarRocks version; vendors' builds may carry other numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version {
+    pub major: u16,
+    pub minor: u16,
+    pub patch: u16,
+}
+
+impl Version {
+    /// Taken for a build whose number cannot be read: nothing newer than it is relied on.
+    pub(crate) const OLDEST_COMMON: Version = Version { major: 3, minor: 1, patch: 0 };
+
+    /// The first `major.minor[.patch]` in a text: `3.3.5 6d81f75`, `v2.5.13`, `StarRocks version 3.1.0`.
+    pub fn parse(text: &str) -> Option<Version> {
+        text.split(|char: char| !char.is_ascii_digit() && char != '.').find_map(|word| {
+            let mut numbers = word.split('.').map(str::parse);
+            let (major, minor) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+            let patch = numbers.next().and_then(Result::ok).unwrap_or(0);
+            Some(Version { major, minor, patch })
+        })
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.patch)
+    }
+}
+
+/// What the mapping must know about this target.
+pub fn mapping_options(target: &config::Target, zero_date: &config::ZeroDate, version: Version) -> MappingOptions {
+    MappingOptions {
+        databases: target.databases.clone(),
+        zero_date_is_null: *zero_date == config::ZeroDate::Null,
+        ..MappingOptions::for_version(version.major, version.minor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_found_in_what_servers_say() {
+        let version = |major, minor, patch| Some(Version { major, minor, patch });
+        assert_eq!(Version::parse("3.3.5 6d81f75"), version(3, 3, 5));
+        assert_eq!(Version::parse("StarRocks version v2.5.13"), version(2, 5, 13));
+        assert_eq!(Version::parse("4.0.0-rc01 abc"), version(4, 0, 0));
+        assert_eq!(Version::parse("branch-3.4 1a2b"), version(3, 4, 0));
+        assert_eq!(Version::parse("main-d41d8cd"), None);
+        assert_eq!(Version { major: 3, minor: 5, patch: 1 }.to_string(), "3.5.1");
+    }
+}

@@ -1,0 +1,171 @@
+//! StarRocks: tables over the FE's MySQL port, rows over Stream Load.
+//!
+//! [`StarRocks`] only joins the parts: [`sql`] speaks to the FE, [`ddl`] words the CREATE statements,
+//! [`existing`] judges a table that is there already, [`check`] is the pre-flight, and [`stream_load`] with
+//! [`http`] and [`answer`] brings rows in exactly once.
+
+mod answer;
+mod check;
+mod ddl;
+mod existing;
+mod http;
+mod privileges;
+#[cfg(test)]
+mod script;
+mod sql;
+mod stream_load;
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use self::sql::{Sql, quote_text};
+use self::stream_load::StreamLoad;
+use super::{LabelState, Load, Loaded, Target, Version};
+use crate::config;
+use crate::schema::TargetTable;
+use crate::{Error, Result};
+
+/// A StarRocks cluster (or the embedded server). Cheap calls, no connection until the first one needs it.
+pub struct StarRocks {
+    sql: Sql,
+    load: StreamLoad,
+    username: String,
+    table_properties: BTreeMap<String, String>,
+    facts: OnceLock<Facts>,
+}
+
+/// What the server is; asked once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Facts {
+    version: Version,
+    /// BEs, or CNs of a shared-data cluster, that are alive; `None` when the user may not see them.
+    live_backends: Option<u32>,
+    shared_data: bool,
+}
+
+impl StarRocks {
+    /// Connects to nothing yet. Usage errors: an address, a load property or a table property that cannot be
+    /// used; the message names its key in the job file.
+    pub fn new(target: &config::Target, params: &config::Params) -> Result<Self> {
+        let buckets = target.table_properties.iter().find(|(name, _)| name.eq_ignore_ascii_case(ddl::BUCKETS));
+        if let Some((name, value)) = buckets
+            && !value.parse::<u32>().is_ok_and(|buckets| buckets > 0)
+        {
+            return Err(Error::usage(format!("target.tableProperties.{name}: {value:?} is not a number of buckets")));
+        }
+        Ok(StarRocks {
+            sql: Sql::new(target, Duration::from_secs(params.so_timeout_sec.max(1))),
+            load: StreamLoad::new(target, params)?,
+            username: target.username.clone(),
+            table_properties: target.table_properties.clone(),
+            facts: OnceLock::new(),
+        })
+    }
+
+    async fn facts(&self) -> Result<Facts> {
+        if let Some(facts) = self.facts.get() {
+            return Ok(*facts);
+        }
+        let version = self.ask_version().await?;
+        let backends = self.count_alive("SHOW BACKENDS").await;
+        let computes = self.count_alive("SHOW COMPUTE NODES").await;
+        let shared_data = backends.unwrap_or(0) == 0 && computes.unwrap_or(0) > 0;
+        let live_backends = if shared_data { computes } else { backends };
+        let facts = Facts { version, live_backends, shared_data };
+        // A cluster that has no BE yet may have one at the next question.
+        if live_backends != Some(0) {
+            let _ = self.facts.set(facts);
+        }
+        Ok(facts)
+    }
+
+    async fn ask_version(&self) -> Result<Version> {
+        let asked = self.sql.rows("SELECT current_version()").await;
+        let text = match asked {
+            Ok(rows) => rows.single().unwrap_or_default().to_owned(),
+            Err(error) if error.is_transient() => return Err(error),
+            Err(error) => {
+                // A wrong password says so here too; only a server that lacks the function goes on.
+                let rows = self.sql.rows("SELECT @@version_comment").await.map_err(|_| error)?;
+                let comment = rows.single().unwrap_or_default().to_owned();
+                if !comment.to_lowercase().contains("starrocks") {
+                    return Err(Error::definite(format!("{} is no StarRocks server: {comment:?}", self.sql.address()))
+                        .hint("target.clientAddress must be the MySQL port of a StarRocks FE (9030 by default)"));
+                }
+                comment
+            }
+        };
+        Ok(Version::parse(&text).unwrap_or_else(|| {
+            warn!("{}: version {text:?} is not understood; taken as {}", self.sql.address(), Version::OLDEST_COMMON);
+            Version::OLDEST_COMMON
+        }))
+    }
+
+    /// Live nodes in a SHOW statement's answer; `None` when the user may not run it or the version has it not.
+    async fn count_alive(&self, statement: &str) -> Option<u32> {
+        let rows = self.sql.rows(statement).await.ok()?;
+        let alive = rows.iter().filter(|row| row.get("Alive").is_some_and(|alive| alive.eq_ignore_ascii_case("true")));
+        u32::try_from(alive.count()).ok()
+    }
+
+    async fn database_exists(&self, name: &str) -> Result<bool> {
+        let statement =
+            format!("SELECT SCHEMA_NAME FROM information_schema.schemata WHERE SCHEMA_NAME = {}", quote_text(name));
+        Ok(!self.sql.rows(&statement).await?.is_empty())
+    }
+
+    async fn create(&self, table: &TargetTable) -> Result<()> {
+        let facts = self.facts().await?;
+        // Asked first: a user without CREATE DATABASE may still create tables in a database that is there.
+        if !self.database_exists(&table.name.database).await? {
+            self.sql.run(&ddl::create_database(&table.name.database)).await?;
+        }
+        let created = self.sql.run(&ddl::create_table(table, &self.table_properties, Some(facts))).await;
+        created.map_err(|error| {
+            if error.to_string().to_lowercase().contains("replication num") {
+                return error.hint("say how many replicas: target.tableProperties: {replication_num: '1'}");
+            }
+            error
+        })
+    }
+}
+
+impl Target for StarRocks {
+    async fn check(&self, databases: &[String]) -> Vec<Error> {
+        check::check(self, databases).await
+    }
+
+    async fn version(&self) -> Result<Version> {
+        self.facts().await.map(|facts| facts.version)
+    }
+
+    /// What depends on the server (replicas, fast schema evolution) is in it once [`Target::version`] or
+    /// another call has reached the server.
+    fn ddl(&self, table: &TargetTable) -> Vec<String> {
+        let facts = self.facts.get().copied();
+        vec![ddl::create_database(&table.name.database), ddl::create_table(table, &self.table_properties, facts)]
+    }
+
+    async fn ensure_table(&self, table: &TargetTable) -> Result<bool> {
+        let at = |error: Error| error.context(format!("target table {}", table.name));
+        let existing = existing::read(&self.sql, &table.name).await.map_err(at)?;
+        if !existing.is_empty() {
+            existing::check(table, &existing)?;
+            return Ok(false);
+        }
+        self.create(table).await.map_err(at)?;
+        info!("created table {}", table.name);
+        Ok(true)
+    }
+
+    async fn load(&self, load: &Load) -> Result<Loaded> {
+        self.load.load(load).await
+    }
+
+    async fn label_state(&self, database: &str, label: &str) -> Result<LabelState> {
+        self.load.label_state(database, label).await
+    }
+}
