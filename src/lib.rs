@@ -27,6 +27,7 @@
 //! everything is in. A *label* names a load at the target, which takes each label at most once.
 
 pub mod config;
+pub mod embedded;
 pub mod error;
 #[cfg(test)]
 #[path = "../tests/fuzz/machine.rs"]

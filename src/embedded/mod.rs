@@ -1,0 +1,142 @@
+//! A StarRocks-compatible server on SQLite: the MySQL port, and the FE and BE HTTP ports of Stream Load.
+//!
+//! It is for tests, demos and small local targets. It keeps StarRocks' rules rather than being kinder, so that
+//! what works here works there: the 307 from FE to BE, labels, strict mode, byte lengths, key rules, the DDL
+//! grammar and its asynchronous ALTER jobs. All state is one SQLite file in `data_dir`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::{Addresses, Engine};
+use http::HttpServers;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::target::Version;
+use crate::{Error, Result};
+
+mod catalog;
+mod engine;
+mod http;
+mod load;
+mod sql;
+mod store;
+mod transaction;
+mod types;
+mod users;
+mod value;
+
+/// How the server runs. A port of 0 picks a free one.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub data_dir: PathBuf,
+    /// Address to bind.
+    pub host: String,
+    pub mysql_port: u16,
+    pub fe_port: u16,
+    pub be_port: u16,
+    /// The user that may do everything.
+    pub user: String,
+    pub password: String,
+    /// The StarRocks version to behave like.
+    pub version: Version,
+    /// How long an asynchronous ALTER job stays in RUNNING.
+    pub alter_delay: Duration,
+    /// Finished labels kept per database.
+    pub label_keep_max_num: usize,
+    /// How long a finished label is kept at most.
+    pub label_keep_max_age: Duration,
+    /// Transactions that may be open in a database at a time.
+    pub max_running_txn_num_per_db: usize,
+    /// Versions a table may have; each load makes one, a compaction merges them.
+    pub tablet_max_versions: u64,
+    /// How often the make-believe compaction runs.
+    pub compaction_interval: Duration,
+    /// Behave as shared-data clusters did up to 2026: all deletes of a load after all its upserts.
+    pub deletes_after_upserts: bool,
+}
+
+impl Options {
+    /// Loopback, free ports, user `root` without password, version 3.5.0.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Options {
+        Options {
+            data_dir: data_dir.into(),
+            host: "127.0.0.1".into(),
+            mysql_port: 0,
+            fe_port: 0,
+            be_port: 0,
+            user: "root".into(),
+            password: String::new(),
+            version: Version { major: 3, minor: 5, patch: 0 },
+            alter_delay: Duration::from_secs(1),
+            label_keep_max_num: 1000,
+            label_keep_max_age: Duration::from_secs(3 * 24 * 3600),
+            max_running_txn_num_per_db: 1000,
+            tablet_max_versions: 1000,
+            compaction_interval: Duration::from_secs(1),
+            deletes_after_upserts: false,
+        }
+    }
+}
+
+/// A running server and where it listens.
+pub struct Server {
+    pub mysql_addr: SocketAddr,
+    pub fe_addr: SocketAddr,
+    pub be_addr: SocketAddr,
+    http: HttpServers,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// How often ALTER jobs move on.
+const JOB_TICK: Duration = Duration::from_millis(20);
+
+impl Server {
+    /// Opens the data folder and listens on all three ports. It runs until [`Server::stop`], or until it is
+    /// dropped together with the runtime.
+    ///
+    /// # Errors
+    /// A port in use, or a data folder that cannot be used.
+    pub async fn start(options: Options) -> Result<Server> {
+        let address = (options.host.clone(), options.mysql_port);
+        let engine = Arc::new(Engine::open(options)?);
+        let listener = TcpListener::bind(&address).await.map_err(|error| {
+            Error::definite(format!("cannot listen on {}:{}", address.0, address.1))
+                .caused_by(error)
+                .hint("choose another MySQL port, 0 picks a free one")
+        })?;
+        let mysql_addr =
+            listener.local_addr().map_err(|error| Error::definite("the MySQL port has no address").caused_by(error))?;
+        let http = HttpServers::start(engine.clone()).await?;
+        let (fe_addr, be_addr) = (http.fe_addr, http.be_addr);
+        let _once = engine.addresses.set(Addresses { mysql: mysql_addr, fe: fe_addr, be: be_addr });
+        let tasks = vec![tokio::spawn(sql::serve(engine.clone(), listener)), tokio::spawn(run_jobs(engine))];
+        Ok(Server { mysql_addr, fe_addr, be_addr, http, tasks })
+    }
+
+    /// Stops listening and ends every connection. What was acknowledged is on disk.
+    pub async fn stop(self) {
+        for task in self.tasks {
+            task.abort();
+            let _ended = task.await;
+        }
+        self.http.stop().await;
+    }
+}
+
+async fn run_jobs(engine: Arc<Engine>) {
+    loop {
+        tokio::time::sleep(JOB_TICK).await;
+        if engine.jobs.is_idle() {
+            continue;
+        }
+        let engine = engine.clone();
+        match tokio::task::spawn_blocking(move || engine.jobs.step(&engine)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "an ALTER job could not move on"),
+            Err(error) => tracing::warn!(%error, "an ALTER job ended early"),
+        }
+    }
+}
