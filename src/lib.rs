@@ -26,6 +26,7 @@
 //! merged by key. The *intent* is an epoch that may be half-way in the target, the *checkpoint* a position before which
 //! everything is in. A *label* names a load at the target, which takes each label at most once.
 
+pub mod apply;
 pub mod config;
 pub mod embedded;
 pub mod error;
@@ -33,8 +34,10 @@ pub mod error;
 #[path = "../tests/fuzz/machine.rs"]
 mod fuzz_machine;
 pub mod mysql;
+pub mod progress;
 pub mod ring;
 pub mod schema;
+pub mod state;
 pub mod target;
 
 pub use error::{Error, Result};

@@ -1,0 +1,171 @@
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use super::super::batch::Batch;
+use super::super::sample::{Sample, position};
+use super::*;
+use crate::mysql::binlog::RowsKind;
+use crate::mysql::position::Position;
+use crate::ring::Budget;
+use crate::target::{Loaded, Version};
+
+/// A target that notes, at each load, what the state store says at that moment.
+struct Scripted {
+    store: Arc<Store>,
+    /// What `load` answers; empty: it is in.
+    answers: Mutex<VecDeque<Error>>,
+    /// What `label_state` answers, in turn; then `Finished`.
+    states: Mutex<VecDeque<LabelState>>,
+    seen: Mutex<Vec<Seen>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Seen {
+    label: String,
+    intent: Option<Intent>,
+    announced: bool,
+    checkpoint: Option<Position>,
+}
+
+impl Target for Scripted {
+    async fn check(&self, _: &[String]) -> Vec<Error> {
+        Vec::new()
+    }
+
+    async fn version(&self) -> Result<Version> {
+        Ok(Version { major: 3, minor: 5, patch: 0 })
+    }
+
+    fn ddl(&self, _: &TargetTable) -> Vec<String> {
+        Vec::new()
+    }
+
+    async fn ensure_table(&self, _: &TargetTable) -> Result<bool> {
+        Ok(false)
+    }
+
+    async fn load(&self, load: &Load) -> Result<Loaded> {
+        let seen = Seen {
+            label: load.label.clone(),
+            intent: self.store.intent()?,
+            announced: self.store.open_loads()?.contains(&name(load)),
+            checkpoint: self.store.checkpoint()?.map(|checkpoint| checkpoint.position),
+        };
+        self.seen.lock().unwrap().push(seen);
+        self.answers.lock().unwrap().pop_front().map_or(Ok(Loaded::default()), Err)
+    }
+
+    async fn label_state(&self, _: &str, _: &str) -> Result<LabelState> {
+        Ok(self.states.lock().unwrap().pop_front().unwrap_or(LabelState::Finished))
+    }
+}
+
+struct Scene {
+    runtime: tokio::runtime::Runtime,
+    target: Arc<Scripted>,
+    store: Arc<Store>,
+    _folder: tempfile::TempDir,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(folder.path(), "it").unwrap());
+        let target = Scripted {
+            store: Arc::clone(&store),
+            answers: Mutex::default(),
+            states: Mutex::default(),
+            seen: Mutex::default(),
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        Scene { runtime, target: Arc::new(target), store, _folder: folder }
+    }
+
+    fn committer(&self) -> Committer<Scripted> {
+        Committer {
+            target: Arc::clone(&self.target),
+            store: Arc::clone(&self.store),
+            options: LoadOptions { job: "it_0".into(), binary: BinaryText::Base64, part_bytes: 1 << 20, parallel: 2 },
+            progress: Arc::default(),
+            runtime: self.runtime.handle().clone(),
+            leave: CancellationToken::new(),
+            checkpoint: self.store.checkpoint().unwrap().unwrap_or_else(|| Checkpoint::at(position(0))),
+        }
+    }
+
+    fn seen(&self) -> Vec<Seen> {
+        self.target.seen.lock().unwrap().clone()
+    }
+}
+
+fn epoch(begin: u64, end: u64, rows: &[(i32, &str)]) -> Epoch {
+    let sample = Sample::new();
+    let mut batch = Batch::default();
+    let event = sample.event(RowsKind::Insert, rows);
+    batch.add(&sample.mapping, &sample.plan, &event, Budget::new(1).hold(0)).unwrap();
+    Epoch { begin: position(begin), end: position(end), committed_at: end, batch }
+}
+
+#[test]
+fn the_intent_is_there_before_a_load_and_the_checkpoint_moves_after_it() {
+    let scene = Scene::new();
+    scene.committer().commit(epoch(0, 100, &[(1, "a"), (2, "b")])).unwrap();
+    let seen = scene.seen();
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].intent, Some(Intent { epoch: 1, begin: position(0), end: position(100) }));
+    assert!(seen[0].announced, "the label is written down before the load is sent");
+    assert_eq!(seen[0].checkpoint, None, "the checkpoint stays until the load is in");
+    let checkpoint = scene.store.checkpoint().unwrap().unwrap();
+    assert_eq!((checkpoint.epoch, checkpoint.position, checkpoint.loaded), (1, position(100), 2));
+    assert_eq!(scene.store.intent().unwrap(), None);
+    assert_eq!(scene.store.open_loads().unwrap(), []);
+}
+
+#[test]
+fn a_failed_load_leaves_the_intent_and_the_same_rows_get_the_same_label_again() {
+    let scene = Scene::new();
+    scene.target.answers.lock().unwrap().push_back(Error::definite("too many filtered rows"));
+    let error = scene.committer().commit(epoch(0, 100, &[(1, "a")])).unwrap_err();
+    assert!(error.to_string().contains("shop.t: too many filtered rows"), "{error}");
+    assert_eq!(scene.store.checkpoint().unwrap(), None);
+    assert_eq!(scene.store.intent().unwrap().unwrap().end, position(100));
+    assert_eq!(scene.store.open_loads().unwrap().len(), 1);
+    // The next run reads the epoch again.
+    scene.committer().commit(epoch(0, 100, &[(1, "a")])).unwrap();
+    let seen = scene.seen();
+    assert_eq!(seen[0].label, seen[1].label);
+    assert_eq!(scene.store.checkpoint().unwrap().unwrap().position, position(100));
+}
+
+#[test]
+fn other_content_and_other_epochs_have_other_labels() {
+    let scene = Scene::new();
+    let mut committer = scene.committer();
+    committer.commit(epoch(0, 100, &[(1, "a")])).unwrap();
+    committer.commit(epoch(100, 200, &[(1, "a")])).unwrap();
+    scene.committer().commit(epoch(200, 300, &[(1, "b")])).unwrap();
+    let mut labels: Vec<String> = scene.seen().into_iter().map(|seen| seen.label).collect();
+    labels.sort();
+    labels.dedup();
+    assert_eq!(labels.len(), 3);
+}
+
+#[test]
+fn an_epoch_without_rows_only_moves_the_checkpoint() {
+    let scene = Scene::new();
+    let empty = Epoch { begin: position(0), end: position(100), committed_at: 0, batch: Batch::default() };
+    scene.committer().commit(empty).unwrap();
+    assert_eq!(scene.seen(), []);
+    assert_eq!(scene.store.checkpoint().unwrap().unwrap().position, position(100));
+}
+
+#[test]
+fn a_load_of_the_last_run_is_waited_for_until_it_is_decided() {
+    let scene = Scene::new();
+    let load = LoadName { database: "shop".into(), label: "towpath_it_0_1".into() };
+    scene.store.open_load(&load).unwrap();
+    scene.target.states.lock().unwrap().extend([LabelState::Running, LabelState::Running]);
+    scene.runtime.block_on(settle(scene.target.as_ref(), &scene.store)).unwrap();
+    assert!(scene.target.states.lock().unwrap().is_empty(), "it went on while the load was under way");
+    assert_eq!(scene.store.open_loads().unwrap(), []);
+}

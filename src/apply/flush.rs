@@ -1,0 +1,375 @@
+//! The flusher: takes slots off the ring, fills the batch and closes epochs.
+//!
+//! An epoch closes on a transaction's end, when `realFlushPauseSec` has passed since the last one closed and
+//! that one is in, or when the batch is full. While epoch N is being loaded, N+1 fills; only one is ever on
+//! its way, so epochs commit in order.
+//!
+//! A transaction that outgrows the memory budget is sent in pieces: a piece is an epoch whose end is its
+//! begin, so the checkpoint stays before the transaction until its last row is in. Its end closes the epoch at once: a
+//! busy log of such transactions would else hold the checkpoint back for ever.
+//!
+//! After a crash the first epoch is a *replay*: it closes exactly where the intent said, whatever the limits
+//! say, so its loads have the labels they had.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel as channel;
+use tokio_util::sync::CancellationToken;
+
+use super::batch::Batch;
+use crate::mysql::binlog::{Place, RowPlan, RowsEvent, Slot, Statement, TableMap};
+use crate::mysql::position::{GtidSet, Position};
+use crate::mysql::value::ValueOptions;
+use crate::progress::Progress;
+use crate::ring::{Budget, Closed, Entry, Held, Receiver};
+use crate::schema::{Mapping, TableName};
+use crate::{Error, Result};
+
+/// Rows between two positions, ready to be loaded.
+pub struct Epoch {
+    pub begin: Position,
+    /// Equal to `begin` for a piece of a large transaction.
+    pub end: Position,
+    /// The source's commit time of the last transaction, microseconds since 1970; 0 = none.
+    pub committed_at: u64,
+    pub batch: Batch,
+}
+
+/// When a batch is full, and how long a flush waits.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    pub pause: Duration,
+    /// Rows after merging.
+    pub rows: usize,
+    /// Bytes of memory. A batch that has reached half of it closes at the next transaction's end; one that reaches it
+    /// inside a transaction goes out as a piece.
+    pub bytes: usize,
+}
+
+impl Limits {
+    /// A third of the budget may wait in the batch, a third in the epoch under way; the ring has the rest.
+    pub fn new(pause: Duration, rows: usize, budget: &Budget) -> Self {
+        Limits { pause, rows, bytes: (budget.total() / 3).max(2) }
+    }
+}
+
+/// The tables of the job, with the row plan for each table map that was seen.
+pub struct Tables {
+    mappings: HashMap<TableName, Arc<Mapping>>,
+    values: ValueOptions,
+    /// By the table map's address; the map is kept alive here, so the address stays its own.
+    known: HashMap<usize, Known>,
+}
+
+#[derive(Clone)]
+struct Known {
+    _map: Arc<TableMap>,
+    mapping: Arc<Mapping>,
+    plan: Arc<RowPlan>,
+}
+
+impl Tables {
+    pub fn new(mappings: impl IntoIterator<Item = Arc<Mapping>>, values: ValueOptions) -> Self {
+        let mappings = mappings.into_iter().map(|mapping| (mapping.source.name.clone(), mapping)).collect();
+        Tables { mappings, values, known: HashMap::new() }
+    }
+
+    fn of(&mut self, event: &RowsEvent) -> Result<Known> {
+        let address = Arc::as_ptr(&event.table) as usize;
+        if let Some(known) = self.known.get(&address) {
+            return Ok(known.clone());
+        }
+        let name = &event.table.name;
+        let mapping = self.mappings.get(name).ok_or_else(|| {
+            Error::definite(format!("{name} at {}:{}: rows of a table the job does not know", event.file, event.offset))
+                .hint("the table was created or renamed after the job began; exclude it with `source.excludeTables`, or begin a new job")
+        })?;
+        let plan = RowPlan::new(mapping, &event.table, &self.values)
+            .map_err(|error| error.context(format!("{}:{}", event.file, event.offset)))?;
+        if self.known.len() >= 4 * self.mappings.len() + 64 {
+            self.known.clear();
+        }
+        let known = Known { _map: Arc::clone(&event.table), mapping: Arc::clone(mapping), plan: Arc::new(plan) };
+        self.known.insert(address, known.clone());
+        Ok(known)
+    }
+}
+
+/// Why a run of the flusher ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// `until` was reached and everything before it is in.
+    CaughtUp,
+    /// It was asked to stop; everything up to the checkpoint is in.
+    Stopped,
+}
+
+/// How long a stop waits for the end of the transaction that is being read.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
+/// A checkpoint that only moves the position is written at most this often.
+const IDLE_CHECKPOINT: Duration = Duration::from_secs(1);
+
+pub struct Flusher {
+    pub receiver: Receiver<Slot>,
+    pub tables: Tables,
+    pub limits: Limits,
+    /// To the committer; it takes one epoch at a time.
+    pub epochs: channel::Sender<Epoch>,
+    /// One message for each epoch that is in.
+    pub done: channel::Receiver<()>,
+    pub progress: Arc<Progress>,
+    pub stop: CancellationToken,
+    /// Stop once everything before this place is in.
+    pub until: Option<Position>,
+    /// The end of an open intent: the first epoch closes here and nowhere else.
+    pub replay_until: Option<Position>,
+}
+
+/// The epoch being filled.
+struct Filling {
+    batch: Batch,
+    begin: Position,
+    /// The last transaction boundary read.
+    position: Position,
+    committed_at: u64,
+    /// Rows after `position` are in the batch.
+    in_transaction: bool,
+    /// Rows after `begin` have gone out.
+    in_pieces: bool,
+    closed_at: Instant,
+    in_flight: bool,
+}
+
+enum Woken {
+    Slot(Entry<Slot>),
+    EpochIsIn,
+    Timer,
+}
+
+impl Flusher {
+    /// Runs until `until` is reached or a stop is asked for. Blocks its thread.
+    ///
+    /// # Errors
+    /// Definite, when a row cannot be taken or the committer has failed (its own error says why).
+    pub fn run(mut self, start: Position) -> Result<Ended> {
+        let mut filling = Filling {
+            batch: Batch::default(),
+            begin: start.clone(),
+            position: start,
+            committed_at: 0,
+            in_transaction: false,
+            in_pieces: false,
+            closed_at: Instant::now(),
+            in_flight: false,
+        };
+        let mut stop_asked: Option<Instant> = None;
+        loop {
+            if self.until.as_ref().is_some_and(|until| filling.position.reached(until)) && !filling.in_transaction {
+                return self.finish(filling, Ended::CaughtUp);
+            }
+            if self.stop.is_cancelled() {
+                let since = *stop_asked.get_or_insert_with(Instant::now);
+                if !filling.in_transaction {
+                    return self.finish(filling, Ended::Stopped);
+                }
+                if since.elapsed() > STOP_PATIENCE {
+                    // The batch holds half a transaction: it cannot go out; it is read again next time.
+                    filling.batch = Batch::default();
+                    filling.position = filling.begin.clone();
+                    return self.finish(filling, Ended::Stopped);
+                }
+            }
+            match self.wait(&filling)? {
+                Woken::Slot(Entry { item, held }) => match item {
+                    Slot::Rows(event) => self.rows(&mut filling, &event, held)?,
+                    Slot::Commit(place) => {
+                        filling.committed_at = place.committed_at;
+                        filling.in_transaction = false;
+                        self.boundary(&mut filling, &place, None)?;
+                    }
+                    // After rows it says that the reader has connected again: their transaction comes once more, whole.
+                    Slot::Passed(place, gtids) => self.boundary(&mut filling, &place, Some(&gtids))?,
+                    Slot::Statement(statement) => return Err(self.statement(filling, &statement)),
+                },
+                Woken::EpochIsIn => {
+                    filling.in_flight = false;
+                    self.close_if_due(&mut filling)?;
+                }
+                Woken::Timer => self.close_if_due(&mut filling)?,
+            }
+        }
+    }
+
+    fn wait(&self, filling: &Filling) -> Result<Woken> {
+        if let Ok(entry) = self.receiver.inner().try_recv() {
+            return Ok(Woken::Slot(entry));
+        }
+        // A stop is noticed within this time even when nothing happens.
+        let mut patience = Duration::from_millis(200);
+        if !filling.in_flight && filling.has_news() {
+            patience = patience.min(self.due_at(filling).saturating_duration_since(Instant::now()));
+        }
+        channel::select! {
+            recv(self.receiver.inner()) -> entry => entry.map(Woken::Slot).map_err(|_| reader_gone()),
+            recv(self.done) -> done => done.map(|()| Woken::EpochIsIn).map_err(|_| committer_gone()),
+            default(patience) => Ok(Woken::Timer),
+        }
+    }
+
+    fn rows(&mut self, filling: &mut Filling, event: &RowsEvent, held: Held) -> Result<()> {
+        let Known { mapping, plan, .. } = self.tables.of(event)?;
+        filling.in_transaction = true;
+        filling.batch.add(&mapping, &plan, event, held)?;
+        if filling.batch.bytes() >= self.limits.bytes {
+            self.wait_for_flight(filling)?;
+            let piece = Epoch {
+                begin: filling.begin.clone(),
+                end: filling.begin.clone(),
+                committed_at: filling.committed_at,
+                batch: std::mem::take(&mut filling.batch),
+            };
+            filling.in_pieces = true;
+            self.hand_over(filling, piece)?;
+        }
+        Ok(())
+    }
+
+    fn boundary(&mut self, filling: &mut Filling, place: &Place, passed: Option<&GtidSet>) -> Result<()> {
+        advance(&mut filling.position, place, passed);
+        if filling.in_transaction {
+            return Ok(());
+        }
+        self.progress.read_to(place.committed_at, filling.batch.read().total());
+        if let Some(end) = &self.replay_until {
+            if !filling.position.reached(end) {
+                return Ok(());
+            }
+            self.replay_until = None;
+            return self.close(filling);
+        }
+        let full = filling.batch.rows() >= self.limits.rows || filling.batch.bytes() >= self.limits.bytes / 2;
+        if full || filling.in_pieces {
+            return self.close(filling);
+        }
+        self.close_if_due(filling)
+    }
+
+    fn due_at(&self, filling: &Filling) -> Instant {
+        let pause = if filling.batch.is_empty() { self.limits.pause.max(IDLE_CHECKPOINT) } else { self.limits.pause };
+        filling.closed_at + pause
+    }
+
+    fn close_if_due(&mut self, filling: &mut Filling) -> Result<()> {
+        if filling.in_flight && self.done.try_recv().is_ok() {
+            filling.in_flight = false;
+        }
+        let closable = !filling.in_transaction && !filling.in_flight && self.replay_until.is_none();
+        if closable && filling.has_news() && Instant::now() >= self.due_at(filling) {
+            self.close(filling)?;
+        }
+        Ok(())
+    }
+
+    /// Hands the batch over as a whole epoch, waiting for the one before it.
+    fn close(&self, filling: &mut Filling) -> Result<()> {
+        self.wait_for_flight(filling)?;
+        filling.in_pieces = false;
+        let epoch = Epoch {
+            begin: std::mem::replace(&mut filling.begin, filling.position.clone()),
+            end: filling.position.clone(),
+            committed_at: filling.committed_at,
+            batch: std::mem::take(&mut filling.batch),
+        };
+        self.hand_over(filling, epoch)
+    }
+
+    fn hand_over(&self, filling: &mut Filling, epoch: Epoch) -> Result<()> {
+        filling.closed_at = Instant::now();
+        filling.in_flight = true;
+        self.progress.closed();
+        self.epochs.send(epoch).map_err(|_| committer_gone())
+    }
+
+    fn wait_for_flight(&self, filling: &mut Filling) -> Result<()> {
+        if filling.in_flight {
+            self.done.recv().map_err(|_| committer_gone())?;
+            filling.in_flight = false;
+        }
+        Ok(())
+    }
+
+    fn finish(self, mut filling: Filling, ended: Ended) -> Result<Ended> {
+        if filling.has_news() {
+            self.close(&mut filling)?;
+        }
+        self.wait_for_flight(&mut filling)?;
+        Ok(ended)
+    }
+
+    /// Everything before the statement goes out; then the job stops.
+    fn statement(self, mut filling: Filling, statement: &Statement) -> Error {
+        let error = Error::definite(format!(
+            "{}:{}: a statement changes a replicated table: {}",
+            statement.place.file,
+            statement.place.offset,
+            shortened(&statement.sql)
+        ))
+        .hint(
+            "the job follows rows, not yet statements: schema changes need a new job (another `name`) that copies the \
+             tables again; statement-format changes of rows need `binlog_format=ROW`",
+        );
+        let flushed = if filling.in_transaction { Ok(()) } else { self.close(&mut filling) };
+        match flushed.and_then(|()| self.wait_for_flight(&mut filling)) {
+            Ok(()) => error,
+            Err(failed) => failed,
+        }
+    }
+}
+
+impl Filling {
+    fn has_news(&self) -> bool {
+        !self.batch.is_empty() || self.begin != self.position
+    }
+}
+
+fn advance(position: &mut Position, place: &Place, passed: Option<&GtidSet>) {
+    if *position.file != *place.file {
+        position.file = place.file.to_string();
+    }
+    position.offset = place.offset;
+    if let Some(gtids) = &mut position.gtids {
+        if let Some(gtid) = &place.gtid {
+            gtids.add(gtid);
+        }
+        if let Some(passed) = passed {
+            gtids.union(passed);
+        }
+    }
+}
+
+/// The first 300 characters of a statement.
+fn shortened(sql: &str) -> String {
+    match sql.char_indices().nth(300) {
+        Some((end, _)) => format!("{}…", &sql[..end]),
+        None => sql.to_owned(),
+    }
+}
+
+fn reader_gone() -> Error {
+    Error::transient("the binlog reader has ended")
+}
+
+fn committer_gone() -> Error {
+    Error::transient("the committer has ended")
+}
+
+impl From<Closed> for Error {
+    fn from(_: Closed) -> Self {
+        reader_gone()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+use std::thread::{self, JoinHandle};
+
+use super::super::batch::MERGED_ROW_BYTES;
+use super::super::sample::{Sample, place, position};
+use super::*;
+use crate::mysql::binlog::RowsKind;
+use crate::ring::{Sender, ring};
+
+/// A flusher with the test at both its ends: it feeds slots and takes epochs.
+struct Scene {
+    sample: Sample,
+    slots: Sender<Slot>,
+    epochs: channel::Receiver<Epoch>,
+    done: channel::Sender<()>,
+    stop: CancellationToken,
+    flusher: JoinHandle<Result<Ended>>,
+}
+
+const LONG: Duration = Duration::from_secs(20);
+/// What `Scene::row` costs.
+const ROW_BYTES: usize = 10 + MERGED_ROW_BYTES + 4;
+const SHORT: Duration = Duration::from_millis(300);
+
+impl Scene {
+    /// A flusher without a pause between epochs that begins at offset 0.
+    fn new(adjust: impl FnOnce(&mut Flusher)) -> Scene {
+        let sample = Sample::new();
+        let (slots, receiver) = ring(16, &Budget::new(1 << 20));
+        let (epochs_out, epochs) = channel::bounded(0);
+        let (done, done_in) = channel::bounded(1);
+        let stop = CancellationToken::new();
+        let mut flusher = Flusher {
+            receiver,
+            tables: Tables::new([Arc::clone(&sample.mapping)], ValueOptions::default()),
+            limits: Limits { pause: Duration::ZERO, rows: 1000, bytes: 1 << 20 },
+            epochs: epochs_out,
+            done: done_in,
+            progress: Arc::default(),
+            stop: stop.clone(),
+            until: None,
+            replay_until: None,
+        };
+        adjust(&mut flusher);
+        let flusher = thread::spawn(move || flusher.run(position(0)));
+        Scene { sample, slots, epochs, done, stop, flusher }
+    }
+
+    fn row(&self, id: i32) {
+        let event = self.sample.event(RowsKind::Insert, &[(id, "text")]);
+        let bytes = event.images.len();
+        self.slots.send(Slot::Rows(event), bytes).unwrap();
+    }
+
+    fn commit(&self, offset: u64) {
+        self.slots.send(Slot::Commit(place(offset)), 0).unwrap();
+    }
+
+    /// The next epoch: begin, end and rows. It is in at once.
+    fn epoch(&self) -> (u64, u64, usize) {
+        let epoch = self.epochs.recv_timeout(LONG).expect("an epoch");
+        self.done.send(()).unwrap();
+        (epoch.begin.offset, epoch.end.offset, epoch.batch.rows())
+    }
+
+    fn no_epoch(&self) {
+        assert!(self.epochs.recv_timeout(SHORT).is_err(), "an epoch closed too early");
+    }
+}
+
+#[test]
+fn an_epoch_ends_where_a_transaction_ends() {
+    let scene = Scene::new(|_| {});
+    scene.row(1);
+    scene.no_epoch();
+    scene.row(2);
+    scene.commit(100);
+    assert_eq!(scene.epoch(), (0, 100, 2));
+}
+
+#[test]
+fn the_next_epoch_fills_while_one_is_on_its_way() {
+    let scene = Scene::new(|_| {});
+    scene.row(1);
+    scene.commit(100);
+    let first = scene.epochs.recv_timeout(LONG).unwrap();
+    assert_eq!(first.end.offset, 100);
+    for id in 2..5 {
+        scene.row(id);
+        scene.commit(100 * id as u64);
+    }
+    scene.no_epoch();
+    scene.done.send(()).unwrap();
+    assert_eq!(scene.epoch(), (100, 400, 3));
+}
+
+#[test]
+fn a_full_batch_does_not_wait_for_the_pause() {
+    let scene = Scene::new(|flusher| flusher.limits = Limits { pause: LONG * 10, rows: 2, bytes: 1 << 20 });
+    scene.row(1);
+    scene.commit(100);
+    scene.no_epoch();
+    scene.row(2);
+    scene.commit(200);
+    assert_eq!(scene.epoch(), (0, 200, 2));
+}
+
+#[test]
+fn a_replay_closes_exactly_where_the_intent_says() {
+    let scene = Scene::new(|flusher| {
+        flusher.limits.rows = 1;
+        flusher.replay_until = Some(position(200));
+    });
+    scene.row(1);
+    scene.commit(100);
+    scene.no_epoch();
+    scene.row(2);
+    scene.commit(200);
+    assert_eq!(scene.epoch(), (0, 200, 2));
+    scene.row(3);
+    scene.commit(300);
+    assert_eq!(scene.epoch(), (200, 300, 1));
+}
+
+#[test]
+fn a_large_transaction_goes_out_in_pieces_and_the_checkpoint_stays_before_it() {
+    let scene = Scene::new(|flusher| flusher.limits.bytes = 2 * ROW_BYTES);
+    for id in 1..=4 {
+        scene.row(id);
+    }
+    // The second and the fourth fill a piece.
+    assert_eq!(scene.epoch(), (0, 0, 2));
+    assert_eq!(scene.epoch(), (0, 0, 2));
+    scene.row(5);
+    scene.commit(100);
+    assert_eq!(scene.epoch(), (0, 100, 1));
+}
+
+#[test]
+fn a_batch_full_of_small_transactions_closes_where_one_of_them_ends() {
+    let scene = Scene::new(|flusher| flusher.limits = Limits { pause: LONG * 10, rows: 1000, bytes: 2 * ROW_BYTES });
+    scene.row(1);
+    scene.commit(100);
+    assert_eq!(scene.epoch(), (0, 100, 1));
+    scene.row(2);
+    scene.commit(200);
+    assert_eq!(scene.epoch(), (100, 200, 1));
+}
+
+#[test]
+fn the_end_of_a_transaction_in_pieces_moves_the_checkpoint_at_once() {
+    let scene = Scene::new(|flusher| flusher.limits = Limits { pause: LONG * 10, rows: 1000, bytes: 2 * ROW_BYTES });
+    scene.row(1);
+    scene.row(2);
+    assert_eq!(scene.epoch(), (0, 0, 2));
+    scene.commit(100);
+    assert_eq!(scene.epoch(), (0, 100, 0));
+}
+
+#[test]
+fn a_place_inside_a_transaction_closes_nothing() {
+    let scene = Scene::new(|_| {});
+    scene.row(1);
+    // The reader has connected again; the transaction comes once more from its start.
+    scene.slots.send(Slot::Passed(place(4), GtidSet::default()), 0).unwrap();
+    scene.no_epoch();
+    scene.row(1);
+    scene.row(2);
+    scene.commit(100);
+    assert_eq!(scene.epoch(), (0, 100, 2));
+}
+
+#[test]
+fn a_failed_committer_ends_the_flusher() {
+    let Scene { slots, epochs, done, flusher, .. } = Scene::new(|_| {});
+    drop((epochs, done));
+    assert!(flusher.join().unwrap().unwrap_err().is_transient(), "the committer's own error says more");
+    drop(slots);
+}
+
+#[test]
+fn a_stop_in_a_transaction_sends_nothing_of_it() {
+    let scene = Scene::new(|_| {});
+    scene.row(1);
+    scene.commit(100);
+    assert_eq!(scene.epoch(), (0, 100, 1));
+    scene.row(2);
+    scene.no_epoch();
+    scene.stop.cancel();
+    assert_eq!(scene.flusher.join().unwrap().unwrap(), Ended::Stopped);
+    assert!(scene.epochs.try_recv().is_err());
+}
+
+#[test]
+fn it_ends_once_everything_before_the_end_is_in() {
+    let scene = Scene::new(|flusher| {
+        flusher.limits.pause = LONG * 10;
+        flusher.until = Some(position(200));
+    });
+    scene.row(1);
+    scene.commit(100);
+    scene.slots.send(Slot::Passed(place(250), GtidSet::default()), 0).unwrap();
+    assert_eq!(scene.epoch(), (0, 250, 1));
+    assert_eq!(scene.flusher.join().unwrap().unwrap(), Ended::CaughtUp);
+}
+
+#[test]
+fn a_statement_stops_the_job_behind_what_came_before_it() {
+    let scene = Scene::new(|flusher| flusher.limits.pause = LONG * 10);
+    scene.row(1);
+    scene.commit(100);
+    let statement = Statement { place: place(200), database: "shop".into(), sql: "ALTER TABLE t ADD x INT".into() };
+    scene.slots.send(Slot::Statement(statement), 0).unwrap();
+    assert_eq!(scene.epoch(), (0, 100, 1));
+    let error = scene.flusher.join().unwrap().unwrap_err().to_string();
+    assert!(error.contains("binlog.000001:200") && error.contains("ALTER TABLE t ADD x INT"), "{error}");
+}
+
+#[test]
+fn rows_of_a_table_the_job_does_not_know_stop_it() {
+    let scene = Scene::new(|flusher| flusher.tables = Tables::new([], ValueOptions::default()));
+    scene.row(1);
+    let error = scene.flusher.join().unwrap().unwrap_err().to_string();
+    assert!(error.starts_with("shop.t at binlog.000001:4: rows of a table the job does not know"), "{error}");
+}

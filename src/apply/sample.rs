@@ -1,0 +1,58 @@
+//! A small table, its table map and rows of it, for this module's tests.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::mysql::binlog::{Place, RowPlan, RowsEvent, RowsKind, TableMap};
+use crate::mysql::position::Position;
+use crate::mysql::value::ValueOptions;
+use crate::schema::{Column, ColumnType, IntegerSize, Mapping, MappingOptions, Table, TableName, map_table};
+
+/// `CREATE TABLE shop.t (id INT PRIMARY KEY, v VARCHAR(10))`
+pub(super) struct Sample {
+    pub(super) mapping: Arc<Mapping>,
+    pub(super) map: Arc<TableMap>,
+    pub(super) plan: Arc<RowPlan>,
+}
+
+impl Sample {
+    pub(super) fn new() -> Sample {
+        let id = Column::new("id", ColumnType::Integer { size: IntegerSize::Int, unsigned: false });
+        let text = Column::new("v", ColumnType::Varchar { chars: 10, charset: "utf8mb4".into() });
+        let table =
+            Table { name: TableName::new("shop", "t"), columns: vec![id, text], key: vec![0], comment: String::new() };
+        let mapping = map_table(&table, &MappingOptions::for_version(3, 5)).unwrap();
+        // id 7, no flags, names, two columns: LONG and VARCHAR of 40 bytes, none of them nullable.
+        let map = b"\x07\0\0\0\0\0\x01\0\x04shop\0\x01t\0\x02\x03\x0f\x02\x28\0\0";
+        let map = TableMap::parse(map).unwrap();
+        let plan = RowPlan::new(&mapping, &map, &ValueOptions::default()).unwrap();
+        Sample { mapping: Arc::new(mapping), map: Arc::new(map), plan: Arc::new(plan) }
+    }
+
+    /// An event with these rows; for an update before and after in turn.
+    pub(super) fn event(&self, kind: RowsKind, rows: &[(i32, &str)]) -> RowsEvent {
+        let images = rows.iter().flat_map(|(id, text)| {
+            let mut image = vec![0];
+            image.extend_from_slice(&id.to_le_bytes());
+            image.push(text.len() as u8);
+            image.extend_from_slice(text.as_bytes());
+            image
+        });
+        RowsEvent {
+            table: Arc::clone(&self.map),
+            kind,
+            images: Bytes::from(images.collect::<Vec<u8>>()),
+            file: "binlog.000001".into(),
+            offset: 4,
+        }
+    }
+}
+
+pub(super) fn position(offset: u64) -> Position {
+    Position { file: "binlog.000001".into(), offset, gtids: None }
+}
+
+pub(super) fn place(offset: u64) -> Place {
+    Place { file: "binlog.000001".into(), offset, gtid: None, committed_at: offset }
+}

@@ -1,0 +1,198 @@
+//! What a running job can tell about itself: counters that the stages raise and anyone may read.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::mysql::position::Position;
+use crate::state::{Checkpoint, RowCounts, Stage, now_micros};
+
+#[derive(Debug, Default)]
+pub struct Progress {
+    stage: AtomicU8,
+    rate: Mutex<Rate>,
+    full: Full,
+    incremental: Incremental,
+}
+
+#[derive(Debug, Default)]
+struct Full {
+    rows_estimated: AtomicU64,
+    rows_done: AtomicU64,
+    tables: AtomicU64,
+    tables_done: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Incremental {
+    /// Rows waiting in the batch.
+    waiting: AtomicU64,
+    inserts: AtomicU64,
+    updates: AtomicU64,
+    deletes: AtomicU64,
+    loaded: AtomicU64,
+    epochs: AtomicU64,
+    /// Commit time of the oldest transaction in the batch, and in the epoch under way; microseconds since
+    /// 1970, 0 = none.
+    filling_since: AtomicU64,
+    in_flight_since: AtomicU64,
+    position: Mutex<Option<Position>>,
+}
+
+/// Progress at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    pub stage: Stage,
+    /// Rows a second that came into the target, over the last second or more.
+    pub rate: u64,
+    /// Rows and tables of the full copy; the estimate is the source's.
+    pub full_rows: u64,
+    pub full_rows_estimated: u64,
+    pub full_tables: u64,
+    pub full_tables_done: u64,
+    /// Rows read from the log and in the target.
+    pub read: RowCounts,
+    /// Rows read and not yet in the target.
+    pub waiting: u64,
+    pub loaded: u64,
+    pub epochs: u64,
+    pub position: Option<Position>,
+    /// Microseconds since the commit of the oldest transaction that is read and not yet in the target;
+    /// 0 when nothing is waiting. It compares the source's clock with ours.
+    pub delay_micros: u64,
+}
+
+impl Progress {
+    pub(crate) fn set_stage(&self, stage: Stage) {
+        self.stage.store(stage as u8, Relaxed);
+    }
+
+    pub(crate) fn full_begins(&self, tables: u64, tables_done: u64, rows_estimated: u64, rows_done: u64) {
+        self.full.tables.store(tables, Relaxed);
+        self.full.tables_done.store(tables_done, Relaxed);
+        self.full.rows_estimated.store(rows_estimated, Relaxed);
+        self.full.rows_done.store(rows_done, Relaxed);
+    }
+
+    pub(crate) fn full_rows(&self, rows: u64) {
+        self.full.rows_done.fetch_add(rows, Relaxed);
+    }
+
+    pub(crate) fn full_table_done(&self) {
+        self.full.tables_done.fetch_add(1, Relaxed);
+    }
+
+    /// A transaction's end was read, with `waiting` rows now in the batch.
+    pub(crate) fn read_to(&self, committed_at: u64, waiting: u64) {
+        let here = &self.incremental;
+        here.waiting.store(waiting, Relaxed);
+        if waiting > 0 && here.filling_since.load(Relaxed) == 0 {
+            here.filling_since.store(committed_at, Relaxed);
+        }
+    }
+
+    /// The batch was handed over.
+    pub(crate) fn closed(&self) {
+        let here = &self.incremental;
+        here.in_flight_since.store(here.filling_since.swap(0, Relaxed), Relaxed);
+        here.waiting.store(0, Relaxed);
+    }
+
+    pub(crate) fn committed(&self, checkpoint: &Checkpoint) {
+        let here = &self.incremental;
+        here.inserts.store(checkpoint.read.inserts, Relaxed);
+        here.updates.store(checkpoint.read.updates, Relaxed);
+        here.deletes.store(checkpoint.read.deletes, Relaxed);
+        here.loaded.store(checkpoint.loaded, Relaxed);
+        here.epochs.store(checkpoint.epoch, Relaxed);
+        here.in_flight_since.store(0, Relaxed);
+        *here.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint.position.clone());
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        let here = &self.incremental;
+        let read = RowCounts {
+            inserts: here.inserts.load(Relaxed),
+            updates: here.updates.load(Relaxed),
+            deletes: here.deletes.load(Relaxed),
+        };
+        let full_rows = self.full.rows_done.load(Relaxed);
+        let rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner).update(full_rows + read.total());
+        let waiting = [&here.in_flight_since, &here.filling_since].map(|since| since.load(Relaxed));
+        let oldest = waiting.into_iter().find(|&since| since > 0);
+        Snapshot {
+            stage: [Stage::Schema, Stage::Full, Stage::Incremental, Stage::Done]
+                [usize::from(self.stage.load(Relaxed)).min(3)],
+            full_rows,
+            full_rows_estimated: self.full.rows_estimated.load(Relaxed),
+            full_tables: self.full.tables.load(Relaxed),
+            full_tables_done: self.full.tables_done.load(Relaxed),
+            read,
+            rate,
+            waiting: here.waiting.load(Relaxed),
+            loaded: here.loaded.load(Relaxed),
+            epochs: here.epochs.load(Relaxed),
+            position: here.position.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            delay_micros: oldest.map_or(0, |since| now_micros().saturating_sub(since)),
+        }
+    }
+}
+
+impl Snapshot {
+    /// One line that says where the job stands.
+    pub fn line(&self) -> String {
+        match self.stage {
+            Stage::Schema => "schema: making tables".to_owned(),
+            Stage::Full => {
+                let left = self.full_rows_estimated.saturating_sub(self.full_rows);
+                let remaining = match left.checked_div(self.rate) {
+                    Some(seconds) if left > 0 => format!(", about {seconds} s left"),
+                    _ => String::new(),
+                };
+                format!(
+                    "full: {} of about {} rows, {} rows/s{remaining}, {} of {} tables done",
+                    self.full_rows, self.full_rows_estimated, self.rate, self.full_tables_done, self.full_tables
+                )
+            }
+            Stage::Incremental => {
+                let place = self.position.as_ref().map(|at| format!(", {}:{}", at.file, at.offset)).unwrap_or_default();
+                format!(
+                    "incremental: {} inserts, {} updates, {} deletes, {} rows/s, {} waiting, {:.1} s behind{place}",
+                    self.read.inserts,
+                    self.read.updates,
+                    self.read.deletes,
+                    self.rate,
+                    self.waiting,
+                    self.delay_micros as f64 / 1e6,
+                )
+            }
+            Stage::Done => "done".to_owned(),
+        }
+    }
+}
+
+/// Rows per second, over the last second or more.
+#[derive(Debug)]
+struct Rate {
+    since: Instant,
+    count: u64,
+    last: u64,
+}
+
+impl Default for Rate {
+    fn default() -> Self {
+        Rate { since: Instant::now(), count: 0, last: 0 }
+    }
+}
+
+impl Rate {
+    /// `count` is what has been counted up to now.
+    fn update(&mut self, count: u64) -> u64 {
+        let elapsed = self.since.elapsed();
+        if elapsed >= Duration::from_secs(1) {
+            self.last = (count.saturating_sub(self.count) as f64 / elapsed.as_secs_f64()) as u64;
+            (self.count, self.since) = (count, Instant::now());
+        }
+        self.last
+    }
+}

@@ -1,0 +1,19 @@
+//! The state store: one SQLite file a job, `<stateDir>/<job>.db`.
+//!
+//! It holds what a restart needs and nothing else: the position everything before which is in the target
+//! (the *checkpoint*), the epoch that may be half-way there (the *intent*), the table definitions, and how
+//! far the full copy got. Each method is one transaction; `synchronous=FULL`, so a return means it is on
+//! the disk.
+//!
+//! Next to it lies `<job>.lock`: while a process runs the job it holds the file's lock, and a second process
+//! is refused. The kernel frees the lock when the process ends, however it ends. Reading (`status`) needs
+//! no lock.
+
+mod checkpoint;
+mod schema;
+mod snapshot;
+mod store;
+
+pub use checkpoint::{Checkpoint, Intent, LoadName, RowCounts, now_micros};
+pub use snapshot::{ChunkRecord, TableProgress};
+pub use store::{Identity, Stage, Store};

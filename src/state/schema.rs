@@ -1,0 +1,84 @@
+//! The store's tables, and the steps from one version of them to the next.
+
+use rusqlite::Connection;
+
+use crate::{Error, Result};
+
+/// One step a version; a store of version `n` has had the first `n` steps.
+const STEPS: &[&str] = &["
+    CREATE TABLE job (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        name TEXT NOT NULL,
+        run_id TEXT NOT NULL,
+        server TEXT NOT NULL,          -- the source's flavor and server id or uuid
+        stage TEXT NOT NULL,
+        start TEXT NOT NULL            -- JSON Position at which the incremental stage begins
+    ) STRICT;
+    CREATE TABLE source_table (
+        database TEXT NOT NULL,
+        name TEXT NOT NULL,
+        since TEXT NOT NULL,           -- JSON Position from which the definition holds
+        definition TEXT NOT NULL,      -- JSON schema::Table
+        PRIMARY KEY (database, name, since)
+    ) STRICT;
+    CREATE TABLE checkpoint (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        epoch INTEGER NOT NULL,
+        position TEXT NOT NULL,
+        committed_at INTEGER NOT NULL, -- microseconds since 1970, the source's clock
+        saved_at INTEGER NOT NULL,     -- microseconds since 1970, ours
+        inserts INTEGER NOT NULL,
+        updates INTEGER NOT NULL,
+        deletes INTEGER NOT NULL,
+        loaded INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE intent (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        epoch INTEGER NOT NULL,
+        begin_position TEXT NOT NULL,
+        end_position TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE load (                -- loads whose fate may be open
+        label TEXT PRIMARY KEY,
+        database TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE snapshot_table (
+        database TEXT NOT NULL,
+        name TEXT NOT NULL,
+        estimated INTEGER NOT NULL,
+        planned INTEGER NOT NULL,      -- 1: every chunk of the table is in snapshot_chunk
+        PRIMARY KEY (database, name)
+    ) STRICT;
+    CREATE TABLE snapshot_chunk (
+        database TEXT NOT NULL,
+        name TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        bounds TEXT NOT NULL,          -- JSON mysql::snapshot::Chunk
+        rows INTEGER,                  -- NULL: not yet in the target
+        PRIMARY KEY (database, name, number)
+    ) STRICT;
+"];
+
+/// Brings a store to this program's version.
+///
+/// # Errors
+/// Definite when the store was written by a newer program.
+pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
+    let failed = |error: rusqlite::Error| Error::definite("cannot prepare the state store").caused_by(error);
+    let version: usize =
+        connection.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0)).map_err(failed)? as usize;
+    if version > STEPS.len() {
+        return Err(Error::definite(format!(
+            "the state store has version {version}, this program knows versions up to {}",
+            STEPS.len()
+        ))
+        .hint("run the job with the newer towpath that wrote it"));
+    }
+    for (done, step) in STEPS.iter().enumerate().skip(version) {
+        let transaction = connection.transaction().map_err(failed)?;
+        transaction.execute_batch(step).map_err(failed)?;
+        transaction.pragma_update(None, "user_version", done as u32 + 1).map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+    }
+    Ok(())
+}
