@@ -33,6 +33,7 @@ pub mod error;
 #[cfg(test)]
 #[path = "../tests/fuzz/machine.rs"]
 mod fuzz_machine;
+pub mod job;
 pub mod mysql;
 pub mod progress;
 pub mod ring;

@@ -1,0 +1,447 @@
+//! The full stage: chunks of every table, read by several threads and loaded by several others.
+//!
+//! ```text
+//! planner ──chunk──▶ readers (fullParallel) ──body──▶ ring ──▶ loaders (writeParallel) ──▶ chunk done
+//! ```
+//!
+//! The planner goes through the tables and writes each chunk's bounds into the state store before anyone reads
+//! it. A reader encodes a chunk's rows as they come and cuts them into loads; the ring holds the bodies,
+//! bounded by `fullRingBufferSize` and the byte budget, so memory does not grow with the rows or the chunks.
+//! Chunks of one table have disjoint keys, so their loads may run side by side. A chunk is recorded as done
+//! when its last load is in; a restart reads again only chunks that are not, and plans on from the last bound.
+//!
+//! Rows that change while they are copied are no concern here: the position was recorded first, so every
+//! change after it is applied again, in order, by the incremental stage.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel as channel;
+use mysql_async::{Conn, Row};
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::incremental::{first_error, join, named};
+use super::{Context, Ended, FIRST_PAUSE, LONGEST_PAUSE, last_call};
+use crate::apply::commit::LoadOptions;
+use crate::apply::encode::{EncodeRow, Encoder, Op, Part};
+use crate::mysql::binlog::Connect;
+use crate::mysql::position;
+use crate::mysql::snapshot::{self, Chunk, ChunkPlanner, PageLimit, SnapshotPlan, SnapshotTable};
+use crate::mysql::value::{RowError, ValueOptions, ValueWriter};
+use crate::progress::Progress;
+use crate::ring::{Budget, Closed, Receiver, Sender, ring};
+use crate::schema::{Mapping, TableName};
+use crate::state::{LoadName, Store, TableProgress};
+use crate::target::{Load, Target};
+use crate::{Error, Result};
+
+/// Rows of the source in a reader's memory at once.
+const PAGE: PageLimit = PageLimit { rows: 2_000, bytes: 1 << 20 };
+
+/// Copies what is not copied yet.
+pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
+    let Context { job, options, prepared, store, target, .. } = context;
+    let Some(tables) = list_tables(context).await? else { return Ok(Ended::Stopped) };
+    let params = &job.params;
+    let budget = Budget::new((params.total_data_in_mem_mb << 20) / 2);
+    let (bodies, bodies_in) = ring::<Body>(params.full_ring_buffer_size, &budget);
+    let (chunks, chunks_in) = channel::bounded::<Work>(params.full_parallel);
+    let stop = options.stop.child_token();
+    let _ended = stop.clone().drop_guard();
+    let shared = Arc::new(Shared {
+        connect: Arc::clone(&prepared.connect),
+        store: Arc::clone(store),
+        progress: Arc::clone(&options.progress),
+        values: prepared.values.clone(),
+        loads: LoadOptions {
+            // Half the budget waits in the ring; the other half is being written by the readers.
+            part_bytes: (params.flush_batch_mb << 20).min(budget.total() / params.full_parallel),
+            ..context.load_options()
+        },
+        runtime: Handle::current(),
+        leave: last_call(&stop),
+        stop,
+    });
+
+    let (shared_here, chunk_rows) = (Arc::clone(&shared), params.full_batch_size as u64);
+    let planner = named("planner", move || shared_here.guard(|shared| shared.plan(tables, chunk_rows, &chunks)))?;
+    let mut threads = vec![planner];
+    for _ in 0..params.full_parallel {
+        let (shared, chunks, bodies) = (Arc::clone(&shared), chunks_in.clone(), bodies.clone());
+        threads.push(named("snapshot reader", move || shared.guard(|shared| shared.read(&chunks, &bodies)))?);
+    }
+    for _ in 0..params.write_parallel {
+        let (shared, bodies, target) = (Arc::clone(&shared), bodies_in.clone(), Arc::clone(target));
+        threads.push(named("loader", move || shared.guard(|shared| shared.load(&bodies, target.as_ref())))?);
+    }
+    drop((chunks_in, bodies, bodies_in));
+
+    let joined = tokio::task::spawn_blocking(move || threads.into_iter().map(join).fold(Ok(()), first_error));
+    joined.await.map_err(|error| Error::definite("a stage has panicked").caused_by(error))??;
+    let tables = store.snapshot_tables()?;
+    if tables.iter().all(|table| table.done()) {
+        return Ok(Ended::CaughtUp);
+    }
+    Ok(Ended::Stopped)
+}
+
+/// This thread is to leave; whoever made it so has said why.
+fn left() -> Error {
+    Error::transient("stopped")
+}
+
+/// A table that is not copied yet.
+struct Pending {
+    mapping: Arc<Mapping>,
+    table: Arc<SnapshotTable>,
+}
+
+/// Puts the tables on the list, tells the progress bar how much there is, and returns what is to do. `None`: stopped.
+async fn list_tables<T>(context: &Context<'_, T>) -> Result<Option<Vec<Pending>>> {
+    let Context { options, prepared, store, identity, .. } = context;
+    let done: HashSet<TableName> =
+        store.snapshot_tables()?.into_iter().filter(TableProgress::done).map(|table| table.table).collect();
+    let done = &done;
+    let described = context.ask_source(|mut connection| async move {
+        // Without the log from there on a copy is no use; and a server that has not come as far as that (a
+        // replica behind its source) would show older rows than those that the log goes on from.
+        position::check(&mut connection, prepared.server.flavor, &identity.start).await?;
+        snapshot::prepare_session(&mut connection).await?;
+        let mut pending = Vec::new();
+        for mapping in prepared.mappings.iter().filter(|mapping| !done.contains(&mapping.source.name)) {
+            let table = Arc::new(SnapshotTable::describe(&mut connection, &mapping.source).await?);
+            pending.push(Pending { mapping: Arc::clone(mapping), table });
+        }
+        Ok(pending)
+    });
+    let Some(pending) = described.await? else { return Ok(None) };
+    let estimates: Vec<_> =
+        pending.iter().map(|one| (one.mapping.source.name.clone(), one.table.estimated_rows())).collect();
+    store.add_snapshot_tables(&estimates)?;
+    let listed = store.snapshot_tables()?;
+    let sum = |count: fn(&TableProgress) -> u64| listed.iter().map(count).sum();
+    options.progress.full_begins(
+        listed.len() as u64,
+        sum(|table| u64::from(table.done())),
+        sum(|table| table.estimated),
+        sum(|table| table.rows_done),
+    );
+    Ok(Some(pending))
+}
+
+/// A chunk to read.
+struct Work {
+    chunk: Chunk,
+    pending: Arc<Pending>,
+    /// Chunks of the table that are not in yet; one more while planning goes on.
+    left_of_table: Arc<AtomicU64>,
+}
+
+/// One load of a chunk.
+struct Body {
+    load: Load,
+    chunk: Arc<ChunkWork>,
+}
+
+struct ChunkWork {
+    table: TableName,
+    number: u64,
+    rows: AtomicU64,
+    /// Loads not yet in, and one more while the chunk is being read.
+    open: AtomicUsize,
+    left_of_table: Arc<AtomicU64>,
+}
+
+/// A row as the source's SELECT gave it.
+struct Selected<'a> {
+    plan: &'a SnapshotPlan,
+    row: &'a Row,
+}
+
+impl EncodeRow for Selected<'_> {
+    type Error = RowError;
+
+    fn write(&mut self, out: &mut impl ValueWriter) -> Result<(), RowError> {
+        self.plan.write(self.row, out)
+    }
+}
+
+struct Shared {
+    connect: Connect,
+    store: Arc<Store>,
+    progress: Arc<Progress>,
+    values: ValueOptions,
+    loads: LoadOptions,
+    runtime: Handle,
+    /// A stop was asked for, or one of the threads has failed: all of them leave.
+    stop: CancellationToken,
+    /// Loads leave too.
+    leave: CancellationToken,
+}
+
+impl Shared {
+    /// A thread that fails, also one that panics, makes the others leave: they would wait for it for ever.
+    fn guard(&self, work: impl FnOnce(&Self) -> Result<()>) -> Result<()> {
+        let failed = self.stop.clone().drop_guard();
+        work(self)?;
+        failed.disarm();
+        Ok(())
+    }
+
+    fn leaving(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Waits for the source, which may be slow or silent. An error says that this thread is to leave.
+    fn wait_for<R>(&self, answer: impl Future<Output = Result<R>>) -> Result<R> {
+        self.runtime.block_on(self.stop.run_until_cancelled(answer)).unwrap_or_else(|| Err(left()))
+    }
+
+    /// Connects and prepares the session, again and again while the failure is a passing one. `None`: leaving.
+    fn connection(&self) -> Result<Option<Conn>> {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let opened = self.wait_for(async {
+                let mut connection = (self.connect)().await?;
+                snapshot::prepare_session(&mut connection).await?;
+                Ok(connection)
+            });
+            match opened {
+                Ok(connection) => return Ok(Some(connection)),
+                Err(error) if !self.again(&error, &mut pause) => return self.unless_leaving(error),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Waits before another try after a passing failure; `false`: there is no other try.
+    fn again(&self, error: &Error, pause: &mut Duration) -> bool {
+        if !error.is_transient() || self.leaving() {
+            return false;
+        }
+        tracing::warn!(%error, ?pause, "reading the source failed, trying again");
+        let wait = *pause;
+        *pause = (*pause * 2).min(LONGEST_PAUSE);
+        // The timer has to be made inside the runtime: this thread is none of its own.
+        let waited = async {
+            tokio::time::sleep(wait).await;
+            Ok(())
+        };
+        self.wait_for(waited).is_ok()
+    }
+
+    fn unless_leaving<R>(&self, error: Error) -> Result<Option<R>> {
+        if self.leaving() { Ok(None) } else { Err(error) }
+    }
+
+    /// Hands out the chunks that an earlier run left open, then plans on.
+    fn plan(&self, tables: Vec<Pending>, chunk_rows: u64, chunks: &channel::Sender<Work>) -> Result<()> {
+        let Some(mut connection) = self.connection()? else { return Ok(()) };
+        for pending in tables {
+            let pending = Arc::new(pending);
+            let name = &pending.mapping.source.name;
+            let left_of_table = Arc::new(AtomicU64::new(1));
+            let hand_out = |chunk: Chunk| {
+                left_of_table.fetch_add(1, Ordering::Relaxed);
+                let (pending, left_of_table) = (Arc::clone(&pending), Arc::clone(&left_of_table));
+                !self.leaving() && chunks.send(Work { chunk, pending, left_of_table }).is_ok()
+            };
+            let mut planner = ChunkPlanner::new(Arc::clone(&pending.table), chunk_rows);
+            for record in self.store.chunks(name)? {
+                planner = planner.resume(&record.chunk);
+                if record.rows.is_none() && !hand_out(record.chunk) {
+                    return Ok(());
+                }
+            }
+            let mut pause = FIRST_PAUSE;
+            loop {
+                match self.wait_for(planner.next(&mut connection)) {
+                    Ok(Some(chunk)) => {
+                        self.store.add_chunk(&chunk)?;
+                        if !hand_out(chunk) {
+                            return Ok(());
+                        }
+                    }
+                    Ok(None) => break,
+                    Err(error) if !self.again(&error, &mut pause) => {
+                        return self.unless_leaving::<()>(error).map(drop);
+                    }
+                    Err(_) => match self.connection()? {
+                        Some(another) => connection = another,
+                        None => return Ok(()),
+                    },
+                }
+            }
+            self.store.table_planned(name)?;
+            self.one_chunk_less(name, &left_of_table);
+        }
+        Ok(())
+    }
+
+    fn one_chunk_less(&self, name: &TableName, left: &AtomicU64) {
+        if left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            tracing::info!(table = %name, "copied");
+            self.progress.full_table_done();
+        }
+    }
+
+    fn read(&self, chunks: &channel::Receiver<Work>, bodies: &Sender<Body>) -> Result<()> {
+        let mut connection = None;
+        let mut pause = FIRST_PAUSE;
+        while let Ok(work) = chunks.recv() {
+            loop {
+                if self.leaving() {
+                    return Ok(());
+                }
+                let mut open = match connection.take() {
+                    Some(open) => open,
+                    None => match self.connection()? {
+                        Some(open) => open,
+                        None => return Ok(()),
+                    },
+                };
+                match self.read_chunk(&mut open, &work, bodies) {
+                    Ok(()) => {
+                        connection = Some(open);
+                        pause = FIRST_PAUSE;
+                        break;
+                    }
+                    // What has been sent of the chunk is sent once more: the same keys, written again.
+                    Err(error) if self.again(&error, &mut pause) => {}
+                    Err(error) => return self.unless_leaving::<()>(error).map(drop),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_chunk(&self, connection: &mut Conn, work: &Work, bodies: &Sender<Body>) -> Result<()> {
+        let Pending { mapping, table } = work.pending.as_ref();
+        let plan = SnapshotPlan::new(mapping, &self.values)?;
+        let mut encoder = Encoder::new(&mapping.target, self.loads.binary, self.loads.part_bytes);
+        let chunk = Arc::new(ChunkWork {
+            table: work.chunk.table.clone(),
+            number: work.chunk.number,
+            rows: AtomicU64::new(0),
+            open: AtomicUsize::new(1),
+            left_of_table: Arc::clone(&work.left_of_table),
+        });
+        let epoch = format!("f{}", chunk.number);
+        let mut parts_sent = 0;
+        let mut send = |parts: Vec<Part>, encoder: &Encoder| -> Result<()> {
+            for part in parts {
+                chunk.rows.fetch_add(part.rows, Ordering::Relaxed);
+                chunk.open.fetch_add(1, Ordering::Relaxed);
+                let load = self.loads.load(&epoch, &mapping.target, encoder, parts_sent, part);
+                parts_sent += 1;
+                let bytes = load.body.len();
+                bodies.send(Body { load, chunk: Arc::clone(&chunk) }, bytes).map_err(|Closed| left())?;
+            }
+            Ok(())
+        };
+        let mut page = |rows: Vec<Row>| -> Result<()> {
+            if self.leaving() {
+                return Err(left());
+            }
+            for row in &rows {
+                encoder.row(Op::Upsert, Selected { plan: &plan, row }).map_err(|error| {
+                    Error::definite(format!("{}: cannot decode a row: {error}", mapping.source.name))
+                })?;
+            }
+            let parts = encoder.take_full_parts();
+            send(parts, &encoder)
+        };
+        let reading =
+            snapshot::read_chunk(connection, table, &work.chunk, PAGE, |rows, _| std::future::ready(page(rows)));
+        self.wait_for(reading)?;
+        let parts = encoder.finish();
+        send(parts, &encoder)?;
+        self.one_load_less(&chunk)
+    }
+
+    fn load<T: Target>(&self, bodies: &Receiver<Body>, target: &T) -> Result<()> {
+        while let Ok(entry) = bodies.inner().recv() {
+            if self.leaving() {
+                return Ok(());
+            }
+            let Body { load, chunk } = entry.item;
+            let name = LoadName { database: load.table.database.clone(), label: load.label.clone() };
+            self.store.open_load(&name)?;
+            let sent = self.runtime.block_on(async {
+                tokio::select! {
+                    sent = target.load(&load) => Some(sent),
+                    () = self.leave.cancelled() => None,
+                }
+            });
+            let Some(sent) = sent else { return Ok(()) };
+            sent.map_err(|error| error.context(&load.table))?;
+            self.store.forget_loads(std::slice::from_ref(&name))?;
+            self.progress.full_rows(load.rows);
+            self.one_load_less(&chunk)?;
+        }
+        Ok(())
+    }
+
+    fn one_load_less(&self, chunk: &ChunkWork) -> Result<()> {
+        if chunk.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let rows = chunk.rows.load(Ordering::Acquire);
+            self.store.chunk_done(&chunk.table, chunk.number, rows)?;
+            tracing::debug!(table = %chunk.table, chunk = chunk.number, rows, "chunk is in");
+            self.one_chunk_less(&chunk.table, &chunk.left_of_table);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::apply::encode::BinaryText;
+
+    fn shared(runtime: &tokio::runtime::Runtime, folder: &std::path::Path) -> Shared {
+        Shared {
+            connect: Arc::new(|| async { Err(Error::transient("restarting")) }.boxed()),
+            store: Arc::new(Store::open(folder, "it").unwrap()),
+            progress: Arc::default(),
+            values: ValueOptions::default(),
+            loads: LoadOptions { job: "it_0".into(), binary: BinaryText::Base64, part_bytes: 1 << 20, parallel: 1 },
+            runtime: runtime.handle().clone(),
+            stop: CancellationToken::new(),
+            leave: CancellationToken::new(),
+        }
+    }
+
+    #[test]
+    fn a_thread_that_fails_or_panics_makes_the_others_leave() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let mut shared = shared(&runtime, folder.path());
+        assert!(shared.guard(|_| Ok(())).is_ok());
+        assert!(!shared.leaving(), "the others go on when one has done its work");
+        assert!(shared.guard(|_| Err(left())).is_err());
+        assert!(shared.leaving());
+        shared.stop = CancellationToken::new();
+        let panicked = catch_unwind(AssertUnwindSafe(|| shared.guard(|_| panic!("on purpose"))));
+        assert!(panicked.is_err() && shared.leaving());
+    }
+
+    #[test]
+    fn a_source_that_is_away_is_asked_until_a_stop() {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let shared = shared(&runtime, folder.path());
+        let stop = shared.stop.clone();
+        let asking = std::thread::spawn(move || shared.connection().map(|connection| connection.is_some()));
+        std::thread::sleep(Duration::from_millis(700));
+        assert!(!asking.is_finished(), "it gave up");
+        stop.cancel();
+        assert!(matches!(asking.join().unwrap(), Ok(false)));
+    }
+}

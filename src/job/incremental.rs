@@ -1,0 +1,142 @@
+//! The incremental stage: reader thread → ring → flusher thread → committer thread, wired together.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel as channel;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+
+use super::{Context, last_call};
+use crate::apply::commit::Committer;
+use crate::apply::flush::{Ended, Flusher, Limits, Tables};
+use crate::mysql::binlog::{ReaderOptions, Slot, spawn};
+use crate::mysql::position;
+use crate::mysql::preflight::replica_host;
+use crate::ring::{Budget, ring};
+use crate::state::Checkpoint;
+use crate::target::Target;
+use crate::{Error, Result};
+
+/// Follows the log from the checkpoint until a stop or, with `stop_at_end`, until the log's present end.
+pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
+    let Context { job, options, prepared, store, target, identity } = context;
+    let checkpoint = store.checkpoint()?.unwrap_or_else(|| Checkpoint::at(identity.start.clone()));
+    let replay_until = store.intent()?.filter(|intent| intent.begin != intent.end).map(|intent| intent.end);
+    let flavor = prepared.server.flavor;
+    let (begin, end, stop_at_end) = (&checkpoint.position, &replay_until, options.stop_at_end);
+    let asked = context.ask_source(|mut connection| async move {
+        position::check(&mut connection, flavor, begin).await?;
+        // A place that this server does not have would never be reached.
+        if let Some(end) = end {
+            position::check(&mut connection, flavor, end).await?;
+        }
+        match stop_at_end {
+            true => position::current(&mut connection, flavor).await.map(Some),
+            false => Ok(None),
+        }
+    });
+    let Some(until) = asked.await? else { return Ok(Ended::Stopped) };
+    options.progress.committed(&checkpoint);
+
+    // The rest is for what the budget cannot see: the bodies while they are encoded, the index over the batch's
+    // rows, the driver's buffers, and what the allocator keeps.
+    let budget = Budget::new((job.params.total_data_in_mem_mb << 20) * 3 / 8);
+    let (slots, receiver) = ring::<Slot>(job.params.incre_ring_buffer_size, &budget);
+    // Of its own: after a stop is asked for, the reader goes on until the flusher has its transaction's end.
+    let reader_stop = CancellationToken::new();
+    let reader = spawn(
+        ReaderOptions {
+            connect: Arc::clone(&prepared.connect),
+            flavor: prepared.server.flavor,
+            start: checkpoint.position.clone(),
+            by_gtid: checkpoint.position.gtids.is_some(),
+            server_id: job.replica_id(),
+            replica_host: replica_host(&job.name),
+            wanted: prepared.wanted(),
+        },
+        slots,
+        reader_stop.clone(),
+    )?;
+
+    let start = checkpoint.position.clone();
+    let hurry = options.stop.child_token();
+    let ended = hurry.clone().drop_guard();
+    // A rendezvous: the committer takes an epoch only when the one before it is in.
+    let (epochs, epochs_in) = channel::bounded(0);
+    let (done, done_in) = channel::bounded(1);
+    let committer = Committer {
+        target: Arc::clone(target),
+        store: Arc::clone(store),
+        options: context.load_options(),
+        progress: Arc::clone(&options.progress),
+        runtime: Handle::current(),
+        leave: last_call(&hurry),
+        checkpoint,
+    };
+    let flusher = Flusher {
+        receiver,
+        tables: Tables::new(prepared.mappings.iter().cloned(), prepared.values.clone()),
+        limits: Limits::new(
+            Duration::from_secs_f64(job.params.real_flush_pause_sec),
+            job.params.incre_batch_size,
+            &budget,
+        ),
+        epochs,
+        done: done_in,
+        progress: Arc::clone(&options.progress),
+        stop: options.stop.clone(),
+        until,
+        replay_until,
+    };
+    let committer = named("committer", move || committer.run(&epochs_in, &done))?;
+    let flusher = named("flusher", move || flusher.run(start))?;
+
+    // The flusher is the first to end: well, or because one of its neighbours has failed, whose own error
+    // then says more than the flusher's. A load that is tried again and again must not keep that error back.
+    let joined = tokio::task::spawn_blocking(move || {
+        let flushed = join(flusher);
+        reader_stop.cancel();
+        drop(ended);
+        (flushed, join(committer), join(reader))
+    });
+    let (flushed, committed, read) =
+        joined.await.map_err(|error| Error::definite("a stage has panicked").caused_by(error))?;
+    let (ended, flushed) = match flushed {
+        Ok(ended) => (ended, Ok(())),
+        Err(error) => (Ended::Stopped, Err(error)),
+    };
+    match [committed, read, flushed].into_iter().fold(Ok(()), first_error) {
+        Ok(()) => Ok(ended),
+        Err(error) if error.is_transient() && options.stop.is_cancelled() => {
+            tracing::warn!("{error}");
+            Ok(Ended::Stopped)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// The first error that is no mere consequence of another one.
+pub(super) fn first_error(all: Result<()>, one: Result<()>) -> Result<()> {
+    match (all, one) {
+        (Ok(()), one) => one,
+        (Err(first), Err(second)) if first.is_transient() && !second.is_transient() => Err(second),
+        (Err(first), _) => Err(first),
+    }
+}
+
+pub(super) fn named<R: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> R + Send + 'static,
+) -> Result<thread::JoinHandle<R>> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(|error| Error::definite(format!("cannot start the {name} thread")).caused_by(error))
+}
+
+pub(super) fn join<R>(thread: thread::JoinHandle<Result<R>>) -> Result<R> {
+    let name = thread.thread().name().unwrap_or("stage").to_owned();
+    thread.join().unwrap_or_else(|_| Err(Error::definite(format!("the {name} thread has panicked"))))
+}

@@ -1,0 +1,193 @@
+//! A job's stages and their order: schema migration → full data → incremental.
+//!
+//! ```text
+//! prepare    read the job file's source and target, refuse what cannot work
+//! schema     record the position, make the target's tables
+//! full       copy the rows that exist, chunk by chunk, without a lock
+//! incremental  follow the binlog from the recorded position
+//! ```
+//!
+//! Each stage leaves a mark in the state store; a start goes on where the last one stopped.
+
+mod full;
+mod incremental;
+mod prepare;
+mod target;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mysql_async::Conn;
+use tokio_util::sync::CancellationToken;
+
+use crate::config;
+use crate::mysql::binlog;
+use crate::progress::Progress;
+use crate::state::{Identity, Stage, Store};
+use crate::target::Target;
+use crate::{Error, Result};
+
+pub use crate::apply::flush::Ended;
+pub use prepare::{Prepared, Problems, prepare};
+pub use target::{Connected, connect};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How long loads may go on after a stop was asked for.
+const STOP_PATIENCE: Duration = Duration::from_secs(6);
+
+/// How a job is run.
+#[derive(Debug, Clone, Default)]
+pub struct RunOptions {
+    /// End once everything is in that was in the source's log when the run began, or, where this run copied rows,
+    /// when the copy ended: until then they are a mixture of moments.
+    pub stop_at_end: bool,
+    /// Flush, checkpoint and leave within seconds.
+    pub stop: CancellationToken,
+    pub progress: Arc<Progress>,
+}
+
+/// Runs a job against its target until it is caught up (`stop_at_end`), stopped, or fails.
+///
+/// # Errors
+/// Everything that pre-flight refuses, and whatever stops the job later. Nothing is lost: the next run goes
+/// on from the checkpoint.
+pub async fn run<T: Target>(job: &config::Job, target: Arc<T>, options: &RunOptions) -> Result<Ended> {
+    let store = Arc::new(Store::open(&job.state_dir, &job.name)?);
+    let Some(started) = options.stop.run_until_cancelled(start(job, &store, target.as_ref())).await else {
+        return Ok(Ended::Stopped);
+    };
+    let (prepared, identity) = started?;
+    options.progress.set_stage(identity.stage);
+
+    let context = Context { job, options, prepared: &prepared, store, target, identity };
+    if context.stage()? == Stage::Schema {
+        let copies = matches!(job.source.startup, config::Startup::Initial | config::Startup::Full);
+        context.enter(if copies { Stage::Full } else { Stage::Incremental })?;
+    }
+    if context.stage()? == Stage::Full {
+        if full::copy(&context).await? == Ended::Stopped {
+            return Ok(Ended::Stopped);
+        }
+        let only_full = job.source.startup == config::Startup::Full;
+        context.enter(if only_full { Stage::Done } else { Stage::Incremental })?;
+    }
+    if context.stage()? == Stage::Done {
+        return Ok(Ended::CaughtUp);
+    }
+    incremental::follow(&context).await
+}
+
+/// Everything before the first stage: what cannot work is refused, the target's tables are there, and no load of an
+/// earlier run is under way.
+async fn start<T: Target>(job: &config::Job, store: &Store, target: &T) -> Result<(Prepared, Identity)> {
+    let prepared = prepare(job, target).await.map_err(Problems::into_error)?;
+    for warning in &prepared.warnings {
+        tracing::warn!("{warning}");
+    }
+    let identity = match store.identity()? {
+        Some(identity) => prepared.resume(store, identity)?,
+        None => begin(job, &prepared, store).await?,
+    };
+    tracing::info!(job = job.name, stage = identity.stage.as_str(), tables = prepared.mappings.len(), "job begins");
+    make_tables(&prepared, target).await?;
+    crate::apply::commit::settle(target, store).await?;
+    Ok((prepared, identity))
+}
+
+/// What all stages of one run share.
+struct Context<'a, T> {
+    job: &'a config::Job,
+    options: &'a RunOptions,
+    prepared: &'a Prepared,
+    store: Arc<Store>,
+    target: Arc<T>,
+    identity: Identity,
+}
+
+impl<T> Context<'_, T> {
+    fn stage(&self) -> Result<Stage> {
+        self.store
+            .identity()?
+            .map(|identity| identity.stage)
+            .ok_or_else(|| Error::definite("the state store has lost its job"))
+    }
+
+    fn enter(&self, stage: Stage) -> Result<()> {
+        self.store.set_stage(stage)?;
+        self.options.progress.set_stage(stage);
+        tracing::info!(job = self.job.name, stage = stage.as_str(), "stage begins");
+        Ok(())
+    }
+
+    /// Opens a connection to the source and asks it something, again and again while the failure is a passing one, as a
+    /// restart of the source is. `None`: stopped.
+    async fn ask_source<R, F>(&self, ask: impl Fn(Conn) -> F) -> Result<Option<R>>
+    where
+        F: Future<Output = Result<R>>,
+    {
+        let mut pause = FIRST_PAUSE;
+        let asking = async {
+            loop {
+                let answer = match (self.prepared.connect)().await {
+                    Ok(connection) => ask(connection).await,
+                    Err(error) => Err(error),
+                };
+                match answer {
+                    Err(error) if error.is_transient() => {
+                        tracing::warn!(%error, ?pause, "the source does not answer, trying again");
+                        tokio::time::sleep(pause).await;
+                        pause = (pause * 2).min(LONGEST_PAUSE);
+                    }
+                    answer => return answer,
+                }
+            }
+        };
+        self.options.stop.run_until_cancelled(asking).await.transpose()
+    }
+
+    fn load_options(&self) -> crate::apply::commit::LoadOptions {
+        crate::apply::commit::LoadOptions {
+            job: format!("{}_{}", self.job.name, self.identity.run_id),
+            binary: self.prepared.binary_text(),
+            part_bytes: self.job.params.flush_batch_mb << 20,
+            parallel: self.job.params.write_parallel,
+        }
+    }
+}
+
+/// A token that is cancelled `STOP_PATIENCE` after `stop`: loads that are still on their way then are left to the
+/// next start. One for all loads of a stage, so that a stop has one patience and not one a load.
+fn last_call(stop: &CancellationToken) -> CancellationToken {
+    let leave = CancellationToken::new();
+    let (stop, called) = (stop.clone(), leave.clone());
+    tokio::spawn(async move {
+        stop.cancelled().await;
+        tokio::time::sleep(STOP_PATIENCE).await;
+        called.cancel();
+    });
+    leave
+}
+
+/// Records the position first, before anything is read: what changes after it is in the log behind it.
+async fn begin(job: &config::Job, prepared: &Prepared, store: &Store) -> Result<Identity> {
+    let start =
+        binlog::resolve(&job.source.startup, &prepared.connect, prepared.server.flavor, job.replica_id()).await?;
+    let identity = Identity {
+        name: job.name.clone(),
+        run_id: format!("{:08x}", rand::random::<u32>()),
+        server: prepared.server_identity(),
+        stage: Stage::Schema,
+        start,
+    };
+    let tables: Vec<_> = prepared.mappings.iter().map(|mapping| mapping.source.clone()).collect();
+    store.begin(&identity, &tables)?;
+    Ok(identity)
+}
+
+async fn make_tables<T: Target>(prepared: &Prepared, target: &T) -> Result<()> {
+    for mapping in &prepared.mappings {
+        target.ensure_table(&mapping.target).await?;
+    }
+    Ok(())
+}

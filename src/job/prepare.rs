@@ -1,0 +1,195 @@
+//! Pre-flight: everything that can be known to fail is refused before anything is changed.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use mysql_async::Conn;
+
+use crate::apply::encode::BinaryText;
+use crate::config::{self, TableFilter};
+use crate::mysql::binlog::Connect;
+use crate::mysql::connect::{self, ServerInfo, source_zone};
+use crate::mysql::value::ValueOptions;
+use crate::mysql::{catalog, preflight};
+use crate::schema::{Mapping, TableName, map_table};
+use crate::state::{Identity, Store};
+use crate::target::{Target, Version, mapping_options};
+use crate::{Error, Result};
+
+/// A job that can run.
+pub struct Prepared {
+    /// Opens another connection to the source.
+    pub connect: Connect,
+    pub connection: Conn,
+    pub server: ServerInfo,
+    pub mappings: Vec<Arc<Mapping>>,
+    pub values: ValueOptions,
+    pub warnings: Vec<String>,
+    pub target_version: Version,
+    filter: TableFilter,
+}
+
+/// All that keeps a job from running; never empty.
+#[derive(Debug)]
+pub struct Problems(pub Vec<Error>);
+
+impl Problems {
+    /// One error that tells them all.
+    pub fn into_error(self) -> Error {
+        let mut problems = self.0;
+        if problems.len() == 1
+            && let Some(only) = problems.pop()
+        {
+            return only;
+        }
+        let list: String = problems.iter().map(|problem| format!("\n- {problem}")).collect();
+        Error::definite(format!("{} problems:{list}", problems.len()))
+    }
+}
+
+impl From<Error> for Problems {
+    fn from(error: Error) -> Self {
+        Problems(vec![error])
+    }
+}
+
+/// Looks at source and target, reads the catalogue and maps the tables. Changes nothing.
+pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepared, Problems> {
+    let (source, version) = tokio::join!(look_at_source(job), target.version());
+    let mut problems = Vec::new();
+    let (mut connection, server, filter, tables) = match source {
+        Ok(source) => source,
+        Err(error) => {
+            problems.push(error);
+            // The source's own problem is said first; the target's are said with it.
+            problems.extend(target.check(&[]).await);
+            return Err(Problems(problems));
+        }
+    };
+    let report = preflight::check(&mut connection, job, &server, &tables).await;
+    problems.extend(report.problems);
+    let mut warnings = report.warnings;
+
+    let mut mappings = Vec::with_capacity(tables.len());
+    match &version {
+        Ok(version) => {
+            let options = mapping_options(&job.target, &job.zero_date, *version);
+            for table in tables {
+                match map_table(&table, &options) {
+                    Ok(mapping) => {
+                        warnings.extend(mapping.warnings());
+                        mappings.push(Arc::new(mapping));
+                    }
+                    Err(error) => problems.push(error),
+                }
+            }
+        }
+        Err(_) => {
+            // `check` below says why the version is unknown.
+        }
+    }
+    let databases: Vec<String> = mappings
+        .iter()
+        .map(|mapping| mapping.target.name.database.clone())
+        .collect::<HashSet<_>>()
+        .into_iter()
+        .collect();
+    problems.extend(target.check(&databases).await);
+    let zone = source_zone(&server, job.source.timezone.as_deref());
+    let target_version = match version {
+        Ok(version) => version,
+        Err(error) if problems.is_empty() => return Err(error.into()),
+        Err(_) => return Err(Problems(problems)),
+    };
+    match zone {
+        Ok(zone) if problems.is_empty() => Ok(Prepared {
+            connect: connector(job),
+            connection,
+            server,
+            mappings,
+            values: ValueOptions { zone, zero_date: job.zero_date.clone() },
+            warnings,
+            target_version,
+            filter,
+        }),
+        Ok(_) => Err(Problems(problems)),
+        Err(error) => {
+            problems.push(error);
+            Err(Problems(problems))
+        }
+    }
+}
+
+fn connector(job: &config::Job) -> Connect {
+    let source = Arc::new(job.source.clone());
+    Arc::new(move || {
+        let source = Arc::clone(&source);
+        async move { connect::open(&source).await }.boxed()
+    })
+}
+
+async fn look_at_source(job: &config::Job) -> Result<(Conn, ServerInfo, TableFilter, Vec<crate::schema::Table>)> {
+    let mut connection = connect::open(&job.source).await?;
+    let server = connect::server_info(&mut connection).await?;
+    let filter = job.source.table_filter(server.lower_case_table_names)?;
+    let tables = catalog::tables(&mut connection, &server, &filter, job.no_key_tables).await?;
+    Ok((connection, server, filter, tables))
+}
+
+impl Prepared {
+    /// Checks that a job goes on with what it was begun with.
+    ///
+    /// # Errors
+    /// Definite: another server without GTIDs to find the place by; tables that came, went or changed.
+    pub(super) fn resume(&self, store: &Store, identity: Identity) -> Result<Identity> {
+        if identity.server != self.server_identity() && identity.start.gtids.is_none() {
+            return Err(Error::definite(format!(
+                "the job was begun on server {}, this is {}: its binlog position means nothing here",
+                identity.server,
+                self.server_identity()
+            ))
+            .hint("connect to the first server again, or begin a new job (another `name` or `stateDir`)"));
+        }
+        let stored = store.tables()?;
+        let known: HashSet<&TableName> = stored.iter().map(|table| &table.name).collect();
+        let now: HashSet<&TableName> = self.mappings.iter().map(|mapping| &mapping.source.name).collect();
+        let mut differences: Vec<String> = Vec::new();
+        differences.extend(now.difference(&known).map(|table| format!("{table} is new")));
+        differences.extend(known.difference(&now).map(|table| format!("{table} is gone")));
+        for mapping in &self.mappings {
+            if stored.iter().any(|table| table.name == mapping.source.name && *table != mapping.source) {
+                differences.push(format!("{} has another definition", mapping.source.name));
+            }
+        }
+        if differences.is_empty() {
+            return Ok(identity);
+        }
+        differences.sort();
+        Err(Error::definite(format!("the source's tables are not those the job was begun with: {}", differences.join(", ")))
+            .hint("the job does not follow schema changes: exclude new tables with `source.excludeTables`, or begin a new job (another `name`)"))
+    }
+
+    /// Tells which server a position belongs to.
+    pub(super) fn server_identity(&self) -> String {
+        match &self.server.server_uuid {
+            Some(uuid) => uuid.clone(),
+            // MariaDB has no uuid.
+            None => format!("server_id {}", self.server.server_id),
+        }
+    }
+
+    /// How the target reads a VARBINARY cell of a CSV body.
+    pub(super) fn binary_text(&self) -> BinaryText {
+        let base64 = Version { major: 3, minor: 2, patch: 0 };
+        if self.target_version >= base64 { BinaryText::Base64 } else { BinaryText::Hex }
+    }
+
+    /// The tables whose rows are wanted: those that match the patterns, also when they came later, so that
+    /// their rows are not passed over in silence.
+    pub(super) fn wanted(&self) -> Arc<dyn Fn(&TableName) -> bool + Send + Sync> {
+        let filter = self.filter.clone();
+        let known: HashSet<TableName> = self.mappings.iter().map(|mapping| mapping.source.name.clone()).collect();
+        Arc::new(move |table| known.contains(table) || filter.matches(table))
+    }
+}

@@ -1,0 +1,50 @@
+//! A job's target, reached; for `type: embedded` the server is started first, in this process.
+
+use std::sync::Arc;
+
+use crate::Result;
+use crate::config::{Address, Job, TargetKind};
+use crate::embedded;
+use crate::target::starrocks::StarRocks;
+
+/// The client, and the embedded server when there is one.
+pub struct Connected {
+    client: Arc<StarRocks>,
+    server: Option<embedded::Server>,
+}
+
+impl Connected {
+    pub fn client(&self) -> Arc<StarRocks> {
+        Arc::clone(&self.client)
+    }
+
+    pub async fn stop(self) {
+        if let Some(server) = self.server {
+            server.stop().await;
+        }
+    }
+}
+
+/// # Errors
+/// The settings are no use, or the embedded server cannot be started (a port in use, a folder not writable).
+pub async fn connect(job: &Job) -> Result<Connected> {
+    let mut target = job.target.clone();
+    if target.kind != TargetKind::Embedded {
+        return Ok(Connected { client: Arc::new(StarRocks::new(&target, &job.params)?), server: None });
+    }
+    let http_port = target.http_addresses.first().map_or(8030, |address| address.port);
+    let server = embedded::Server::start(embedded::Options {
+        host: target.client_address.host.clone(),
+        mysql_port: target.client_address.port,
+        fe_port: http_port,
+        be_port: if http_port == 0 { 0 } else { http_port.saturating_add(10) },
+        user: target.username.clone(),
+        password: target.password.reveal().to_owned(),
+        ..embedded::Options::new(&target.data_dir)
+    })
+    .await?;
+    let address = |bound: std::net::SocketAddr| Address { host: bound.ip().to_string(), port: bound.port() };
+    target.client_address = address(server.mysql_addr);
+    target.http_addresses = vec![address(server.fe_addr)];
+    Ok(Connected { client: Arc::new(StarRocks::new(&target, &job.params)?), server: Some(server) })
+}
