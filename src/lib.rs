@@ -27,7 +27,9 @@
 //! everything is in. A *label* names a load at the target, which takes each label at most once.
 
 pub mod apply;
+pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod embedded;
 pub mod error;
 #[cfg(test)]

@@ -1,0 +1,100 @@
+//! Arguments and help texts.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// MySQL to StarRocks replication in real time.
+#[derive(Debug, Parser)]
+#[command(name = "towpath", version, propagate_version = true)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub(super) command: Command,
+    /// Log lines as text or as JSON objects.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub(super) log_format: LogFormat,
+    /// error, warn, info, debug, trace, or a filter such as `towpath=debug`.
+    #[arg(long, global = true, default_value = "info", env = "TOWPATH_LOG")]
+    pub(super) log_level: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// A scratch MySQL with live orders into the embedded target, then the proof that both sides agree.
+    Demo(crate::demo::Options),
+    /// Pre-flight: reachability, privileges, server settings, tables, mapping. Changes nothing.
+    Check {
+        /// The job file (YAML or JSON).
+        job: PathBuf,
+    },
+    /// The target's CREATE statements that `run` would execute.
+    Ddl {
+        /// The job file (YAML or JSON).
+        job: PathBuf,
+    },
+    /// Migrate the schema, copy the rows, follow the binlog.
+    Run {
+        /// The job file (YAML or JSON).
+        job: PathBuf,
+        /// End once everything is in that was in the source's log when the run began.
+        #[arg(long)]
+        stop_at_end: bool,
+    },
+    /// Stage, position, rows and lag of a job, from its state store.
+    Status {
+        /// The job file (YAML or JSON).
+        job: PathBuf,
+        /// One JSON object instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// The embedded target alone: a StarRocks-compatible server on SQLite.
+    // Its `--version` is StarRocks'.
+    #[command(disable_version_flag = true)]
+    Embedded(EmbeddedOptions),
+    /// Machine-readable descriptions.
+    Schema {
+        /// The JSON Schema of the job file, with every default.
+        #[arg(long)]
+        job_file: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct EmbeddedOptions {
+    /// Where the data lies; made when it is not there.
+    #[arg(long)]
+    pub(super) data_dir: PathBuf,
+    /// Address to listen on.
+    #[arg(long, default_value = "127.0.0.1")]
+    pub(super) host: String,
+    #[arg(long, default_value_t = 9030)]
+    pub(super) mysql_port: u16,
+    #[arg(long, default_value_t = 8030)]
+    pub(super) fe_port: u16,
+    #[arg(long, default_value_t = 8040)]
+    pub(super) be_port: u16,
+    #[arg(long, default_value = "root")]
+    pub(super) user: String,
+    #[arg(long, default_value = "", env = "TOWPATH_EMBEDDED_PASSWORD", hide_env_values = true)]
+    pub(super) password: String,
+    /// The StarRocks version to behave like.
+    #[arg(long, default_value = "3.5.0")]
+    pub(super) version: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn no_two_arguments_share_a_name() {
+        super::Arguments::command().debug_assert();
+    }
+}

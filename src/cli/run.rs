@@ -1,0 +1,24 @@
+//! `towpath run`
+
+use std::path::Path;
+
+use super::{Outcome, progress_bar, signal};
+use crate::Result;
+use crate::config::Job;
+use crate::job::{self, Ended, RunOptions, connect};
+
+pub(super) async fn run(path: &Path, stop_at_end: bool) -> Result<Outcome> {
+    let job = Job::load(path)?;
+    let options = RunOptions { stop_at_end, ..RunOptions::default() };
+    signal::cancel_on_signal(options.stop.clone())?;
+    let target = connect(&job).await?;
+    let shown = tokio::spawn(progress_bar::show(options.progress.clone()));
+    let ended = job::run(&job, target.client(), &options).await;
+    shown.abort();
+    target.stop().await;
+    match ended? {
+        Ended::CaughtUp => tracing::info!("caught up with the log's end"),
+        Ended::Stopped => tracing::info!("stopped; everything up to the checkpoint is in"),
+    }
+    Ok(Outcome::Done)
+}
