@@ -1,0 +1,59 @@
+# make            what there is
+# make demo       the whole thing, live, in one command
+# make test       every test, against a real MySQL and a real MariaDB
+# make soak       random tables and transactions, for as long as you like
+
+CARGO ?= cargo
+# How long the demo's writer writes, and more arguments for it (see `towpath demo --help`).
+seconds ?= 30
+args ?=
+# How long `make soak` goes on.
+minutes ?= 10
+# The tests' second decoder is built with OpenSSL. Where pkg-config finds none, get.sh brings it.
+ifndef OPENSSL_DIR
+ifneq ($(shell pkg-config --exists openssl 2>/dev/null && echo found),found)
+openssl := openssl
+export OPENSSL_DIR := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/towpath/servers/openssl
+export OPENSSL_STATIC := 1
+endif
+endif
+# Tests wait for servers more than for a core.
+export RUST_TEST_THREADS ?= 4
+
+.PHONY: help demo test soak lint bench tools
+
+help:
+	@echo 'make demo [seconds=30]  a scratch MySQL with live orders into the embedded target, then proof that both agree'
+	@echo 'make test               all tests; MySQL and MariaDB are fetched without root (or TOWPATH_MYSQLD, TOWPATH_MARIADBD)'
+	@echo 'make soak [minutes=10]  random tables and transactions through the whole job, always new ones'
+	@echo 'make lint               formatting, clippy, shell syntax'
+	@echo 'make bench              the hot path, measured'
+
+demo: tools
+	@tests/servers/get.sh mysql
+	@$(CARGO) build --locked --release
+	@$(CARGO) run --locked --release --quiet -- demo --seconds $(seconds) $(args)
+
+test: tools
+	@tests/servers/get.sh mysql mariadb $(openssl)
+	$(CARGO) test --locked
+
+soak: tools
+	@tests/servers/get.sh mysql mariadb $(openssl)
+	TOWPATH_SOAK_SECONDS=$$(($(minutes) * 60)) $(CARGO) test --locked --test it random:: -- --nocapture
+
+lint: tools
+	sh -n tests/servers/get.sh
+	bash -n .ci/run
+	$(if $(openssl),@tests/servers/get.sh openssl)
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+bench: tools
+	$(if $(openssl),@tests/servers/get.sh openssl)
+	$(CARGO) bench --locked --benches
+
+# SQLite and ring bring C code with them.
+tools:
+	@command -v $(CARGO) >/dev/null 2>&1 || { echo 'There is no $(CARGO) here. Towpath needs Rust 1.89 or later: https://rustup.rs' >&2; exit 1; }
+	@command -v $(firstword $(CC)) >/dev/null 2>&1 || { echo 'There is no C compiler ($(CC)) here: install gcc or clang, or set CC.' >&2; exit 1; }

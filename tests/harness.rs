@@ -1,0 +1,196 @@
+//! What the end-to-end tests share: a target, a job file, and the `towpath` binary as a user runs it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, OptsBuilder};
+use tempfile::TempDir;
+use tokio::process::{Child, Command};
+use towpath::demo::proof;
+use towpath::embedded;
+
+/// An embedded target in this process, so that it outlives the jobs that are killed.
+pub(crate) struct Target {
+    pub(crate) server: embedded::Server,
+    _folder: TempDir,
+}
+
+impl Target {
+    pub(crate) async fn start() -> Target {
+        let folder = tempfile::tempdir().unwrap();
+        let options =
+            embedded::Options { mysql_port: 0, fe_port: 0, be_port: 0, ..embedded::Options::new(folder.path()) };
+        Target { server: embedded::Server::start(options).await.unwrap(), _folder: folder }
+    }
+
+    pub(crate) async fn connect(&self) -> Conn {
+        connect(self.server.mysql_addr.port()).await
+    }
+
+    /// Takes the target away; its data and ports are kept.
+    pub(crate) async fn stop(self) -> Away {
+        let Target { server, _folder: folder } = self;
+        let options = embedded::Options {
+            mysql_port: server.mysql_addr.port(),
+            fe_port: server.fe_addr.port(),
+            be_port: server.be_addr.port(),
+            ..embedded::Options::new(folder.path())
+        };
+        server.stop().await;
+        Away { options, folder }
+    }
+
+    /// Away for a second, and back.
+    pub(crate) async fn restart(self) -> Target {
+        let away = self.stop().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        away.start().await
+    }
+
+    /// The first cell of a query's first row, as text.
+    pub(crate) async fn text(&self, query: &str) -> String {
+        self.connect().await.query_first::<String, _>(query).await.unwrap().unwrap()
+    }
+}
+
+/// A target that was stopped.
+pub(crate) struct Away {
+    options: embedded::Options,
+    folder: TempDir,
+}
+
+impl Away {
+    pub(crate) async fn start(self) -> Target {
+        // A connection of the former server may still be closing on its port.
+        for _ in 0..100 {
+            if let Ok(server) = embedded::Server::start(self.options.clone()).await {
+                return Target { server, _folder: self.folder };
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the target's ports are taken");
+    }
+}
+
+pub(crate) async fn connect(port: u16) -> Conn {
+    let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).user(Some("root"));
+    Conn::new(options).await.unwrap()
+}
+
+/// A job file in a folder of its own, with its state beside it.
+pub(crate) struct Job {
+    folder: TempDir,
+    path: PathBuf,
+}
+
+impl Job {
+    /// `more` is YAML at the top level: `params: {…}`, `defaultZeroDate: …`.
+    pub(crate) fn new(source_port: u16, target: &Target, tables: &str, source: &str, more: &str) -> Job {
+        let source = if source.contains("username") { source.to_owned() } else { format!("username: root, {source}") };
+        // The name makes the replica id, and the shared servers see all tests' jobs at once.
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let name = format!("it{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+        let server = &target.server;
+        Job::from_text(&format!(
+            "name: {name}
+source: {{host: 127.0.0.1, port: {source_port}, tables: ['{tables}'], timezone: '+00:00', {source}}}
+target:
+  type: starrocks
+  clientAddress: 127.0.0.1:{mysql}
+  httpAddress: ['127.0.0.1:{fe}']
+  username: root
+{more}
+",
+            mysql = server.mysql_addr.port(),
+            fe = server.fe_addr.port(),
+        ))
+    }
+
+    pub(crate) fn from_text(text: &str) -> Job {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("job.yaml");
+        let text = format!("stateDir: {}\n{text}", folder.path().join("state").display());
+        std::fs::write(&path, text).unwrap();
+        Job { folder, path }
+    }
+
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `towpath COMMAND job.yaml OPTIONS…`, to its end.
+    pub(crate) async fn command(&self, command: &str, options: &[&str]) -> Output {
+        towpath(command).arg(&self.path).args(options).output().await.unwrap()
+    }
+
+    /// Runs the job to the log's present end and expects it to get there.
+    pub(crate) async fn run_to_end(&self) {
+        let output = self.command("run", &["--stop-at-end"]).await;
+        assert!(output.status.success(), "{}", text(&output));
+    }
+
+    /// Starts the job, to be killed or stopped later.
+    pub(crate) fn start(&self) -> Child {
+        let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
+        let mut run = towpath("run");
+        run.arg(&self.path).args(["--log-level", "towpath=debug"]).stderr(Stdio::from(log)).spawn().unwrap()
+    }
+
+    /// What started jobs have logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    pub(crate) async fn status(&self) -> serde_json::Value {
+        let output = self.command("status", &["--json"]).await;
+        serde_json::from_slice(&output.stdout).unwrap_or(serde_json::Value::Null)
+    }
+
+    /// Waits until the job's status says so.
+    pub(crate) async fn wait_for(&self, what: &str, reached: impl Fn(&serde_json::Value) -> bool) {
+        for _ in 0..1200 {
+            if reached(&self.status().await) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("never came to: {what}\n{}\n{}", self.status().await, self.log());
+    }
+}
+
+fn towpath(command: &str) -> Command {
+    let mut towpath = Command::new(env!("CARGO_BIN_EXE_towpath"));
+    towpath.arg(command).stdin(Stdio::null()).kill_on_drop(true);
+    towpath
+}
+
+/// Compares every table of the database on both sides, by code that shares nothing with the job.
+pub(crate) async fn assert_equal(source_port: u16, target: &Target, database: &str) {
+    let options = |port: u16| {
+        let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).user(Some("root"));
+        mysql_async::Opts::from(options)
+    };
+    let tables: Vec<String> = connect(source_port).await.query(format!("SHOW TABLES FROM `{database}`")).await.unwrap();
+    let pairs: Vec<_> = tables.iter().map(|table| proof::Pair::same(database, table)).collect();
+    let target_options = options(target.server.mysql_addr.port());
+    let report =
+        proof::compare(&options(source_port), &target_options, &pairs, &proof::Options::default()).await.unwrap();
+    assert!(report.equal(), "\n{report}");
+}
+
+/// Both streams of an ended command.
+pub(crate) fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+pub(crate) fn interrupt(child: &Child) {
+    let pid = child.id().expect("the job runs").to_string();
+    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+}

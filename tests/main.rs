@@ -1,0 +1,23 @@
+//! End-to-end and conformance tests in one binary, so that they share servers and link once.
+
+// Helpers are no #[test] functions themselves, and may fail by panicking as those do.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod binlog_reader;
+mod demo_parts;
+mod embedded_load;
+mod embedded_sql;
+mod end_to_end;
+mod faults;
+mod fuzz;
+mod harness;
+mod random;
+mod refusals;
+mod servers;
+mod snapshot_chunks;
+mod source_catalog;
+mod source_connect;
+mod starrocks_client;
+mod sysbench;
+mod two_decoders;
+mod values;

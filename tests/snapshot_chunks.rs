@@ -1,0 +1,369 @@
+//! The chunk reader against real servers: every row once, whatever the key's type, while rows change.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, Row, Value};
+use towpath::mysql::snapshot::{Chunk, ChunkPlanner, PageLimit, SnapshotTable, prepare_session, read_chunk};
+use towpath::schema::{Column, ColumnType, Generated, IntegerSize, LobSize, Table, TableName};
+
+use crate::servers::{self, Shared};
+
+const PAGE: PageLimit = PageLimit { rows: 10, bytes: 1 << 20 };
+
+fn column(name: &str, ty: ColumnType) -> Column {
+    Column {
+        name: name.into(),
+        ty,
+        nullable: false,
+        default: None,
+        comment: String::new(),
+        generated: Generated::No,
+        invisible: false,
+    }
+}
+
+fn integer(size: IntegerSize, unsigned: bool) -> ColumnType {
+    ColumnType::Integer { size, unsigned }
+}
+
+fn varchar(charset: &str) -> ColumnType {
+    ColumnType::Varchar { chars: 20, charset: charset.into() }
+}
+
+/// A table with key columns k0, k1, … and a number `v`, and the same at the server.
+async fn create(server: &Shared, database: &str, name: &str, keys: &[(&str, ColumnType)]) -> Table {
+    let definitions: Vec<String> =
+        keys.iter().enumerate().map(|(at, (sql, _))| format!("k{at} {sql} NOT NULL")).collect();
+    let names: Vec<String> = (0..keys.len()).map(|at| format!("k{at}")).collect();
+    let (definitions, names) = (definitions.join(", "), names.join(", "));
+    server
+        .run([format!(
+            "CREATE TABLE {database}.{name} ({definitions}, v INT NOT NULL, PRIMARY KEY ({names}), KEY other (v))"
+        )])
+        .await;
+    let mut columns: Vec<Column> =
+        keys.iter().enumerate().map(|(at, (_, ty))| column(&format!("k{at}"), ty.clone())).collect();
+    columns.push(column("v", integer(IntegerSize::Int, false)));
+    Table { name: TableName::new(database, name), columns, key: (0..keys.len()).collect(), comment: String::new() }
+}
+
+/// A chunk's `v` values in the order read.
+async fn values(conn: &mut Conn, table: &SnapshotTable, chunk: &Chunk, at: usize) -> Vec<i64> {
+    let mut values = Vec::new();
+    let read = read_chunk(conn, table, chunk, PAGE, |rows: Vec<Row>, _| {
+        assert!(rows.len() <= PAGE.rows);
+        values.extend(rows.iter().map(|row| match row.as_ref(at) {
+            Some(Value::Int(value)) => *value,
+            other => panic!("{other:?}"),
+        }));
+        async { Ok(()) }
+    })
+    .await
+    .unwrap();
+    assert_eq!(read, values.len() as u64);
+    values
+}
+
+async fn status(conn: &mut Conn, name: &str) -> u64 {
+    // The session shows text as bytes without a character set; the statement is asked as text.
+    let rows: Vec<(String, u64)> = conn.query(format!("SHOW SESSION STATUS LIKE '{name}'")).await.unwrap();
+    rows.iter().map(|(_, value)| value).sum()
+}
+
+/// Fills a table by SQL literals, copies it in chunks, and checks that each row came once and by its index.
+async fn copies_completely(
+    server: &Shared,
+    database: &str,
+    name: &str,
+    keys: &[(&str, ColumnType)],
+    rows: &[Vec<String>],
+) {
+    let table = create(server, database, name, keys).await;
+    let tuples: Vec<String> = rows.iter().enumerate().map(|(v, key)| format!("({}, {v})", key.join(", "))).collect();
+    server
+        .run([
+            "SET NAMES utf8mb4".to_owned(),
+            "SET sql_mode = '', time_zone = '+00:00'".into(),
+            format!("INSERT INTO {database}.{name} VALUES {}", tuples.join(", ")),
+            format!("ANALYZE TABLE {database}.{name}"),
+        ])
+        .await;
+    let mut conn = server.connect().await;
+    prepare_session(&mut conn).await.unwrap();
+    let described = Arc::new(SnapshotTable::describe(&mut conn, &table).await.unwrap());
+    let mut planner = ChunkPlanner::new(Arc::clone(&described), 37);
+    let mut seen = vec![0; rows.len()];
+    let mut chunks = 0;
+    while let Some(chunk) = planner.next(&mut conn).await.unwrap_or_else(|error| panic!("{name}: {error}")) {
+        let stored = serde_json::to_string(&chunk).unwrap();
+        let chunk: Chunk = serde_json::from_str(&stored).unwrap();
+        conn.query_drop("FLUSH STATUS").await.unwrap();
+        let values = values(&mut conn, &described, &chunk, keys.len()).await;
+        let handled = status(&mut conn, "Handler_read_%").await;
+        assert!(values.len() == 37 || chunk.is_last(), "{name}: {} rows in {stored}", values.len());
+        let few = values.len() as u64 + 5;
+        assert!(handled <= few, "{name}: {handled} rows touched for {} in {stored}", values.len());
+        assert_eq!(status(&mut conn, "Sort_rows").await, 0, "{name}: sorted for {stored}");
+        for value in values {
+            seen[value as usize] += 1;
+        }
+        chunks += 1;
+    }
+    assert!(seen.iter().all(|&times| times == 1), "{name}: {seen:?}");
+    assert_eq!(chunks, rows.len() / 37 + 1, "{name}");
+}
+
+fn one(count: usize, literal: impl Fn(usize) -> String) -> Vec<Vec<String>> {
+    (0..count).map(|i| vec![literal(i)]).collect()
+}
+
+/// Numbers spread over a range in no order, all different (13 is prime to the count).
+fn spread(i: usize) -> usize {
+    i * 13 % 400
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_and_times_as_keys_are_copied_completely() {
+    for server in [servers::mysql().await, servers::mariadb().await] {
+        let db = server.database("chunks").await;
+        let decimal = ColumnType::Decimal { precision: 20, scale: 5 };
+        let cases: Vec<(&str, &str, ColumnType, Vec<Vec<String>>)> = vec![
+            (
+                "big",
+                "BIGINT",
+                integer(IntegerSize::Big, false),
+                one(400, |i| format!("{}", spread(i) as i64 * 7 - 1200)),
+            ),
+            (
+                "huge",
+                "BIGINT UNSIGNED",
+                integer(IntegerSize::Big, true),
+                one(400, |i| (u64::MAX - spread(i) as u64 * 3).to_string()),
+            ),
+            ("dec", "DECIMAL(20,5)", decimal, one(400, |i| format!("{}.{:05}", spread(i) as i64 - 200, i * 17))),
+            ("fl", "FLOAT", ColumnType::Float, one(400, |i| format!("{}e-1", spread(i) as i64 - 200))),
+            ("dbl", "DOUBLE", ColumnType::Double, one(400, |i| format!("{}.1e-7", spread(i) as i64 - 200))),
+            ("bits", "BIT(20)", ColumnType::Bit { bits: 20 }, one(400, |i| (spread(i) * 2500).to_string())),
+            ("day", "DATE", ColumnType::Date, one(400, |i| format!("'2020-01-01' + INTERVAL {} DAY", spread(i)))),
+            (
+                "moment",
+                "DATETIME(6)",
+                ColumnType::DateTime { digits: 6 },
+                one(400, |i| format!("'2020-01-01 00:00:00.000001' + INTERVAL {} MICROSECOND", spread(i))),
+            ),
+            (
+                "stamp",
+                "TIMESTAMP(3)",
+                ColumnType::Timestamp { digits: 3 },
+                one(400, |i| format!("'2020-03-29 00:00:00.5' + INTERVAL {} MINUTE", spread(i))),
+            ),
+            (
+                "clock",
+                "TIME(2)",
+                ColumnType::Time { digits: 2 },
+                one(400, |i| format!("'{}{:03}:10:11.25'", if i % 2 == 0 { "-" } else { "" }, spread(i))),
+            ),
+            ("year", "YEAR", ColumnType::Year, one(150, |i| (1901 + i * 7 % 150).to_string())),
+            ("zero", "DATE", ColumnType::Date, one(100, |i| format!("'0000-{:02}-{:02}'", i / 10, i % 10))),
+        ];
+        for (name, sql, ty, rows) in cases {
+            copies_completely(server, &db, name, &[(sql, ty)], &rows).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn text_and_bytes_as_keys_are_copied_in_the_servers_order() {
+    const STARTS: [&str; 10] = ["a", "Ä", "b", "ß", "Z", "_", "é", "O''", "\\\\", "ÿ"];
+    let words = |count| one(count, |i| format!("'{}{}'", STARTS[i % 10], spread(i)));
+    for server in [servers::mysql().await, servers::mariadb().await] {
+        let db = server.database("chunks").await;
+        let words_of = |charset: &str| vec![(varchar(charset), words(400))];
+        for (name, sql, charset) in [
+            ("ci", "VARCHAR(20) CHARACTER SET utf8mb4", "utf8mb4"),
+            ("bin", "VARCHAR(20) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin", "utf8mb4"),
+            ("swedish", "VARCHAR(20) CHARACTER SET latin1", "latin1"),
+            ("wide", "VARCHAR(20) CHARACTER SET utf16", "utf16"),
+        ] {
+            for (ty, rows) in words_of(charset) {
+                copies_completely(server, &db, name, &[(sql, ty)], &rows).await;
+            }
+        }
+        let chinese = one(400, |i| format!("'{}{}'", ["你", "好", "a", "Z"][i % 4], spread(i)));
+        copies_completely(server, &db, "gbk", &[("VARCHAR(20) CHARACTER SET gbk", varchar("gbk"))], &chinese).await;
+        let char = ColumnType::Char { chars: 8, charset: "utf8mb4".into() };
+        copies_completely(server, &db, "fixed", &[("CHAR(8) CHARACTER SET utf8mb4", char)], &words(400)).await;
+        let bytes = one(400, |i| format!("X'{:02x}{:02x}27'", spread(i) / 2, i % 256));
+        let varbinary = ColumnType::Varbinary { bytes: 16 };
+        copies_completely(server, &db, "raw", &[("VARBINARY(16)", varbinary)], &bytes).await;
+        copies_completely(server, &db, "padded", &[("BINARY(5)", ColumnType::Binary { bytes: 5 })], &bytes).await;
+    }
+    let mariadb = servers::mariadb().await;
+    let db = mariadb.database("chunks").await;
+    let uuids = one(400, |i| format!("'{:08x}-0000-1000-8000-{:012x}'", spread(i) * 77_777, i));
+    copies_completely(mariadb, &db, "uuid", &[("UUID", ColumnType::Uuid)], &uuids).await;
+    let addresses = one(400, |i| format!("'2001:db8::{:x}'", spread(i)));
+    copies_completely(mariadb, &db, "inet6", &[("INET6", ColumnType::Inet6)], &addresses).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compound_keys_are_copied_completely_and_by_their_index() {
+    for server in [servers::mysql().await, servers::mariadb().await] {
+        let db = server.database("chunks").await;
+        let int = integer(IntegerSize::Int, false);
+        let members = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let skewed = |i: usize| if i < 300 { 1 } else { i };
+        let rows: Vec<_> = (0..400)
+            .map(|i| {
+                vec![
+                    skewed(i).to_string(),
+                    format!("'w{}'", spread(i) % 20),
+                    format!("'2020-01-01' + INTERVAL {i} DAY"),
+                ]
+            })
+            .collect();
+        let keys = [("INT", int.clone()), ("VARCHAR(20)", varchar("utf8mb4")), ("DATE", ColumnType::Date)];
+        copies_completely(server, &db, "three", &keys, &rows).await;
+
+        let rows: Vec<_> =
+            (0..400).map(|i| vec![format!("'{}'", ["z", "a", "m"][i % 3]), spread(i).to_string()]).collect();
+        let keys =
+            [("ENUM('z','a','m')", ColumnType::Enum { members: members(&["z", "a", "m"]) }), ("INT", int.clone())];
+        copies_completely(server, &db, "enumerated", &keys, &rows).await;
+
+        let rows: Vec<_> =
+            (0..400).map(|i| vec![spread(i).to_string(), format!("'{}'", ["", "a", "a,b"][i % 3])]).collect();
+        let keys = [("INT", int.clone()), ("SET('a','b')", ColumnType::Set { members: members(&["a", "b"]) })];
+        copies_completely(server, &db, "flags", &keys, &rows).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_stay_are_read_once_while_others_come_and_go() {
+    for server in [servers::mysql().await, servers::mariadb().await] {
+        let db = server.database("chunks").await;
+        let table = create(server, &db, "busy", &[("INT", integer(IntegerSize::Int, false))]).await;
+        // Even keys stay, odd ones go, those from 10,000 on come.
+        let tuples: Vec<String> = (0..2000).map(|i| format!("({i}, {i})")).collect();
+        server.run([format!("INSERT INTO {db}.busy VALUES {}", tuples.join(", "))]).await;
+        let mut conn = server.connect().await;
+        prepare_session(&mut conn).await.unwrap();
+        let mut writer = server.connect().await;
+        let described = Arc::new(SnapshotTable::describe(&mut conn, &table).await.unwrap());
+        let mut planner = ChunkPlanner::new(Arc::clone(&described), 50);
+        let mut seen: BTreeMap<i64, usize> = BTreeMap::new();
+        let mut number = 0;
+        while let Some(chunk) = planner.next(&mut conn).await.unwrap() {
+            assert_eq!(chunk.number, number);
+            number += 1;
+            // The bounds' own rows go, and others on either side of what is being read.
+            writer.query_drop(format!("DELETE FROM {db}.busy WHERE k0 % 2 = 1 ORDER BY k0 LIMIT 20")).await.unwrap();
+            writer.query_drop(format!("DELETE FROM {db}.busy WHERE k0 % 2 = 1 AND k0 % 50 = 49")).await.unwrap();
+            writer
+                .query_drop(format!("INSERT INTO {db}.busy VALUES ({}, {})", 10_000 + number, 10_000 + number))
+                .await
+                .unwrap();
+            writer.query_drop(format!("UPDATE {db}.busy SET v = v WHERE k0 < 100")).await.unwrap();
+            for value in values(&mut conn, &described, &chunk, 1).await {
+                *seen.entry(value).or_default() += 1;
+            }
+        }
+        for key in (0..2000).step_by(2) {
+            assert_eq!(seen.get(&key), Some(&1), "{key}");
+        }
+        assert!(seen.values().all(|&times| times == 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_tables_and_a_resumed_plan() {
+    for server in [servers::mysql().await, servers::mariadb().await] {
+        let db = server.database("chunks").await;
+        let table = create(server, &db, "small", &[("INT", integer(IntegerSize::Int, false))]).await;
+        let mut conn = server.connect().await;
+        prepare_session(&mut conn).await.unwrap();
+        let described = Arc::new(SnapshotTable::describe(&mut conn, &table).await.unwrap());
+        let mut planner = ChunkPlanner::new(Arc::clone(&described), 5);
+        let only = planner.next(&mut conn).await.unwrap().unwrap();
+        assert!(only.is_last() && only.lower.is_none());
+        assert_eq!(values(&mut conn, &described, &only, 1).await, Vec::<i64>::new());
+        assert!(planner.next(&mut conn).await.unwrap().is_none());
+        assert!(ChunkPlanner::new(Arc::clone(&described), 5).resume(&only).next(&mut conn).await.unwrap().is_none());
+
+        server.run([format!("INSERT INTO {db}.small VALUES (7, 7)")]).await;
+        assert_eq!(values(&mut conn, &described, &only, 1).await, [7]);
+
+        server.run([format!("INSERT INTO {db}.small VALUES (1,1),(2,2),(3,3),(4,4),(5,5),(6,6)")]).await;
+        let first = ChunkPlanner::new(Arc::clone(&described), 5).next(&mut conn).await.unwrap().unwrap();
+        let stored: Chunk = serde_json::from_str(&serde_json::to_string(&first).unwrap()).unwrap();
+        let second =
+            ChunkPlanner::new(Arc::clone(&described), 5).resume(&stored).next(&mut conn).await.unwrap().unwrap();
+        assert_eq!((second.number, second.is_last()), (1, true));
+        assert_eq!(values(&mut conn, &described, &first, 1).await, [1, 2, 3, 4, 5]);
+        assert_eq!(values(&mut conn, &described, &second, 1).await, [6, 7]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_nullable_key_is_one_chunk_with_every_row() {
+    let server = servers::mysql().await;
+    let db = server.database("chunks").await;
+    server
+        .run([
+            format!("CREATE TABLE {db}.nulls (k INT NULL UNIQUE, v INT NOT NULL)"),
+            format!("INSERT INTO {db}.nulls VALUES (NULL, 1), (NULL, 2), (3, 3)"),
+        ])
+        .await;
+    let mut key = column("k", integer(IntegerSize::Int, false));
+    key.nullable = true;
+    let table = Table {
+        name: TableName::new(&db, "nulls"),
+        columns: vec![key, column("v", integer(IntegerSize::Int, false))],
+        key: vec![0],
+        comment: String::new(),
+    };
+    let mut conn = server.connect().await;
+    prepare_session(&mut conn).await.unwrap();
+    let described = Arc::new(SnapshotTable::describe(&mut conn, &table).await.unwrap());
+    let mut planner = ChunkPlanner::new(Arc::clone(&described), 1);
+    let chunk = planner.next(&mut conn).await.unwrap().unwrap();
+    let mut found = values(&mut conn, &described, &chunk, 1).await;
+    found.sort_unstable();
+    assert_eq!((found, planner.next(&mut conn).await.unwrap()), (vec![1, 2, 3], None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_are_bounded_by_bytes() {
+    for server in [servers::mysql().await, servers::mariadb().await] {
+        let db = server.database("chunks").await;
+        server
+            .run([
+                format!("CREATE TABLE {db}.large (k INT PRIMARY KEY, v LONGTEXT)"),
+                format!("INSERT INTO {db}.large VALUES (1,''),(2,''),(3,''),(4,''),(5,''),(6,'')"),
+                format!("UPDATE {db}.large SET v = REPEAT('x', 3000000)"),
+            ])
+            .await;
+        let text = ColumnType::Text { size: LobSize::Long, charset: "utf8mb4".into() };
+        let table = Table {
+            name: TableName::new(&db, "large"),
+            columns: vec![column("k", integer(IntegerSize::Int, false)), column("v", text)],
+            key: vec![0],
+            comment: String::new(),
+        };
+        let mut conn = server.connect().await;
+        prepare_session(&mut conn).await.unwrap();
+        let described = Arc::new(SnapshotTable::describe(&mut conn, &table).await.unwrap());
+        let chunk = ChunkPlanner::new(Arc::clone(&described), 100).next(&mut conn).await.unwrap().unwrap();
+        let mut pages = Vec::new();
+        let limit = PageLimit { rows: 1000, bytes: 4_000_000 };
+        read_chunk(&mut conn, &described, &chunk, limit, |rows, bytes| {
+            pages.push((rows.len(), bytes / 1_000_000));
+            async { Ok(()) }
+        })
+        .await
+        .unwrap();
+        assert_eq!(pages, [(2, 6), (2, 6), (2, 6)]);
+    }
+}

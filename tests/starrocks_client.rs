@@ -1,0 +1,447 @@
+//! The StarRocks client against the embedded server: both sides written from the same protocol notes, by
+//! different hands.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use mysql_async::prelude::Queryable;
+use towpath::config::{Address, Params, Password, Target as TargetSettings, TargetKind, ZeroDate};
+use towpath::embedded;
+use towpath::schema::{
+    Column, ColumnType, DefaultValue, Generated, IntegerSize, LobSize, Table, TableName, TargetTable, map_table,
+};
+use towpath::target::starrocks::StarRocks;
+use towpath::target::{Format, LabelState, Load, LoadColumn, Loaded, Target, Version, mapping_options};
+
+struct Cluster {
+    server: embedded::Server,
+    _data: tempfile::TempDir,
+}
+
+impl Cluster {
+    async fn start() -> Cluster {
+        Cluster::of(3, 5).await
+    }
+
+    async fn of(major: u16, minor: u16) -> Cluster {
+        let data = tempfile::tempdir().unwrap();
+        let mut options = embedded::Options::new(data.path());
+        options.version = Version { major, minor, patch: 0 };
+        options.password = "s3cret".into();
+        Cluster { server: embedded::Server::start(options).await.unwrap(), _data: data }
+    }
+
+    fn settings(&self) -> TargetSettings {
+        let address = |addr: std::net::SocketAddr| Address { host: addr.ip().to_string(), port: addr.port() };
+        TargetSettings {
+            kind: TargetKind::Starrocks,
+            client_address: address(self.server.mysql_addr),
+            http_addresses: vec![address(self.server.fe_addr)],
+            username: "root".into(),
+            password: Password::new("s3cret"),
+            load_props: BTreeMap::new(),
+            table_properties: BTreeMap::new(),
+            host_map: BTreeMap::new(),
+            databases: BTreeMap::new(),
+            data_dir: "unused".into(),
+        }
+    }
+
+    fn client(&self) -> StarRocks {
+        client(&self.settings())
+    }
+
+    async fn conn(&self, user: &str, password: &str) -> mysql_async::Conn {
+        let opts = mysql_async::OptsBuilder::default()
+            .ip_or_hostname(self.server.mysql_addr.ip().to_string())
+            .tcp_port(self.server.mysql_addr.port())
+            .user(Some(user))
+            .pass(Some(password))
+            .prefer_socket(false);
+        mysql_async::Conn::new(opts).await.unwrap()
+    }
+
+    async fn run(&self, statement: &str) {
+        self.conn("root", "s3cret").await.query_drop(statement).await.unwrap();
+    }
+
+    async fn rows(&self, statement: &str) -> Vec<Vec<Option<String>>> {
+        let rows: Vec<mysql_async::Row> = self.conn("root", "s3cret").await.query(statement).await.unwrap();
+        let text = |row: mysql_async::Row| row.unwrap().into_iter().map(mysql_async::from_value).collect();
+        rows.into_iter().map(text).collect()
+    }
+}
+
+fn client(settings: &TargetSettings) -> StarRocks {
+    let params = Params {
+        retry_count: 3,
+        retry_wait_time_ms: 10,
+        so_timeout_sec: 20,
+        http_so_timeout_sec: 20,
+        ..Params::default()
+    };
+    StarRocks::new(settings, &params).unwrap()
+}
+
+fn be(cluster: &Cluster) -> Address {
+    let be = cluster.server.be_addr;
+    Address { host: be.ip().to_string(), port: be.port() }
+}
+
+fn column(name: &str, ty: ColumnType) -> Column {
+    Column {
+        name: name.into(),
+        ty,
+        nullable: true,
+        default: None,
+        comment: String::new(),
+        generated: Generated::No,
+        invisible: false,
+    }
+}
+
+fn integer(size: IntegerSize, unsigned: bool) -> ColumnType {
+    ColumnType::Integer { size, unsigned }
+}
+
+fn utf8(chars: u32) -> ColumnType {
+    ColumnType::Varchar { chars, charset: "utf8mb4".into() }
+}
+
+/// Keyed by its first column.
+fn source(name: &str, columns: Vec<(&str, ColumnType)>) -> Table {
+    let mut columns: Vec<Column> = columns.into_iter().map(|(name, ty)| column(name, ty)).collect();
+    columns[0].nullable = false;
+    Table { name: TableName::new("shop", name), columns, key: vec![0], comment: "it's a \"table\"".into() }
+}
+
+async fn mapped(client: &StarRocks, source: &Table) -> TargetTable {
+    let version = client.version().await.unwrap();
+    let settings = TargetSettings { databases: BTreeMap::new(), ..Cluster::nowhere() };
+    map_table(source, &mapping_options(&settings, &ZeroDate::Null, version)).unwrap().target
+}
+
+impl Cluster {
+    /// Settings of which only the mapping is used.
+    fn nowhere() -> TargetSettings {
+        let address = Address { host: "127.0.0.1".into(), port: 1 };
+        TargetSettings {
+            kind: TargetKind::Starrocks,
+            client_address: address.clone(),
+            http_addresses: vec![address],
+            username: "root".into(),
+            password: Password::default(),
+            load_props: BTreeMap::new(),
+            table_properties: BTreeMap::new(),
+            host_map: BTreeMap::new(),
+            databases: BTreeMap::new(),
+            data_dir: "unused".into(),
+        }
+    }
+}
+
+fn all_types() -> Table {
+    let text = |size| ColumnType::Text { size, charset: "utf8mb4".into() };
+    let members = vec!["new".to_owned(), "paid".to_owned()];
+    let mut table = source(
+        "everything",
+        vec![
+            ("id", integer(IntegerSize::Big, true)),
+            ("tiny", integer(IntegerSize::Tiny, false)),
+            ("utiny", integer(IntegerSize::Tiny, true)),
+            ("medium", integer(IntegerSize::Medium, false)),
+            ("uint", integer(IntegerSize::Int, true)),
+            ("price", ColumnType::Decimal { precision: 12, scale: 2 }),
+            ("wide", ColumnType::Decimal { precision: 65, scale: 30 }),
+            ("ratio", ColumnType::Float),
+            ("exact", ColumnType::Double),
+            ("flag", ColumnType::Bit { bits: 1 }),
+            ("bits", ColumnType::Bit { bits: 64 }),
+            ("code", ColumnType::Char { chars: 5, charset: "latin1".into() }),
+            ("name", utf8(80)),
+            ("short", text(LobSize::Tiny)),
+            ("note", text(LobSize::Plain)),
+            ("story", text(LobSize::Long)),
+            ("hash", ColumnType::Binary { bytes: 16 }),
+            ("photo", ColumnType::Blob { size: LobSize::Long }),
+            ("born", ColumnType::Date),
+            ("at", ColumnType::DateTime { digits: 6 }),
+            ("seen", ColumnType::Timestamp { digits: 0 }),
+            ("took", ColumnType::Time { digits: 6 }),
+            ("made", ColumnType::Year),
+            ("state", ColumnType::Enum { members: members.clone() }),
+            ("tags", ColumnType::Set { members }),
+            ("doc", ColumnType::Json),
+            ("place", ColumnType::Geometry),
+            ("vec", ColumnType::Vector { dimensions: 3 }),
+            ("uuid", ColumnType::Uuid),
+            ("ip4", ColumnType::Inet4),
+            ("ip6", ColumnType::Inet6),
+        ],
+    );
+    for column in &mut table.columns {
+        column.comment = format!("the '{}' \\ of it", column.name);
+        column.default = match column.name.as_str() {
+            "tiny" => Some(DefaultValue::Literal("7".into())),
+            "price" => Some(DefaultValue::Literal("0.50".into())),
+            "name" => Some(DefaultValue::Literal("o'hara \"x\" \\".into())),
+            "at" => Some(DefaultValue::CurrentTimestamp),
+            "born" => Some(DefaultValue::Literal("2020-01-01".into())),
+            _ => None,
+        };
+    }
+    table
+}
+
+#[tokio::test]
+async fn a_table_of_all_types_is_created_and_then_found_fitting() {
+    for (major, minor, fast_evolution) in [(3, 0, false), (3, 2, true), (3, 5, true), (4, 0, true)] {
+        let cluster = Cluster::of(major, minor).await;
+        let client = cluster.client();
+        assert_eq!(client.version().await.unwrap(), Version { major, minor, patch: 0 });
+        let table = mapped(&client, &all_types()).await;
+        assert!(client.ensure_table(&table).await.unwrap(), "{major}.{minor}");
+        assert!(!client.ensure_table(&table).await.unwrap(), "{major}.{minor}");
+        let ddl = client.ddl(&table);
+        assert!(ddl[1].contains("'replication_num' = '1'"), "{ddl:?}");
+        assert_eq!(ddl[1].contains("'fast_schema_evolution' = 'true'"), fast_evolution, "{ddl:?}");
+    }
+}
+
+#[tokio::test]
+async fn defaults_and_comments_arrive_as_they_were() {
+    let cluster = Cluster::start().await;
+    let client = cluster.client();
+    client.ensure_table(&mapped(&client, &all_types()).await).await.unwrap();
+    let rows = cluster
+        .rows(
+            "SELECT COLUMN_NAME, COLUMN_DEFAULT, COLUMN_COMMENT FROM information_schema.columns \
+             WHERE TABLE_NAME = 'everything' AND COLUMN_DEFAULT IS NOT NULL ORDER BY ORDINAL_POSITION",
+        )
+        .await;
+    let rows: Vec<_> =
+        rows.iter().map(|row| row.iter().map(|cell| cell.as_deref().unwrap()).collect::<Vec<_>>()).collect();
+    let expected = [
+        ["tiny", "7", "the 'tiny' \\ of it"],
+        ["price", "0.50", "the 'price' \\ of it"],
+        ["name", "o'hara \"x\" \\", "the 'name' \\ of it"],
+        ["born", "2020-01-01", "the 'born' \\ of it"],
+        ["at", "CURRENT_TIMESTAMP", "the 'at' \\ of it"],
+    ];
+    assert_eq!(rows, expected);
+}
+
+#[tokio::test]
+async fn a_table_that_cannot_take_every_value_is_refused_with_each_difference() {
+    let cluster = Cluster::start().await;
+    let client = cluster.client();
+    cluster.run("CREATE DATABASE shop").await;
+    cluster
+        .run(
+            "CREATE TABLE shop.t (id INT NOT NULL, name VARCHAR(10), must INT NOT NULL) PRIMARY KEY (id) \
+             DISTRIBUTED BY HASH (id) PROPERTIES ('replication_num' = '1')",
+        )
+        .await;
+    let source = source("t", vec![("id", integer(IntegerSize::Big, false)), ("name", utf8(10)), ("x", utf8(1))]);
+    let error = client.ensure_table(&mapped(&client, &source).await).await.unwrap_err();
+    assert!(!error.is_transient());
+    let text = error.to_string();
+    for part in
+        ["column id is INT, BIGINT is needed", "column name is VARCHAR(10)", "column x is missing", "column must"]
+    {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    cluster.run("CREATE TABLE shop.d (id BIGINT) DUPLICATE KEY (id) DISTRIBUTED BY HASH (id) PROPERTIES ('replication_num' = '1')").await;
+    let keyless = self::source("d", vec![("id", integer(IntegerSize::Big, false))]);
+    let text = client.ensure_table(&mapped(&client, &keyless).await).await.unwrap_err().to_string();
+    assert!(text.contains("no PRIMARY KEY table"), "{text}");
+}
+
+async fn orders(cluster: &Cluster) -> StarRocks {
+    let client = cluster.client();
+    let source = source("orders", vec![("id", integer(IntegerSize::Big, false)), ("name", utf8(5))]);
+    client.ensure_table(&mapped(&client, &source).await).await.unwrap();
+    client
+}
+
+fn load(label: &str, format: Format, body: &'static str, rows: u64) -> Load {
+    Load {
+        table: TableName::new("shop", "orders"),
+        label: label.into(),
+        columns: ["id", "name", "__op"].map(LoadColumn::plain).to_vec(),
+        format,
+        body: Bytes::from_static(body.as_bytes()),
+        rows,
+    }
+}
+
+#[tokio::test]
+async fn rows_come_in_as_csv_and_json_and_go_by_deletes() {
+    let cluster = Cluster::start().await;
+    let client = orders(&cluster).await;
+    let csv = load("c1", Format::Csv, "1\x01ann\x010\x022\x01\\N\x010\x023\x01né\n\"\x010\x02", 3);
+    assert_eq!(client.load(&csv).await.unwrap(), Loaded::default());
+    let json = "{\"id\":4,\"name\":\"a\\u0001b\",\"__op\":0}\n{\"id\":1,\"name\":\"ann\",\"__op\":1}\n";
+    assert_eq!(client.load(&load("j1", Format::JsonLines, json, 2)).await.unwrap(), Loaded::default());
+    let rows = cluster.rows("SELECT id, name FROM shop.orders ORDER BY id").await;
+    let text = |cell: &str| Some(cell.to_owned());
+    assert_eq!(rows, [vec![text("2"), None], vec![text("3"), text("né\n\"")], vec![text("4"), text("a\x01b")]]);
+}
+
+#[tokio::test]
+async fn large_loads_of_several_tables_go_at_once() {
+    const ROWS: u64 = 50_000;
+    let cluster = Cluster::start().await;
+    let client = cluster.client();
+    let body: String = (0..ROWS).map(|id| format!("{id}\x01{}\x02", "x".repeat(100))).collect();
+    let mut loads = Vec::new();
+    for name in ["a", "b", "c"] {
+        let source = source(name, vec![("id", integer(IntegerSize::Big, false)), ("name", utf8(100))]);
+        client.ensure_table(&mapped(&client, &source).await).await.unwrap();
+        loads.push(Load {
+            table: TableName::new("shop", name),
+            label: format!("large-{name}"),
+            columns: ["id", "name"].map(LoadColumn::plain).to_vec(),
+            format: Format::Csv,
+            body: Bytes::from(body.clone()),
+            rows: ROWS,
+        });
+    }
+    let (a, b, c) = tokio::join!(client.load(&loads[0]), client.load(&loads[1]), client.load(&loads[2]));
+    for loaded in [a, b, c] {
+        assert_eq!(loaded.unwrap(), Loaded::default());
+    }
+    for name in ["a", "b", "c"] {
+        let count = cluster.rows(&format!("SELECT COUNT(*) FROM shop.{name}")).await;
+        assert_eq!(count, [[Some(ROWS.to_string())]]);
+    }
+}
+
+#[tokio::test]
+async fn a_label_is_loaded_once() {
+    let cluster = Cluster::start().await;
+    let client = orders(&cluster).await;
+    assert_eq!(client.label_state("shop", "l1").await.unwrap(), LabelState::Unknown);
+    client.load(&load("l1", Format::Csv, "1\x01ann\x010\x02", 1)).await.unwrap();
+    assert_eq!(client.label_state("shop", "l1").await.unwrap(), LabelState::Finished);
+    client.load(&load("l2", Format::Csv, "1\x01bob\x010\x02", 1)).await.unwrap();
+    let again = client.load(&load("l1", Format::Csv, "1\x01ann\x010\x02", 1)).await.unwrap();
+    assert_eq!(again, Loaded { retries: 0, already: true });
+    assert_eq!(cluster.rows("SELECT name FROM shop.orders").await, [[Some("bob".to_owned())]]);
+}
+
+#[tokio::test]
+async fn a_be_takes_loads_directly() {
+    let cluster = Cluster::start().await;
+    orders(&cluster).await;
+    let mut settings = cluster.settings();
+    settings.http_addresses = vec![be(&cluster)];
+    let client = client(&settings);
+    for (label, already) in [("b1", false), ("b2", false), ("b1", true)] {
+        let loaded = client.load(&load(label, Format::Csv, "1\x01ann\x010\x02", 1)).await.unwrap();
+        assert_eq!(loaded, Loaded { retries: 0, already }, "{label}");
+    }
+}
+
+#[tokio::test]
+async fn a_filtered_row_stops_the_load_and_is_shown() {
+    let cluster = Cluster::start().await;
+    let client = orders(&cluster).await;
+    let error = client.load(&load("f1", Format::Csv, "1\x01ann\x010\x02nine\x01bob\x010\x02", 2)).await.unwrap_err();
+    assert!(!error.is_transient());
+    let text = error.to_string();
+    assert!(text.contains("too many filtered rows") && text.contains("nine"), "{text}");
+    assert!(cluster.rows("SELECT id FROM shop.orders").await.is_empty(), "all or nothing");
+    assert!(matches!(client.label_state("shop", "f1").await.unwrap(), LabelState::Aborted { .. }));
+    // The label is free again.
+    client.load(&load("f1", Format::Csv, "1\x01ann\x010\x02", 1)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_unknown_table_or_column_is_told() {
+    let cluster = Cluster::start().await;
+    let client = orders(&cluster).await;
+    let mut other = load("u1", Format::Csv, "1\x01ann\x010\x02", 1);
+    other.table.table = "nowhere".into();
+    let error = client.load(&other).await.unwrap_err();
+    assert!(!error.is_transient() && error.to_string().contains("nowhere"), "{error}");
+}
+
+#[tokio::test]
+async fn a_ready_target_has_no_problems() {
+    let cluster = Cluster::start().await;
+    let client = orders(&cluster).await;
+    let problems = client.check(&["shop".to_owned()]).await;
+    assert!(problems.is_empty(), "{problems:?}");
+}
+
+#[tokio::test]
+async fn a_be_port_is_as_good_as_an_fe_port_for_check() {
+    let cluster = Cluster::start().await;
+    let mut settings = cluster.settings();
+    settings.http_addresses = vec![be(&cluster)];
+    let problems = client(&settings).check(&["shop".to_owned()]).await;
+    assert!(problems.is_empty(), "{problems:?}");
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_told_for_both_ports_and_never_shown() {
+    let cluster = Cluster::start().await;
+    let mut settings = cluster.settings();
+    settings.password = Password::new("gu3ss");
+    let client = client(&settings);
+    let problems = client.check(&["shop".to_owned()]).await;
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    for (problem, address) in problems.iter().zip([cluster.server.mysql_addr, cluster.server.fe_addr]) {
+        let text = problem.to_string();
+        assert!(!problem.is_transient(), "{text}");
+        assert!(text.contains(&address.to_string()) && text.contains("target.password"), "{text}");
+        assert!(!format!("{text}{problem:?}").contains("gu3ss"), "{text}");
+    }
+    settings.http_addresses = vec![be(&cluster)];
+    let problems = self::client(&settings).check(&["shop".to_owned()]).await;
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[1].to_string().contains("target.password"), "{}", problems[1]);
+    let error = client.load(&load("w1", Format::Csv, "1\x01ann\x010\x02", 1)).await.unwrap_err();
+    assert!(!error.is_transient() && !format!("{error:?}").contains("gu3ss"), "{error}");
+}
+
+#[tokio::test]
+async fn unreachable_ports_are_told() {
+    let problems = client(&Cluster::nowhere()).check(&["shop".to_owned()]).await;
+    assert_eq!(problems.len(), 2, "{problems:?}");
+    assert!(problems[0].to_string().contains("target.clientAddress"), "{}", problems[0]);
+    assert!(problems[1].to_string().contains("target.httpAddress"), "{}", problems[1]);
+}
+
+#[tokio::test]
+async fn a_be_that_is_not_reachable_from_here_is_told() {
+    let cluster = Cluster::start().await;
+    orders(&cluster).await;
+    let mut settings = cluster.settings();
+    let port = cluster.server.be_addr.port();
+    for host in ["127.0.0.1", "localhost"] {
+        settings.host_map.insert(format!("{host}:{port}"), "127.0.0.1:1".into());
+    }
+    let problems = client(&settings).check(&["shop".to_owned()]).await;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    let text = problems[0].to_string();
+    assert!(text.contains("cannot connect to 127.0.0.1:1") && text.contains("target.hostMap"), "{text}");
+}
+
+#[tokio::test]
+async fn missing_privileges_are_told() {
+    let cluster = Cluster::start().await;
+    orders(&cluster).await;
+    cluster.run("CREATE USER 'app'@'%' IDENTIFIED BY 'apppass'").await;
+    cluster.run("GRANT SELECT ON ALL TABLES IN DATABASE shop TO USER 'app'@'%'").await;
+    let mut settings = cluster.settings();
+    settings.username = "app".into();
+    settings.password = Password::new("apppass");
+    let client = client(&settings);
+    let problems = client.check(&["shop".to_owned()]).await;
+    let text = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    assert!(text.contains("INSERT on its tables") && text.contains("CREATE TABLE on the database"), "{text}");
+    let error = client.load(&load("p1", Format::Csv, "1\x01ann\x010\x02", 1)).await.unwrap_err();
+    assert!(!error.is_transient() && error.to_string().contains("INSERT on the table"), "{error}");
+}
