@@ -325,3 +325,10 @@ fn what_a_variable_holds_is_not_shown_wherever_it_stands() {
     let error = parse(&format!("{SHORTEST}params: {{}}\nstrategyOnError: '${{PASSWORD}}'\n")).unwrap_err().to_string();
     assert!(error.contains("${PASSWORD}") && !error.contains("#{x}"), "{error}");
 }
+
+#[test]
+fn the_readme_shows_every_key() {
+    let readme = include_str!("../../README.md");
+    let table = markdown_table();
+    assert!(readme.contains(&table), "README.md does not hold this table as it is:\n{table}");
+}
