@@ -6,23 +6,11 @@ use std::sync::Arc;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row, Value};
 use towpath::mysql::snapshot::{Chunk, ChunkPlanner, PageLimit, SnapshotTable, prepare_session, read_chunk};
-use towpath::schema::{Column, ColumnType, Generated, IntegerSize, LobSize, Table, TableName};
+use towpath::schema::{Column, ColumnType, IntegerSize, LobSize, Table, TableName};
 
 use crate::servers::{self, Shared};
 
 const PAGE: PageLimit = PageLimit { rows: 10, bytes: 1 << 20 };
-
-fn column(name: &str, ty: ColumnType) -> Column {
-    Column {
-        name: name.into(),
-        ty,
-        nullable: false,
-        default: None,
-        comment: String::new(),
-        generated: Generated::No,
-        invisible: false,
-    }
-}
 
 fn integer(size: IntegerSize, unsigned: bool) -> ColumnType {
     ColumnType::Integer { size, unsigned }
@@ -44,8 +32,8 @@ async fn create(server: &Shared, database: &str, name: &str, keys: &[(&str, Colu
         )])
         .await;
     let mut columns: Vec<Column> =
-        keys.iter().enumerate().map(|(at, (_, ty))| column(&format!("k{at}"), ty.clone())).collect();
-    columns.push(column("v", integer(IntegerSize::Int, false)));
+        keys.iter().enumerate().map(|(at, (_, ty))| Column::new(format!("k{at}"), ty.clone())).collect();
+    columns.push(Column::new("v", integer(IntegerSize::Int, false)));
     Table { name: TableName::new(database, name), columns, key: (0..keys.len()).collect(), comment: String::new() }
 }
 
@@ -316,11 +304,11 @@ async fn a_nullable_key_is_one_chunk_with_every_row() {
             format!("INSERT INTO {db}.nulls VALUES (NULL, 1), (NULL, 2), (3, 3)"),
         ])
         .await;
-    let mut key = column("k", integer(IntegerSize::Int, false));
+    let mut key = Column::new("k", integer(IntegerSize::Int, false));
     key.nullable = true;
     let table = Table {
         name: TableName::new(&db, "nulls"),
-        columns: vec![key, column("v", integer(IntegerSize::Int, false))],
+        columns: vec![key, Column::new("v", integer(IntegerSize::Int, false))],
         key: vec![0],
         comment: String::new(),
     };
@@ -348,7 +336,7 @@ async fn pages_are_bounded_by_bytes() {
         let text = ColumnType::Text { size: LobSize::Long, charset: "utf8mb4".into() };
         let table = Table {
             name: TableName::new(&db, "large"),
-            columns: vec![column("k", integer(IntegerSize::Int, false)), column("v", text)],
+            columns: vec![Column::new("k", integer(IntegerSize::Int, false)), Column::new("v", text)],
             key: vec![0],
             comment: String::new(),
         };

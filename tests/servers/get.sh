@@ -172,7 +172,8 @@ SCRIPT
 # wrappers FOLDER WRAPPER BINARY PLUGINS: the scripts over an unpacked tree.
 wrappers() {
     server_wrapper "$1/$2" "$3" "$4"
-    if [ -x "$1/root/usr/bin/mysql" ]; then
+    unpacked=$1/root
+    if [ -x "$unpacked/usr/bin/mysql" ]; then
         client_wrapper "$1/mysql" usr/bin/mysql "$4"
     fi
     echo $layout >"$1/layout"

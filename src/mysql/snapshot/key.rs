@@ -235,18 +235,10 @@ fn compare(columns: &[KeyColumn], literals: &[String], beyond: &str, within: &st
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{Generated, IntegerSize};
+    use crate::schema::IntegerSize;
 
     fn column(name: &str, ty: ColumnType) -> KeyColumn {
-        let column = Column {
-            name: name.into(),
-            ty,
-            nullable: false,
-            default: None,
-            comment: String::new(),
-            generated: Generated::No,
-            invisible: false,
-        };
+        let column = Column::new(name, ty);
         KeyColumn::new(&column, Some(("latin1".into(), "latin1_swedish_ci".into()))).unwrap()
     }
 

@@ -1,17 +1,5 @@
 use super::*;
-use crate::schema::{Generated, TargetDefault};
-
-fn column(name: &str, ty: ColumnType) -> Column {
-    Column {
-        name: name.into(),
-        ty,
-        nullable: false,
-        default: None,
-        comment: String::new(),
-        generated: Generated::No,
-        invisible: false,
-    }
-}
+use crate::schema::TargetDefault;
 
 fn table(columns: Vec<Column>, key: &[usize]) -> Table {
     Table { name: TableName::new("shop", "t"), columns, key: key.to_vec(), comment: "orders".into() }
@@ -43,13 +31,13 @@ fn value(ty: ColumnType) -> TargetType {
 }
 
 fn value_with(ty: ColumnType, options: &MappingOptions) -> TargetType {
-    let mapping = map_table(&table(vec![column("id", big()), column("v", ty)], &[0]), options).unwrap();
+    let mapping = map_table(&table(vec![Column::new("id", big()), Column::new("v", ty)], &[0]), options).unwrap();
     mapping.target.columns[1].ty
 }
 
 /// The type of a key column.
 fn key(ty: ColumnType) -> TargetType {
-    map_table(&table(vec![column("id", ty)], &[0]), &options()).unwrap().target.columns[0].ty
+    map_table(&table(vec![Column::new("id", ty)], &[0]), &options()).unwrap().target.columns[0].ty
 }
 
 const fn bytes(bytes: u32) -> TargetType {
@@ -145,9 +133,9 @@ fn a_key_of_a_type_that_cannot_be_one_becomes_its_text() {
 
 #[test]
 fn key_columns_come_first_in_key_order() {
-    let mut note = column("note", text(LobSize::Plain, "utf8mb4"));
+    let mut note = Column::new("note", text(LobSize::Plain, "utf8mb4"));
     note.nullable = true;
-    let source = table(vec![note, column("line", big()), column("id", big())], &[2, 1]);
+    let source = table(vec![note, Column::new("line", big()), Column::new("id", big())], &[2, 1]);
     let target = map_table(&source, &options()).unwrap().target;
     let names: Vec<_> = target.columns.iter().map(|column| (column.name.as_str(), column.source)).collect();
     assert_eq!(names, [("id", 2), ("line", 1), ("note", 0)]);
@@ -161,15 +149,15 @@ fn key_columns_come_first_in_key_order() {
 fn the_database_may_get_another_name() {
     let mut options = options();
     options.databases.insert("shop".into(), "ods_shop".into());
-    let target = map_table(&table(vec![column("id", big())], &[0]), &options).unwrap().target;
+    let target = map_table(&table(vec![Column::new("id", big())], &[0]), &options).unwrap().target;
     assert_eq!(target.name, TableName::new("ods_shop", "t"));
 }
 
 #[test]
 fn a_zero_date_default_makes_the_column_nullable() {
-    let mut born = column("born", ColumnType::Date);
+    let mut born = Column::new("born", ColumnType::Date);
     born.default = Some(DefaultValue::Literal("0000-00-00".into()));
-    let source = table(vec![column("id", big()), born], &[0]);
+    let source = table(vec![Column::new("id", big()), born], &[0]);
     let mapping = map_table(&source, &options()).unwrap();
     assert!(mapping.target.columns[1].nullable);
     assert_eq!(mapping.target.columns[1].default, None);
@@ -180,13 +168,13 @@ fn a_zero_date_default_makes_the_column_nullable() {
 
 #[test]
 fn defaults_are_carried_where_starrocks_takes_them() {
-    let mut flag = column("flag", ColumnType::Bit { bits: 1 });
+    let mut flag = Column::new("flag", ColumnType::Bit { bits: 1 });
     flag.default = Some(DefaultValue::Literal("b'1'".into()));
-    let mut at = column("at", ColumnType::Timestamp { digits: 0 });
+    let mut at = Column::new("at", ColumnType::Timestamp { digits: 0 });
     at.default = Some(DefaultValue::CurrentTimestamp);
-    let mut code = column("code", chars(10, "utf8mb4"));
+    let mut code = Column::new("code", chars(10, "utf8mb4"));
     code.default = Some(DefaultValue::Expression("uuid()".into()));
-    let mut id = column("id", big());
+    let mut id = Column::new("id", big());
     id.default = Some(DefaultValue::Literal("0".into()));
     let target = map_table(&table(vec![id, flag, at, code], &[0]), &options()).unwrap().target;
     let defaults: Vec<_> = target.columns.iter().map(|column| column.default.clone()).collect();
@@ -201,31 +189,32 @@ fn failure(source: &Table, options: &MappingOptions) -> String {
 
 #[test]
 fn what_cannot_be_mapped_says_where_and_what_to_do() {
-    let reserved = failure(&table(vec![column("id", big()), column("__OP", big())], &[0]), &options());
+    let reserved = failure(&table(vec![Column::new("id", big()), Column::new("__OP", big())], &[0]), &options());
     assert!(reserved.starts_with("table shop.t: column __OP: the name is reserved by StarRocks"), "{reserved}");
     assert!(reserved.contains("hint: rename the column"), "{reserved}");
 
-    let keyless = failure(&table(vec![column("id", big())], &[]), &options());
+    let keyless = failure(&table(vec![Column::new("id", big())], &[]), &options());
     assert!(keyless.contains("no primary key"), "{keyless}");
 
-    let json_key = failure(&table(vec![column("id", ColumnType::Json)], &[0]), &options());
+    let json_key = failure(&table(vec![Column::new("id", ColumnType::Json)], &[0]), &options());
     assert!(json_key.contains("column id: JSON cannot be in a StarRocks primary key"), "{json_key}");
 
-    let mut nullable = column("id", big());
+    let mut nullable = Column::new("id", big());
     nullable.nullable = true;
     assert!(failure(&table(vec![nullable], &[0]), &options()).contains("may be NULL"));
 
-    let blob = table(vec![column("id", big()), column("b", ColumnType::Blob { size: LobSize::Plain })], &[0]);
+    let blob = table(vec![Column::new("id", big()), Column::new("b", ColumnType::Blob { size: LobSize::Plain })], &[0]);
     assert!(failure(&blob, &MappingOptions::for_version(2, 5)).contains("VARBINARY only from 3.0"));
 
-    let mut named = table(vec![column("id", big())], &[0]);
+    let mut named = table(vec![Column::new("id", big())], &[0]);
     named.name.database = "1st shop".into();
     assert!(failure(&named, &options()).contains("target.databases"));
 }
 
 #[test]
 fn a_long_key_and_a_long_text_are_warned_about() {
-    let source = table(vec![column("id", chars(40, "utf8mb4")), column("n", text(LobSize::Long, "utf8mb4"))], &[0]);
+    let source =
+        table(vec![Column::new("id", chars(40, "utf8mb4")), Column::new("n", text(LobSize::Long, "utf8mb4"))], &[0]);
     let warnings = map_table(&source, &options()).unwrap().warnings();
     assert!(warnings[0].contains("its key can take 160 bytes"), "{warnings:?}");
     assert!(warnings[1].contains("column n: a value longer than 1048576 bytes"), "{warnings:?}");
