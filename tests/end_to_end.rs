@@ -6,7 +6,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use rand::Rng as _;
 
-use crate::harness::{Job, Target, assert_equal, interrupt, text};
+use crate::harness::{Job, Target, assert_equal, text};
 use crate::servers::{self, Shared};
 use crate::sysbench::{self, Writers};
 
@@ -23,13 +23,12 @@ async fn copied_and_followed(source: &Shared) {
     let job = Job::new(source.port(), &target, &format!("{database}.*"), "", QUICK);
 
     let writers = Writers::start(source.port(), &database, ROWS, 8);
-    let mut child = job.start();
+    let child = job.start();
     job.wait_for("incremental with rows", |status| {
         status["stage"] == "incremental" && status["updates"].as_u64() > Some(1000)
     })
     .await;
-    interrupt(&child);
-    assert!(child.wait().await.unwrap().success(), "{}", job.log());
+    assert!(job.stop(child).await.success(), "{}", job.log());
     assert!(writers.stop().await > 100, "the writers have hardly written");
 
     job.run_to_end().await;
@@ -187,13 +186,12 @@ async fn a_second_process_of_the_same_job_is_refused() {
     source.run([format!("CREATE TABLE {database}.t (id INT PRIMARY KEY)")]).await;
     let target = Target::start().await;
     let job = Job::new(source.port(), &target, &format!("{database}.*"), "", QUICK);
-    let mut child = job.start();
+    let child = job.start();
     job.wait_for("incremental", |status| status["stage"] == "incremental" && status["running"] == true).await;
     let second = job.command("run", &["--stop-at-end"]).await;
     assert_eq!(second.status.code(), Some(1));
     assert!(text(&second).contains("is running already"), "{}", text(&second));
-    interrupt(&child);
-    assert!(child.wait().await.unwrap().success(), "{}", job.log());
+    assert!(job.stop(child).await.success(), "{}", job.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -211,11 +209,10 @@ async fn passwords_stay_out_of_state_log_and_status() {
     let target = Target::start().await;
     let user = format!("username: {database}, password: {SECRET}");
     let job = Job::new(source.port(), &target, &format!("{database}.*"), &user, QUICK);
-    let mut child = job.start();
+    let child = job.start();
     job.wait_for("incremental", |status| status["stage"] == "incremental").await;
     assert!(!text(&job.command("status", &[]).await).contains(SECRET));
-    interrupt(&child);
-    assert!(child.wait().await.unwrap().success(), "{}", job.log());
+    assert!(job.stop(child).await.success(), "{}", job.log());
     assert!(!job.log().contains(SECRET), "{}", job.log());
     for file in std::fs::read_dir(job.state_dir()).unwrap() {
         let bytes = std::fs::read(file.unwrap().path()).unwrap();

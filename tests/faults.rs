@@ -7,7 +7,7 @@ use mysql_async::prelude::Queryable as _;
 use tokio::process::Child;
 use towpath::demo::server::{Options, Product, ScratchServer};
 
-use crate::harness::{Job, Target, assert_equal, interrupt, text};
+use crate::harness::{Job, Target, assert_equal, text};
 use crate::servers;
 use crate::sysbench::{self, Writers};
 
@@ -27,10 +27,9 @@ fn chunks_done(status: &serde_json::Value) -> u64 {
     status["fullData"].as_array().into_iter().flatten().filter_map(|table| table["chunksDone"].as_u64()).sum()
 }
 
-async fn ended(mut child: Child, job: &Job) -> Duration {
+async fn ended(child: Child, job: &Job) -> Duration {
     let asked = Instant::now();
-    interrupt(&child);
-    let status = tokio::time::timeout(Duration::from_secs(60), child.wait()).await.expect("it never ended").unwrap();
+    let status = job.stop(child).await;
     assert!(status.success(), "{}", job.log());
     asked.elapsed()
 }

@@ -1,7 +1,7 @@
 //! What the end-to-end tests share: a target, a job file, and the `towpath` binary as a user runs it.
 
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -143,6 +143,15 @@ target:
         run.arg(&self.path).args(["--log-level", "towpath=debug"]).stderr(Stdio::from(log)).spawn().unwrap()
     }
 
+    /// SIGTERM, and the end that it brings. A job that does not heed it fails the test with its log.
+    pub(crate) async fn stop(&self, mut child: Child) -> ExitStatus {
+        interrupt(&child);
+        match tokio::time::timeout(Duration::from_secs(120), child.wait()).await {
+            Ok(status) => status.unwrap(),
+            Err(_) => panic!("SIGTERM was not heeded\n{}", self.log()),
+        }
+    }
+
     /// What started jobs have logged.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
@@ -190,7 +199,7 @@ pub(crate) fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-pub(crate) fn interrupt(child: &Child) {
+fn interrupt(child: &Child) {
     let pid = child.id().expect("the job runs").to_string();
     assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
 }

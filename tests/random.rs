@@ -20,7 +20,7 @@ use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use towpath::demo::server::{Options, Product, ScratchServer};
 
-use crate::harness::{Job, Target, assert_equal, interrupt};
+use crate::harness::{Job, Target, assert_equal};
 
 mod schema;
 mod statements;
@@ -154,9 +154,8 @@ async fn case(server: &ScratchServer, seed: u64) {
                 }
             }
             5 => {
-                if let Some(mut running) = child.take() {
-                    interrupt(&running);
-                    let status = running.wait().await.unwrap();
+                if let Some(running) = child.take() {
+                    let status = job.stop(running).await;
                     // A signal that comes before the job listens ends it without a code.
                     assert!(matches!(status.code(), Some(0) | None), "{status}\n{}", job.log());
                 }
