@@ -108,7 +108,7 @@ async fn killed(source: &Shared) {
     sysbench::create(&mut conn, &database).await;
     sysbench::fill(&mut conn, &database, 30_000).await;
     let target = Target::start().await;
-    let params = "params: {realFlushPauseSec: 0, fullBatchSize: 1000, increBatchSize: 500, fullParallel: 2}";
+    let params = "params: {realFlushPauseSec: 0, fullBatchSize: 250, increBatchSize: 500, fullParallel: 1}";
     let job = Job::new(source.port(), &target, &format!("{database}.*"), "", params);
     let writers = Writers::start(source.port(), &database, 30_000, 4);
 

@@ -11,7 +11,8 @@ use crate::harness::{Job, Target, assert_equal, text};
 use crate::servers;
 use crate::sysbench::{self, Writers};
 
-const SMALL_CHUNKS: &str = "params: {realFlushPauseSec: 0, fullBatchSize: 500, fullParallel: 2}";
+/// A copy of hundreds of chunks, one after the other: it is far from its end when a test has seen it begin.
+const SMALL_CHUNKS: &str = "params: {realFlushPauseSec: 0, fullBatchSize: 100, fullParallel: 1, writeParallel: 1}";
 
 /// A source of the test's own, with four filled tables in `d`.
 async fn own_source(product: Product, rows: usize) -> ScratchServer {
