@@ -12,7 +12,7 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use towpath::apply::batch::Batch;
 use towpath::apply::encode::{BinaryText, Encoder};
-use towpath::mysql::binlog::{RowPlan, RowsEvent, RowsKind, TableMap};
+use towpath::mysql::binlog::{EventPlan, RowPlan, RowsEvent, RowsKind, TableMap};
 use towpath::mysql::value::ValueOptions;
 use towpath::ring::Budget;
 use towpath::schema::{Column, ColumnType, IntegerSize, Mapping, MappingOptions, Table, TableName, map_table};
@@ -49,7 +49,7 @@ fn write_csv(bencher: Bencher<'_, '_>) {
 struct Scene {
     mapping: Arc<Mapping>,
     map: Arc<TableMap>,
-    plan: Arc<RowPlan>,
+    plan: EventPlan,
     events: Vec<Bytes>,
     budget: Budget,
 }
@@ -67,7 +67,7 @@ impl Scene {
             events: events.collect(),
             mapping: Arc::new(mapping),
             map: Arc::new(map),
-            plan: Arc::new(plan),
+            plan: EventPlan::whole(Arc::new(plan)),
             budget: Budget::new(1 << 30),
         }
     }
@@ -78,6 +78,7 @@ impl Scene {
             let event = RowsEvent {
                 table: Arc::clone(&self.map),
                 kind: RowsKind::Insert,
+                columns: None,
                 images: images.clone(),
                 file: "binlog.000001".into(),
                 offset: 4,
