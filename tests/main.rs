@@ -13,6 +13,7 @@ mod fuzz;
 mod harness;
 mod random;
 mod refusals;
+mod row_images;
 mod servers;
 mod snapshot_chunks;
 mod source_catalog;

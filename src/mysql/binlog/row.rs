@@ -213,8 +213,13 @@ impl RowPlan {
             Some(places) if places.is_sorted() => KeyForm::InKeyOrder,
             Some(_) => KeyForm::Scattered,
         };
-        let nullable: Vec<bool> =
-            map.columns().iter().enumerate().filter(|(index, _)| has(*index)).map(|(_, column)| column.nullable).collect();
+        let nullable: Vec<bool> = map
+            .columns()
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| has(*index))
+            .map(|(_, column)| column.nullable)
+            .collect();
         let count = columns.len();
         Ok(RowPlan {
             bitmap_bytes: count.div_ceil(8),
@@ -239,6 +244,11 @@ impl RowPlan {
     pub fn untold(&self) -> impl Iterator<Item = usize> {
         let places = self.places.as_deref().unwrap_or_default();
         places.iter().enumerate().filter(|(_, place)| matches!(place, Place::Elsewhere(_))).map(|(index, _)| index)
+    }
+
+    /// Whether the image has no columns, and so no bytes.
+    pub fn has_no_columns(&self) -> bool {
+        self.columns.is_empty()
     }
 
     /// Whether the image has every part of the key, or stands in for it.
