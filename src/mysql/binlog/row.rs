@@ -264,7 +264,7 @@ impl RowPlan {
     pub fn walk(&self, row: &[u8], key: &mut Vec<u8>) -> Result<usize, RowError> {
         let bitmap = row.get(..self.bitmap_bytes).ok_or_else(cut)?;
         let steps = if self.is_dense(bitmap) { &self.dense } else { &self.sparse };
-        if self.key == KeyForm::InKeyOrder {
+        if matches!(self.key, KeyForm::InKeyOrder) {
             // Almost every table: the key's parts are met in their order.
             return walk(steps, bitmap, row, |_, start, end| match row.get(start..end) {
                 Some(part) => {
