@@ -21,5 +21,6 @@ mod source_catalog;
 mod source_connect;
 mod starrocks_client;
 mod sysbench;
+mod target_faults;
 mod two_decoders;
 mod values;
