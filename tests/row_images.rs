@@ -27,7 +27,9 @@ fn tables(mysql: bool) -> Vec<String> {
         format!("CREATE TABLE t ({DEFAULTS}, {more})"),
         "CREATE TABLE k (v INT, id INT NOT NULL DEFAULT 5, part VARCHAR(9) CHARACTER SET utf8mb4 NOT NULL DEFAULT 'é', \
          PRIMARY KEY (part, id))".into(),
-        "CREATE TABLE a (id INT AUTO_INCREMENT PRIMARY KEY, v INT DEFAULT 4)".into(),
+        "CREATE TABLE a (id INT AUTO_INCREMENT PRIMARY KEY, v INT DEFAULT 4, inserted INT, updated INT NOT NULL)".into(),
+        "CREATE TRIGGER inserted BEFORE INSERT ON a FOR EACH ROW SET NEW.inserted = NEW.v + 1".into(),
+        "CREATE TRIGGER updated BEFORE UPDATE ON a FOR EACH ROW SET NEW.updated = NEW.v + 1".into(),
         "CREATE TABLE u (w TEXT, x INT NOT NULL, y INT NOT NULL, v INT, UNIQUE KEY (x, y))".into(),
     ];
     if mysql {
