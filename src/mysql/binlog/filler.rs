@@ -224,10 +224,11 @@ fn literal(ty: &ColumnType, text: &str, mariadb: bool) -> Result<Value, &'static
         ColumnType::Integer { .. } => Value::Signed(text.parse().map_err(|_| MALFORMED)?),
         ColumnType::Decimal { scale, .. } => Value::Bytes(scaled(text, *scale).into_bytes()),
         ColumnType::Float => {
-            // Both servers print six digits of it, so a longer one cannot be told.
+            // Both servers print six digits of it: one that shows six may have had more. (So may one that shows fewer, if
+            // they were zeros, as in 0.1000001; nobody is taken to have meant that.)
             let digits = text.split(['e', 'E']).next().unwrap_or_default();
             let digits: String = digits.chars().filter(char::is_ascii_digit).collect();
-            if digits.trim_matches('0').len() >= 6 {
+            if digits.trim_start_matches('0').len() >= 6 {
                 return Err("the catalogue rounds it");
             }
             Value::Float(text.parse().map_err(|_| MALFORMED)?)
@@ -407,6 +408,7 @@ mod tests {
     fn a_default_that_cannot_be_told_is_an_error_with_the_way_out() {
         for (ty, default) in [
             (ColumnType::Float, Some("0.123457")),
+            (ColumnType::Float, Some("16777200")),
             (ColumnType::Timestamp { digits: 0 }, Some("2020-01-01 00:00:00")),
             (ColumnType::Geometry, None),
             (ColumnType::Varbinary { bytes: 9 }, Some("uuid_to_bin(uuid())")),

@@ -155,7 +155,10 @@ fn loads(batch: Batch, max_bytes: usize) -> Vec<Write> {
     writes
 }
 
-fn merged(events: &[(RowsKind, (&[usize], &Row), (&[usize], &Row))]) -> Result<Vec<Write>> {
+/// An image: its columns, and the row it is of.
+type ImageOf<'a> = (&'a [usize], &'a Row);
+
+fn merged(events: &[(RowsKind, ImageOf<'_>, ImageOf<'_>)]) -> Result<Vec<Write>> {
     let scene = Scene::new();
     let mut batch = Batch::default();
     for (kind, before, after) in events {
