@@ -14,6 +14,7 @@ mod harness;
 mod metrics;
 mod random;
 mod refusals;
+mod row_images;
 mod servers;
 mod snapshot_chunks;
 mod source_catalog;

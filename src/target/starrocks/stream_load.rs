@@ -266,6 +266,10 @@ impl StreamLoad {
         let mut headers = self.headers.clone();
         headers.insert("label", header("label", &load.label)?);
         headers.insert("columns", header("columns", &columns(&load.columns))?);
+        if load.partial {
+            // In row mode, the default and the only one before 3.1.
+            headers.insert("partial_update", HeaderValue::from_static("true"));
+        }
         match load.format {
             Format::Csv => {
                 headers.insert("format", HeaderValue::from_static("csv"));
