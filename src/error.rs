@@ -65,6 +65,11 @@ impl Error {
         self
     }
 
+    /// The cause, when it is of this type.
+    pub fn cause<T: std::error::Error + 'static>(&self) -> Option<&T> {
+        self.source.as_deref()?.downcast_ref()
+    }
+
     pub fn kind(&self) -> Kind {
         self.kind
     }

@@ -31,11 +31,13 @@ use hashbrown::HashTable;
 use indexmap::IndexMap;
 
 use super::encode::{EncodeRow, Encoder, Op};
+use super::unwritable::Unwritable;
+use crate::config::OnError;
 use crate::mysql::binlog::{EventPlan, Overlay, RowPlan, RowsEvent, RowsKind};
 use crate::mysql::value::{RowError, ValueWriter};
 use crate::ring::Held;
 use crate::schema::{Mapping, TableName, TargetTable};
-use crate::state::RowCounts;
+use crate::state::{NewLetter, RowCounts};
 use crate::{Error, Result};
 
 /// What a row takes besides its image and its key: `Row`, its place in the index, and room to grow.
@@ -344,28 +346,44 @@ impl TableBatch {
     /// Writes every row, in the order in which the keys first appeared.
     ///
     /// # Errors
-    /// A definite error naming table and column when a value cannot be decoded.
+    /// A definite error naming table, key and column when a value cannot be written.
     pub fn encode(&self, encoder: &mut Encoder) -> Result<()> {
-        let mut overlay = Overlay::default();
-        self.rows
-            .iter()
-            .try_for_each(|row| self.encode_row(row, &mut overlay, encoder))
-            .map_err(|error| Error::definite(format!("{}: cannot decode a row: {error}", self.mapping.source.name)))
+        self.encode_or_keep(encoder, OnError::Exit).map(drop)
     }
 
-    fn encode_row<'a>(&'a self, row: &Row, overlay: &mut Overlay<'a>, encoder: &mut Encoder) -> Result<(), RowError> {
+    /// As [`TableBatch::encode`]; those that cannot be written are returned, if the
+    /// job is to go on without them.
+    pub(crate) fn encode_or_keep(&self, encoder: &mut Encoder, on_error: OnError) -> Result<Vec<NewLetter>> {
+        let mut overlay = Overlay::default();
+        let mut unwritable = Unwritable::new(&self.mapping.target, on_error);
+        for row in &self.rows {
+            self.encode_row(row, &mut overlay, encoder, &mut unwritable)?;
+        }
+        Ok(unwritable.into_letters())
+    }
+
+    fn encode_row<'a>(
+        &'a self,
+        row: &Row,
+        overlay: &mut Overlay<'a>,
+        encoder: &mut Encoder,
+        unwritable: &mut Unwritable<'_>,
+    ) -> Result<()> {
         let (plan, image) = self.image(row.image);
         if row.op == Op::Delete || plan.tells_all() {
-            return encoder.row(row.op, OneImage { plan, image });
+            return unwritable.encode(encoder, None, row.op, OneImage { plan, image });
         }
         overlay.begin(self.mapping.target.columns.len());
         for image in self.chain(row.image) {
             let (plan, image) = self.image(image);
-            if overlay.lay(plan, image)? {
-                return encoder.row(row.op, ManyImages(overlay));
+            let whole = overlay.lay(plan, image).map_err(|error| {
+                Error::definite(format!("{}: cannot decode a row: {error}", self.mapping.target.name))
+            })?;
+            if whole {
+                return unwritable.encode(encoder, None, row.op, ManyImages(overlay));
             }
         }
-        encoder.partial_row(overlay.known(), row.op, ManyImages(overlay))
+        unwritable.encode(encoder, Some(overlay.known()), row.op, ManyImages(overlay))
     }
 
     /// The bytes go on behind the image.
@@ -374,6 +392,7 @@ impl TableBatch {
     }
 }
 
+#[derive(Clone, Copy)]
 struct OneImage<'a> {
     plan: &'a RowPlan,
     image: &'a [u8],
@@ -387,6 +406,7 @@ impl EncodeRow for OneImage<'_> {
     }
 }
 
+#[derive(Clone, Copy)]
 struct ManyImages<'a, 'i>(&'a Overlay<'i>);
 
 impl EncodeRow for ManyImages<'_, '_> {

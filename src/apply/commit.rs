@@ -4,7 +4,8 @@
 //! 2. Write the intent with the labels.
 //! 3. Send the loads, tables side by side, the parts of one table in turn. `Target::load` returns when a
 //!    load's fate is known, so after this step no load of the epoch is under way.
-//! 4. Write the checkpoint and drop the intent, in one transaction.
+//! 4. Write the checkpoint and drop the intent, in one transaction, with what became of refused rows
+//!    ([`super::dead_letter`]).
 //!
 //! A crash between 2 and 4 leaves the intent. [`settle`] then asks the target for each label until its fate
 //! is decided; only after that may rows be sent again, else a late load could write old values over new ones.
@@ -19,13 +20,15 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::TableBatch;
+use super::dead_letter::DeadLetters;
 use super::encode::{BinaryText, Encoder, Part};
 use super::flush::Epoch;
 use super::label::{Content, load_label};
+use crate::config::OnError;
 use crate::metrics::{LoadResult, Phase};
 use crate::progress::Progress;
 use crate::schema::TargetTable;
-use crate::state::{Checkpoint, Intent, LoadName, Store, now_micros};
+use crate::state::{Checkpoint, Intent, LetterChanges, LoadName, NewLetter, Store, now_micros};
 use crate::target::{LabelState, Load, Loaded, Target};
 use crate::{Error, Result};
 
@@ -65,20 +68,45 @@ pub struct Committer<T> {
     pub runtime: Handle,
     /// When cancelled, loads that are on their way are left to their intent.
     pub leave: CancellationToken,
+    pub letters: Arc<DeadLetters>,
     /// The last checkpoint.
     pub checkpoint: Checkpoint,
 }
 
+/// How often a job that has dead letters looks whether one is to be sent again while nothing else happens.
+const RETRY_LOOK: Duration = Duration::from_secs(1);
+
 impl<T: Target> Committer<T> {
     /// Takes epochs until the sender is gone. Blocks its thread.
     pub fn run(mut self, epochs: &channel::Receiver<Epoch>, done: &channel::Sender<()>) -> Result<()> {
-        for epoch in epochs {
+        self.retry_letters()?;
+        while let Some(epoch) = self.next(epochs)? {
             self.commit(epoch)?;
             if done.send(()).is_err() {
                 break;
             }
+            self.retry_letters()?;
         }
         Ok(())
+    }
+
+    /// `None`: the sender is gone.
+    fn next(&self, epochs: &channel::Receiver<Epoch>) -> Result<Option<Epoch>> {
+        while self.letters.any() {
+            match epochs.recv_timeout(RETRY_LOOK) {
+                Ok(epoch) => return Ok(Some(epoch)),
+                Err(channel::RecvTimeoutError::Timeout) => self.retry_letters()?,
+                Err(channel::RecvTimeoutError::Disconnected) => return Ok(None),
+            }
+        }
+        Ok(epochs.recv().ok())
+    }
+
+    fn retry_letters(&self) -> Result<()> {
+        if !self.letters.any() {
+            return Ok(());
+        }
+        self.unless_leaving(self.letters.take_up(self.target.as_ref(), &self.options, &self.progress))
     }
 
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
@@ -89,17 +117,24 @@ impl<T: Target> Committer<T> {
         let held = batch.take_held();
         let tables: Vec<TableBatch> = batch.into_tables();
         let metrics = self.progress.metrics();
-        let loads = metrics.timed(Phase::Encode, || encode(&self.options, number, &tables))?;
+        let on_error = self.letters.on_error();
+        let encoded = metrics.timed(Phase::Encode, || encode(&self.options, number, &tables, on_error));
+        let at = |error: Error| error.context(format!("in the log between {begin} and {end}"));
+        let (mut loads, unwritable) = encoded.map_err(at)?;
         drop(tables);
+        let mut changes = self.letters.prepare(&mut loads, unwritable).map_err(at)?;
         let mut rows = 0;
         if !loads.is_empty() {
             let names: Vec<LoadName> = loads.iter().flatten().map(name).collect();
             rows = loads.iter().flatten().map(|load| load.rows).sum();
-            let intent = Intent { epoch: number, begin, end: end.clone() };
+            let intent = Intent { epoch: number, begin: begin.clone(), end: end.clone() };
             metrics.timed(Phase::Intent, || self.store.open_epoch(&intent, &names))?;
-            metrics.timed(Phase::Send, || self.send(loads))?;
+            let refused = metrics.timed(Phase::Send, || self.send(loads)).map_err(at)?;
+            rows -= refused.new.len() as u64;
+            changes.merge(refused);
         }
         drop(held);
+        self.letters.complete(&mut changes, &begin, &end);
         let last = &self.checkpoint;
         self.checkpoint = Checkpoint {
             epoch: number,
@@ -109,24 +144,32 @@ impl<T: Target> Committer<T> {
             read: last.read + read,
             loaded: last.loaded + rows,
         };
-        self.progress.metrics().timed(Phase::Checkpoint, || self.store.close_epoch(&self.checkpoint))?;
+        self.progress.metrics().timed(Phase::Checkpoint, || self.store.close_epoch_with(&self.checkpoint, &changes))?;
+        self.letters.written(&changes)?;
         self.progress.committed(&self.checkpoint);
         Ok(())
     }
 
-    /// Sends all loads and waits for every one of them, also when one has failed.
-    fn send(&self, loads: Vec<Vec<Load>>) -> Result<()> {
+    /// Sends all loads and waits for every one of them, also when one has failed. Returns what became of refused rows.
+    fn send(&self, loads: Vec<Vec<Load>>) -> Result<LetterChanges> {
         let sending = stream::iter(loads)
             .map(|table| async move {
+                let mut changes = LetterChanges::default();
                 for load in &table {
-                    observed(self.target.as_ref(), load, &self.progress)
-                        .await
-                        .map_err(|error| error.context(&load.table))?;
+                    changes.merge(self.letters.send(self.target.as_ref(), load, &self.progress).await?);
                 }
-                Ok(())
+                Ok::<_, Error>(changes)
             })
             .buffer_unordered(self.options.parallel.max(1))
-            .fold(Ok(()), |all, one: Result<()>| async move { all.and(one) });
+            .fold(Ok(LetterChanges::default()), |all: Result<LetterChanges>, one| async move {
+                let mut all = all?;
+                all.merge(one?);
+                Ok::<_, Error>(all)
+            });
+        self.unless_leaving(sending)
+    }
+
+    fn unless_leaving<R>(&self, sending: impl Future<Output = Result<R>>) -> Result<R> {
         self.runtime.block_on(async {
             tokio::select! {
                 sent = sending => sent,
@@ -152,23 +195,35 @@ pub(crate) async fn observed<T: Target>(target: &T, load: &Load, progress: &Prog
     loaded
 }
 
-fn name(load: &Load) -> LoadName {
+pub(super) fn name(load: &Load) -> LoadName {
     LoadName { database: load.table.database.clone(), label: load.label.clone() }
 }
 
-/// The loads of an epoch, by table. Tables are encoded side by side when there are several.
-fn encode(options: &LoadOptions, epoch: u64, tables: &[TableBatch]) -> Result<Vec<Vec<Load>>> {
+/// The loads of an epoch, by table, and rows that cannot be written. Tables are encoded side by side when there are several.
+fn encode(
+    options: &LoadOptions,
+    epoch: u64,
+    tables: &[TableBatch],
+    on_error: OnError,
+) -> Result<(Vec<Vec<Load>>, Vec<NewLetter>)> {
     let epoch = epoch.to_string();
-    let one = |table: &TableBatch| -> Result<Vec<Load>> {
+    let one = |table: &TableBatch| -> Result<(Vec<Load>, Vec<NewLetter>)> {
         let target = &table.mapping().target;
         let mut encoder = Encoder::new(target, options.binary, options.part_bytes);
-        table.encode(&mut encoder)?;
+        let unwritable = table.encode_or_keep(&mut encoder, on_error)?;
         let parts = encoder.finish().into_iter().enumerate();
-        Ok(parts.map(|(number, part)| options.load(&epoch, target, &encoder, number, part)).collect())
+        let loads = parts.map(|(number, part)| options.load(&epoch, target, &encoder, number, part)).collect();
+        Ok((loads, unwritable))
+    };
+    let all = |tables: Vec<(Vec<Load>, Vec<NewLetter>)>| {
+        let (mut loads, letters): (Vec<_>, Vec<_>) = tables.into_iter().unzip();
+        // Of a table there may be nothing but rows that cannot be written.
+        loads.retain(|table: &Vec<Load>| !table.is_empty());
+        (loads, letters.into_iter().flatten().collect())
     };
     let threads = thread::available_parallelism().map_or(1, usize::from).min(options.parallel.max(1));
     if tables.len() < 2 || threads < 2 {
-        return tables.iter().map(one).collect();
+        return tables.iter().map(one).collect::<Result<Vec<_>>>().map(all);
     }
     let share = tables.len().div_ceil(threads);
     thread::scope(|scope| {
@@ -180,7 +235,7 @@ fn encode(options: &LoadOptions, epoch: u64, tables: &[TableBatch]) -> Result<Ve
                 worker.join().unwrap_or_else(|_| Err(Error::definite("a thread that encoded rows has panicked")));
             loads.extend(share?);
         }
-        Ok(loads)
+        Ok(all(loads))
     })
 }
 

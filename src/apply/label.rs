@@ -15,6 +15,12 @@ pub fn load_label(job: &str, epoch: &str, table: &TableName, part: usize, conten
     format!("towpath_{job}_{epoch}_{name:08x}_{part}_{:032x}", content.digest())
 }
 
+/// The label of some rows of a refused load: the refused one's, with their own digest.
+pub(super) fn piece_label(refused: &str, content: &Content<'_>) -> String {
+    let place = refused.rsplit_once('_').map_or(refused, |(place, _)| place);
+    format!("{place}_{:032x}", content.digest())
+}
+
 /// All that decides what a load writes.
 pub struct Content<'a> {
     pub columns: &'a [LoadColumn],

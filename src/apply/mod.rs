@@ -1,14 +1,21 @@
 //! From rows to loads.
 //!
 //! [`batch`] keeps the last image per key, undecoded; [`encode`] writes what is left into bodies;
-//! [`flush`] closes epochs; [`commit`] brings an epoch into the target and moves the checkpoint.
+//! [`flush`] closes epochs; [`commit`] brings an epoch into the target and moves the checkpoint; [`dead_letter`] says
+//! what becomes of rows that the target refuses.
 
 pub mod batch;
+pub(crate) mod body;
 pub mod commit;
+pub mod dead_letter;
 pub mod encode;
 pub mod flush;
+mod isolate;
+mod key_only;
 mod label;
+mod retry;
 #[cfg(test)]
 mod sample;
+pub(crate) mod unwritable;
 
 pub use label::load_label;

@@ -54,6 +54,9 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Rows that the target refused and that were set aside (`strategyOnError: batchDirtyData`).
+    #[command(subcommand)]
+    DeadLetters(DeadLetterAction),
     /// The embedded target alone: a StarRocks-compatible server on SQLite.
     // Its `--version` is StarRocks'.
     #[command(disable_version_flag = true)]
@@ -64,6 +67,50 @@ pub(super) enum Command {
         #[arg(long)]
         job_file: bool,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DeadLetterAction {
+    /// Show them, with row, reason and place in the log.
+    List {
+        /// The job file (YAML or JSON).
+        job: PathBuf,
+        #[command(flatten)]
+        selection: DeadLetterSelection,
+        /// Also those that are settled: superseded by a later change, or brought in by a retry.
+        #[arg(long)]
+        all: bool,
+        /// One JSON list instead of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Send them again, in order with the stream: a running job takes them up at once, another one when it is started.
+    Retry {
+        /// The job file (YAML or JSON).
+        job: PathBuf,
+        #[command(flatten)]
+        selection: DeadLetterSelection,
+    },
+    /// Forget them.
+    Drop {
+        /// The job file (YAML or JSON).
+        job: PathBuf,
+        #[command(flatten)]
+        selection: DeadLetterSelection,
+        /// Yes, these rows are not wanted at the target.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct DeadLetterSelection {
+    /// Only of this table, `database.table` or `table` as at the target; may be given several times.
+    #[arg(long)]
+    pub(super) table: Vec<String>,
+    /// Only this letter; may be given several times.
+    #[arg(long)]
+    pub(super) id: Vec<u64>,
 }
 
 #[derive(Debug, clap::Args)]

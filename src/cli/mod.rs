@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod ddl;
+mod dead_letters;
 mod embedded;
 mod job_file;
 mod log;
@@ -60,6 +61,7 @@ async fn dispatch(command: Command) -> Result<Outcome> {
         Command::Ddl { job } => ddl::run(&job).await,
         Command::Run { job, stop_at_end } => run::run(&job, stop_at_end).await,
         Command::Status { job, json } => status::run(&job, json),
+        Command::DeadLetters(action) => dead_letters::run(action),
         Command::Embedded(options) => embedded::run(options).await,
         Command::Schema { job_file: true } => job_file::print_schema(),
         Command::Schema { job_file: false } => Err(Error::usage("say which schema: `towpath schema --job-file`")),

@@ -81,9 +81,15 @@ pub(super) static JOB: &[Field] = &[
     ),
     field(
         "strategyOnError",
-        Shape::Word(&["exit"]),
+        Shape::Word(&["exit", "batchDirtyData"]),
         Default::Text("exit"),
-        "What a row that the target refuses does: `exit` stops the job.",
+        "What a row does that the target refuses or cannot hold: `exit` stops the job and names it; `batchDirtyData` sets it aside as a dead letter and loads the others.",
+    ),
+    field(
+        "maxDeadLetters",
+        Shape::Integer(0, 100_000_000),
+        Default::Integer(10_000),
+        "Dead letters that wait to be settled; more stop the job. As many settled ones are kept, the newest. 0 = no limit.",
     ),
     field(
         "defaultZeroDate",

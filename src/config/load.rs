@@ -112,6 +112,10 @@ fn build(job: &mut Group, reader: &mut Reader<'_>) -> Option<Job> {
     let params = params(&job.group("params"), reader);
     let http = http(&job.group("http"), reader);
     let zero_date = job.zero_date("defaultZeroDate");
+    let on_error = match job.text("strategyOnError").as_deref() {
+        Some("batchDirtyData") => OnError::BatchDirtyData,
+        _ => OnError::Exit,
+    };
     let no_key_tables = match job.text("noKeyTables").as_deref() {
         Some("skip") => NoKeyTables::Skip,
         Some("error") => NoKeyTables::Error,
@@ -123,7 +127,8 @@ fn build(job: &mut Group, reader: &mut Reader<'_>) -> Option<Job> {
         source: source?,
         target: target?,
         params,
-        on_error: OnError::Exit,
+        on_error,
+        max_dead_letters: job.integer("maxDeadLetters")?,
         zero_date: zero_date?,
         no_key_tables,
         http,

@@ -16,6 +16,8 @@ pub struct Job {
     pub target: Target,
     pub params: Params,
     pub on_error: OnError,
+    /// Live dead letters that stop the job when there are more; 0 = no limit.
+    pub max_dead_letters: u64,
     pub zero_date: ZeroDate,
     pub no_key_tables: NoKeyTables,
     /// `None`: no HTTP server.
@@ -196,8 +198,12 @@ impl Default for Params {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnError {
+    /// The first refused row stops the job.
     #[serde(rename = "exit")]
     Exit,
+    /// Refused rows become dead letters; the others are loaded.
+    #[serde(rename = "batchDirtyData")]
+    BatchDirtyData,
 }
 
 /// What is written for MySQL's zero dates.

@@ -190,10 +190,6 @@ fn what_a_later_version_brings_is_refused() {
             "job.yaml:4: ddl.dropTable: not in this version; `ddl: {default: error}` is all it knows",
         ),
         (
-            "strategyOnError: batchDirtyData",
-            "job.yaml:4: strategyOnError: `batchDirtyData` is not in this version: a refused row stops the job (`exit`)",
-        ),
-        (
             "noKeyTables: rowHash",
             "job.yaml:4: noKeyTables: `rowHash` is not in this version: use `uniqueKey`, `skip` or `error`",
         ),

@@ -25,16 +25,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::incremental::{first_error, join, named};
 use super::{Context, Ended, FIRST_PAUSE, LONGEST_PAUSE, last_call};
-use crate::apply::commit::{LoadOptions, observed};
+use crate::apply::commit::LoadOptions;
+use crate::apply::dead_letter::DeadLetters;
 use crate::apply::encode::{EncodeRow, Encoder, Op, Part};
+use crate::apply::unwritable::Unwritable;
 use crate::mysql::binlog::Connect;
-use crate::mysql::position;
+use crate::mysql::position::{self, Position};
 use crate::mysql::snapshot::{self, Chunk, ChunkPlanner, PageLimit, SnapshotPlan, SnapshotTable};
 use crate::mysql::value::{RowError, ValueOptions, ValueWriter};
 use crate::progress::Progress;
 use crate::ring::{Budget, Closed, Receiver, Sender, ring};
 use crate::schema::{Mapping, TableName};
-use crate::state::{LoadName, Store, TableProgress};
+use crate::state::{LoadName, NewLetter, Store, TableProgress};
 use crate::target::{Load, Target};
 use crate::{Error, Result};
 
@@ -43,7 +45,7 @@ const PAGE: PageLimit = PageLimit { rows: 2_000, bytes: 1 << 20 };
 
 /// Copies what is not copied yet.
 pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
-    let Context { job, options, prepared, store, target, .. } = context;
+    let Context { job, options, prepared, store, target, identity } = context;
     let Some(tables) = list_tables(context).await? else { return Ok(Ended::Stopped) };
     let params = &job.params;
     let budget = Budget::new((params.total_data_in_mem_mb << 20) / 2);
@@ -57,6 +59,8 @@ pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
         store: Arc::clone(store),
         progress: Arc::clone(&options.progress),
         values: prepared.values.clone(),
+        letters: context.letters()?,
+        start: identity.start.clone(),
         loads: LoadOptions {
             // Half the budget waits in the ring; the other half is being written by the readers.
             part_bytes: (params.flush_batch_mb << 20).min(budget.total() / params.full_parallel),
@@ -157,6 +161,7 @@ struct ChunkWork {
 }
 
 /// A row as the source's SELECT gave it.
+#[derive(Clone, Copy)]
 struct Selected<'a> {
     plan: &'a SnapshotPlan,
     row: &'a Row,
@@ -175,6 +180,9 @@ struct Shared {
     store: Arc<Store>,
     progress: Arc<Progress>,
     values: ValueOptions,
+    letters: DeadLetters,
+    /// Where the copy stands in the log: a dead letter's place.
+    start: Position,
     loads: LoadOptions,
     runtime: Handle,
     /// A stop was asked for, or one of the threads has failed: all of them leave.
@@ -323,6 +331,7 @@ impl Shared {
         let Pending { mapping, table } = work.pending.as_ref();
         let plan = SnapshotPlan::new(mapping, &self.values)?;
         let mut encoder = Encoder::new(&mapping.target, self.loads.binary, self.loads.part_bytes);
+        let mut unwritable = Unwritable::new(&mapping.target, self.letters.on_error());
         let chunk = Arc::new(ChunkWork {
             table: work.chunk.table.clone(),
             number: work.chunk.number,
@@ -348,10 +357,9 @@ impl Shared {
                 return Err(left());
             }
             for row in &rows {
-                encoder.row(Op::Upsert, Selected { plan: &plan, row }).map_err(|error| {
-                    Error::definite(format!("{}: cannot decode a row: {error}", mapping.source.name))
-                })?;
+                unwritable.encode(&mut encoder, None, Op::Upsert, Selected { plan: &plan, row })?;
             }
+            self.set_aside(unwritable.take_letters())?;
             let parts = encoder.take_full_parts();
             send(parts, &encoder)
         };
@@ -373,17 +381,27 @@ impl Shared {
             self.store.open_load(&name)?;
             let sent = self.runtime.block_on(async {
                 tokio::select! {
-                    sent = observed(target, &load, &self.progress) => Some(sent),
+                    sent = self.letters.send(target, &load, &self.progress) => Some(sent),
                     () = self.leave.cancelled() => None,
                 }
             });
             let Some(sent) = sent else { return Ok(()) };
-            sent.map_err(|error| error.context(&load.table))?;
-            self.store.forget_loads(std::slice::from_ref(&name))?;
-            self.progress.full_rows(load.rows);
+            let changes = sent?;
+            self.progress.full_rows(load.rows - changes.new.len() as u64);
+            self.letters.record(std::slice::from_ref(&name), changes, &self.start)?;
             self.one_load_less(&chunk)?;
         }
         Ok(())
+    }
+
+    /// Writes down rows that cannot be written for the target, before their chunk is done.
+    fn set_aside(&self, letters: Vec<NewLetter>) -> Result<()> {
+        if letters.is_empty() {
+            return Ok(());
+        }
+        let mut none = Vec::new();
+        let changes = self.letters.prepare(&mut none, letters)?;
+        self.letters.record(&[], changes, &self.start)
     }
 
     fn one_load_less(&self, chunk: &ChunkWork) -> Result<()> {
@@ -404,7 +422,9 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
+    use crate::apply::dead_letter::Policy;
     use crate::apply::encode::BinaryText;
+    use crate::config::OnError;
 
     fn shared(runtime: &tokio::runtime::Runtime, folder: &std::path::Path) -> Shared {
         Shared {
@@ -412,6 +432,13 @@ mod tests {
             store: Arc::new(Store::open(folder, "it").unwrap()),
             progress: Arc::default(),
             values: ValueOptions::default(),
+            letters: DeadLetters::new(
+                &Arc::new(Store::open(&folder.join("letters"), "it").unwrap()),
+                Policy { on_error: OnError::Exit, max_letters: 0, halve: true },
+                [],
+            )
+            .unwrap(),
+            start: Position { file: String::new(), offset: 0, gtids: None },
             loads: LoadOptions { job: "it_0".into(), binary: BinaryText::Base64, part_bytes: 1 << 20, parallel: 1 },
             runtime: runtime.handle().clone(),
             stop: CancellationToken::new(),

@@ -76,6 +76,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         progress: Arc::clone(&options.progress),
         runtime: Handle::current(),
         leave: last_call(&hurry),
+        letters: Arc::new(context.letters()?),
         checkpoint,
     };
     let flusher = Flusher {

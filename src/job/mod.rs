@@ -20,6 +20,7 @@ use std::time::Duration;
 use mysql_async::Conn;
 use tokio_util::sync::CancellationToken;
 
+use crate::apply::dead_letter::{DeadLetters, Policy};
 use crate::config;
 use crate::mysql::binlog;
 use crate::progress::Progress;
@@ -73,7 +74,10 @@ pub async fn run<T: Target>(job: &config::Job, target: Arc<T>, options: &RunOpti
         context.enter(if only_full { Stage::Done } else { Stage::Incremental })?;
     }
     if context.stage()? == Stage::Done {
-        return Ok(Ended::CaughtUp);
+        let (letters, loads) = (context.letters()?, context.load_options());
+        let retrying = letters.take_up(context.target.as_ref(), &loads, &options.progress);
+        let retried = options.stop.run_until_cancelled(retrying).await;
+        return retried.map_or(Ok(Ended::Stopped), |retried| retried.map(|()| Ended::CaughtUp));
     }
     incremental::follow(&context).await
 }
@@ -144,6 +148,11 @@ impl<T> Context<'_, T> {
             }
         };
         self.options.stop.run_until_cancelled(asking).await.transpose()
+    }
+
+    fn letters(&self) -> Result<DeadLetters> {
+        let policy = Policy { on_error: self.job.on_error, max_letters: self.job.max_dead_letters, halve: true };
+        DeadLetters::new(&self.store, policy, &self.prepared.mappings)
     }
 
     fn load_options(&self) -> crate::apply::commit::LoadOptions {

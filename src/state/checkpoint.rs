@@ -11,6 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rusqlite::OptionalExtension;
 
 use super::Store;
+use super::dead_letter::{self, LetterChanges};
 use super::store::json;
 use crate::Result;
 use crate::mysql::position::Position;
@@ -105,7 +106,13 @@ impl Store {
 
     /// Moves the checkpoint and closes the open epoch, if there is one.
     pub fn close_epoch(&self, checkpoint: &Checkpoint) -> Result<()> {
+        self.close_epoch_with(checkpoint, &LetterChanges::default())
+    }
+
+    /// As [`Store::close_epoch`], with what the epoch changes about dead letters, in one transaction.
+    pub fn close_epoch_with(&self, checkpoint: &Checkpoint, letters: &LetterChanges) -> Result<()> {
         self.transaction(|transaction| {
+            dead_letter::apply(transaction, letters)?;
             let numbers = [
                 checkpoint.epoch,
                 checkpoint.committed_at,
@@ -182,9 +189,20 @@ impl Store {
         self.transaction(|transaction| insert_loads(transaction, std::slice::from_ref(load)))
     }
 
+    /// Records more loads, before any of them is sent.
+    pub fn open_more_loads(&self, loads: &[LoadName]) -> Result<()> {
+        self.transaction(|transaction| insert_loads(transaction, loads))
+    }
+
     /// Forgets loads whose fate is known.
     pub fn forget_loads(&self, loads: &[LoadName]) -> Result<()> {
+        self.forget_loads_with(loads, &LetterChanges::default())
+    }
+
+    /// As [`Store::forget_loads`], with what the loads change about dead letters, in one transaction.
+    pub fn forget_loads_with(&self, loads: &[LoadName], letters: &LetterChanges) -> Result<()> {
         self.transaction(|transaction| {
+            dead_letter::apply(transaction, letters)?;
             let mut delete = transaction.prepare_cached("DELETE FROM load WHERE label = ?1")?;
             loads.iter().try_for_each(|load| delete.execute([&load.label]).map(|_| ()))
         })

@@ -2,7 +2,7 @@
 //!
 //! It holds what a restart needs and nothing else: the position everything before which is in the target
 //! (the *checkpoint*), the epoch that may be half-way there (the *intent*), the table definitions, and how
-//! far the full copy got. Each method is one transaction; `synchronous=FULL`, so a return means it is on
+//! far the full copy got; and the rows that the target refused (*dead letters*). Each method is one transaction; `synchronous=FULL`, so a return means it is on
 //! the disk.
 //!
 //! Next to it lies `<job>.lock`: while a process runs the job it holds the file's lock, and a second process
@@ -10,12 +10,16 @@
 //! no lock.
 
 mod checkpoint;
+mod dead_letter;
 mod schema;
 mod snapshot;
 mod status;
 mod store;
 
 pub use checkpoint::{Checkpoint, Intent, LoadName, RowCounts, now_micros};
+pub use dead_letter::{
+    DeadLetter, Filter, LetterChanges, LetterCounts, LetterKey, LetterShape, LetterState, NewLetter, Settled,
+};
 pub use snapshot::{ChunkRecord, TableProgress};
 pub use status::Status;
 pub use store::{Identity, Stage, Store};

@@ -5,7 +5,8 @@ use rusqlite::Connection;
 use crate::{Error, Result};
 
 /// One step a version; a store of version `n` has had the first `n` steps.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE job (
         id INTEGER PRIMARY KEY CHECK (id = 1),
         name TEXT NOT NULL,
@@ -57,7 +58,44 @@ const STEPS: &[&str] = &["
         rows INTEGER,                  -- NULL: not yet in the target
         PRIMARY KEY (database, name, number)
     ) STRICT;
-"];
+",
+    "
+    CREATE TABLE dead_letter (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        database TEXT NOT NULL,        -- the table as at the target
+        name TEXT NOT NULL,
+        key TEXT NOT NULL,             -- JSON list of the key's cells
+        deletes INTEGER NOT NULL,      -- 1: the row was to be deleted
+        state TEXT NOT NULL,           -- open, retry, superseded, resolved
+        column_name TEXT,
+        reason TEXT NOT NULL,
+        begin_position TEXT NOT NULL,  -- JSON Positions between which the change is in the log
+        end_position TEXT NOT NULL,
+        refused_at INTEGER NOT NULL,   -- microseconds since 1970, ours
+        settled_at INTEGER,
+        tries INTEGER NOT NULL,        -- retries that were asked for and have ended
+        shape TEXT NOT NULL,           -- JSON LetterShape: how to read the body
+        body BLOB NOT NULL,
+        digest TEXT NOT NULL,          -- of shape and body
+        UNIQUE (database, name, key, begin_position, digest)
+    ) STRICT;
+    CREATE INDEX live_dead_letter ON dead_letter (database, name, key) WHERE state IN ('open', 'retry');
+    CREATE INDEX asked_dead_letter ON dead_letter (id) WHERE state = 'retry';
+",
+];
+
+/// # Errors
+/// Definite when the store is not of this program's version.
+pub(super) fn check(connection: &Connection) -> Result<()> {
+    let version = connection
+        .query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0))
+        .map_err(|error| Error::definite("cannot read the state store").caused_by(error))?;
+    if version as usize == STEPS.len() {
+        return Ok(());
+    }
+    Err(Error::definite(format!("the state store has version {version}, this program writes version {}", STEPS.len()))
+        .hint("use the towpath that runs the job, or start the job once with this one"))
+}
 
 /// Brings a store to this program's version.
 ///

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Checkpoint, Identity, Intent, Store, TableProgress, now_micros};
+use super::{Checkpoint, Identity, Intent, LetterCounts, Store, TableProgress, now_micros};
 use crate::Result;
 use crate::mysql::position::Position;
 
@@ -17,6 +17,7 @@ pub struct Status {
     pub checkpoint: Option<Checkpoint>,
     pub intent: Option<Intent>,
     pub tables: Vec<TableProgress>,
+    pub letters: LetterCounts,
 }
 
 impl Status {
@@ -30,6 +31,7 @@ impl Status {
             checkpoint: store.checkpoint()?,
             intent: store.intent()?,
             tables: store.snapshot_tables()?,
+            letters: store.letter_counts()?,
         }))
     }
 
@@ -57,6 +59,8 @@ impl Status {
             "updates": checkpoint.map_or(0, |checkpoint| checkpoint.read.updates),
             "deletes": checkpoint.map_or(0, |checkpoint| checkpoint.read.deletes),
             "rowsLoaded": checkpoint.map_or(0, |checkpoint| checkpoint.loaded),
+            "deadLetters": {"open": self.letters.open, "retry": self.letters.retry,
+                            "superseded": self.letters.superseded, "resolved": self.letters.resolved},
             "fullData": self.tables.iter().map(table).collect::<Vec<_>>(),
         })
     }
@@ -93,6 +97,13 @@ impl fmt::Display for Status {
                 f,
                 "open epoch  {} ({}:{} to {}:{})",
                 intent.epoch, intent.begin.file, intent.begin.offset, intent.end.file, intent.end.offset
+            )?;
+        }
+        if self.letters != LetterCounts::default() {
+            let LetterCounts { open, retry, superseded, resolved } = self.letters;
+            writeln!(
+                f,
+                "dead letters {open} open, {retry} to be sent again, {superseded} superseded, {resolved} resolved"
             )?;
         }
         for table in &self.tables {

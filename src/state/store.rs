@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -108,6 +108,24 @@ impl Store {
         Ok(Some(Store { connection: Mutex::new(connection), path, _lock: None }))
     }
 
+    /// Opens an existing store to change what a running job does not rely on: its dead letters. Takes no lock.
+    ///
+    /// # Errors
+    /// Definite: the store was written by another version of the program.
+    pub fn amend(dir: &Path, job: &str) -> Result<Option<Store>> {
+        let path = dir.join(format!("{job}.db"));
+        if !path.exists() {
+            return Ok(None);
+        }
+        let connection = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_WRITE)
+            .map_err(|error| cannot_open(&path, error))?;
+        connection
+            .execute_batch("PRAGMA synchronous=FULL; PRAGMA busy_timeout=5000")
+            .map_err(|error| cannot_open(&path, error))?;
+        schema::check(&connection).map_err(|error| error.context(path.display()))?;
+        Ok(Some(Store { connection: Mutex::new(connection), path, _lock: None }))
+    }
+
     /// Whether a process holds the job's lock at this moment.
     pub fn is_running(dir: &Path, job: &str) -> bool {
         File::options()
@@ -177,7 +195,8 @@ impl Store {
     ) -> Result<T> {
         let mut connection = self.lock();
         let run = || {
-            let transaction = connection.transaction()?;
+            // Immediate: a second writer (`towpath dead-letters` beside a running job) then waits for its turn.
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let value = work(&transaction)?;
             transaction.commit()?;
             Ok(value)

@@ -6,12 +6,16 @@
 //! in. It never returns while the fate is unknown: it asks for the label's state until that is decided.
 //! A label that is already finished counts as in. Two loads that write the same key never run at once; loads of
 //! different tables, or of different chunks of the full copy, do.
+//!
+//! A load whose rows are at fault is an error whose cause is [`RefusedRows`]: none of its rows is in, and without some of
+//! them the others would be.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::schema::{MappingOptions, TableName, TargetTable};
 use crate::{Result, config};
@@ -19,7 +23,8 @@ use crate::{Result, config};
 pub mod starrocks;
 
 /// How a body is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Format {
     /// `\x01` between cells, `\x02` after rows, `\N` for NULL, base64 for VARBINARY.
     Csv,
@@ -47,7 +52,7 @@ pub struct Load {
 pub const OP_COLUMN: &str = "__op";
 
 /// A column of a load's body.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoadColumn {
     /// The table's column.
     pub name: String,
@@ -56,7 +61,8 @@ pub struct LoadColumn {
 
 /// How a body carries a column's values: some have to be decoded by the load's `columns` header. Only in JSON bodies;
 /// CSV cells of all types are what they should be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Carried {
     Plain,
     /// VARBINARY as base64 text.
@@ -92,6 +98,37 @@ pub enum LabelState {
     /// Rolled back; the label may be used again.
     Aborted { reason: String },
 }
+
+/// The cause of a load's error when some of its rows are at fault.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RefusedRows {
+    /// How many of them the target has found; there may be more. `None`: it does not say.
+    pub found: Option<u64>,
+    /// What it says of the first ones.
+    pub reasons: Vec<Reason>,
+}
+
+/// Why a row is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    pub text: String,
+    pub column: Option<String>,
+    /// The row as the target shows it, perhaps cut; empty: it does not.
+    pub row: String,
+}
+
+impl fmt::Display for RefusedRows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 3;
+        if self.reasons.is_empty() {
+            return f.write_str("the server's log does not say why");
+        }
+        f.write_str("the server's log says")?;
+        self.reasons.iter().take(SHOWN).try_for_each(|reason| write!(f, "\n  {}", reason.text))
+    }
+}
+
+impl std::error::Error for RefusedRows {}
 
 /// What a finished load cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use super::super::batch::Batch;
+use super::super::dead_letter::Policy;
 use super::super::sample::{Sample, position};
 use super::*;
 use crate::mysql::binlog::RowsKind;
@@ -60,6 +61,8 @@ impl Target for Scripted {
     }
 }
 
+const POLICY: Policy = Policy { on_error: OnError::Exit, max_letters: 0, halve: true };
+
 struct Scene {
     runtime: tokio::runtime::Runtime,
     target: Arc<Scripted>,
@@ -89,6 +92,7 @@ impl Scene {
             progress: Arc::default(),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),
+            letters: Arc::new(DeadLetters::new(&self.store, POLICY, [&Sample::new().mapping]).unwrap()),
             checkpoint: self.store.checkpoint().unwrap().unwrap_or_else(|| Checkpoint::at(position(0))),
         }
     }

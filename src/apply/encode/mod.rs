@@ -14,6 +14,7 @@ mod json;
 use bytes::Bytes;
 
 pub use csv::CsvWriter;
+pub(crate) use csv::{CELL_END, ROW_END};
 pub use json::JsonWriter;
 
 use crate::mysql::value::ValueWriter;

@@ -87,6 +87,14 @@ impl Filler {
     }
 }
 
+/// Some value that the column may have.
+pub(crate) fn write_any(target: &TargetColumn, out: &mut impl ValueWriter) {
+    match Filler::any(target) {
+        Filler::Any(ty) => any(ty, out),
+        _ => out.null(),
+    }
+}
+
 fn any(ty: TargetType, out: &mut impl ValueWriter) {
     match ty {
         TargetType::Boolean

@@ -26,6 +26,7 @@ mod text;
 
 pub use columns::{ColumnBits, ImageColumns};
 pub use event_plan::EventPlan;
+pub(crate) use filler::write_any;
 pub use overlay::Overlay;
 pub use reader::{Heard, ReaderOptions, spawn};
 pub use row::RowPlan;

@@ -55,9 +55,10 @@ impl<'a> Overlay<'a> {
         for found in self.found.iter().flatten() {
             match found {
                 Found::Null => out.null(),
-                Found::Value { cell, column, value } => {
-                    cell.write(value, out).map_err(|error| RowError::column(column, error))?;
-                }
+                Found::Value { cell, column, value } => match cell.write(value, out) {
+                    Err(error) if !out.unwritable(value) => return Err(RowError::column(column, error)),
+                    _ => {}
+                },
                 Found::Default(filler) => filler.write(out)?,
             }
         }

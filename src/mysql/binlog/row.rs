@@ -347,7 +347,10 @@ impl RowPlan {
             return Ok(());
         }
         let value = &row[span.start as usize..span.end as usize];
-        cell.write(value, out).map_err(|error| RowError::column(&self.columns[*source as usize].name, error))
+        match cell.write(value, out) {
+            Err(error) if !out.unwritable(value) => Err(RowError::column(&self.columns[*source as usize].name, error)),
+            _ => Ok(()),
+        }
     }
 
     /// Gives each column of the target of which the image at `row` tells something to `found`, by its index.

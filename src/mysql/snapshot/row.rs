@@ -61,9 +61,20 @@ impl SnapshotPlan {
         }
         for (source, name, formatter) in &self.cells {
             let value = row.as_ref(*source).ok_or_else(|| RowError::column(name, "the value was taken already"))?;
-            cell(formatter, value, out).map_err(|error| RowError::column(name, error))?;
+            match cell(formatter, value, out) {
+                Err(error) if !out.unwritable(raw(value)) => return Err(RowError::column(name, error)),
+                _ => {}
+            }
         }
         Ok(())
+    }
+}
+
+/// What there is to show of a value that cannot be written.
+fn raw(value: &Value) -> &[u8] {
+    match value {
+        Value::Bytes(bytes) => bytes,
+        _ => b"",
     }
 }
 

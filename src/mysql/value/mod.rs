@@ -42,6 +42,11 @@ pub trait ValueWriter {
     fn binary(&mut self, bytes: &[u8]);
     /// One JSON document's text; `[1.5,2]` for an array column.
     fn json(&mut self, document: &[u8]);
+
+    /// A value that cannot be written, as the source has it. `true`: it was taken, as some cell; else the row is an error.
+    fn unwritable(&mut self, _raw: &[u8]) -> bool {
+        false
+    }
 }
 
 /// What a job decides about values.

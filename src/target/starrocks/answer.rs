@@ -134,6 +134,10 @@ pub(super) fn judge(answer: &Answer, rows: u64) -> Verdict {
                 Some(hint) => error.hint(hint),
                 None => error,
             };
+            let error = match super::refused::of(&message, &json) {
+                Some(refused) => error.caused_by(refused),
+                None => error,
+            };
             let error_url = Some(field(&json, &["ErrorURL"])).filter(|url| !url.is_empty());
             Verdict::Failed { error, again, error_url }
         }

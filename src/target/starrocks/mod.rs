@@ -10,6 +10,7 @@ mod ddl;
 mod existing;
 mod http;
 mod privileges;
+mod refused;
 #[cfg(test)]
 mod script;
 mod sql;

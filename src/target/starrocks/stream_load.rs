@@ -24,9 +24,10 @@ use tracing::warn;
 
 use super::answer::{Again, Verdict, classify, field, judge, parse};
 use super::http::{Http, Lost, encode_segment};
+use super::refused;
 use crate::config;
 use crate::schema::quote;
-use crate::target::{Carried, Format, LabelState, Load, LoadColumn, Loaded, OP_COLUMN};
+use crate::target::{Carried, Format, LabelState, Load, LoadColumn, Loaded, OP_COLUMN, RefusedRows};
 use crate::{Error, Result};
 
 /// Time for the answer to travel after the server's own `timeout` has ended a load.
@@ -197,7 +198,9 @@ impl StreamLoad {
                     // The answer with the details was lost; a few more tries may bring it.
                     unclear += u32::from(classify(&reason) == Again::No);
                     if unclear >= UNCLEAR_TRIES {
-                        return Err(Error::definite(format!("{}: the server aborts it: {reason}", at())));
+                        let error = Error::definite(format!("{}: the server aborts it: {reason}", at()));
+                        let refused = refused::of(&reason, &serde_json::Value::Null);
+                        return Err(refused.into_iter().fold(error, Error::caused_by));
                     }
                 }
                 Fate::SendAgain => settled = false,
@@ -299,20 +302,26 @@ impl StreamLoad {
         Ok(headers)
     }
 
-    /// Adds the first rejected rows, with the server's reason for each.
+    /// Adds what the server's log says of the first refused rows.
     async fn with_filtered_rows(&self, error: Error, error_url: Option<String>) -> Error {
-        const LINES: usize = 3;
-        const CHARS: usize = 500;
         let Some(url) = error_url else { return error };
         let log = match self.http.get_url(&url).await {
             Ok(answer) if answer.status == 200 => answer.text,
             Ok(answer) => return error.hint(format!("the error log could not be read: HTTP {}", answer.status)),
             Err(cause) => return error.hint(format!("the error log could not be read: {cause}")),
         };
-        let lines = log.lines().map(str::trim).filter(|line| !line.is_empty()).take(LINES);
-        let lines: Vec<String> = lines.map(|line| line.chars().take(CHARS).collect()).collect();
-        let text = lines.join("\n  ");
-        if text.is_empty() { error } else { error.caused_by(format!("the server's log says\n  {text}")) }
+        let reasons = refused::reasons(&log);
+        match error.cause::<RefusedRows>() {
+            _ if reasons.is_empty() => error,
+            Some(refused) => {
+                let found = refused.found;
+                error.caused_by(RefusedRows { found, reasons })
+            }
+            None => {
+                let lines = RefusedRows { found: None, reasons }.to_string();
+                error.caused_by(lines)
+            }
+        }
     }
 }
 
