@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 use super::batch::TableBatch;
 use super::encode::{BinaryText, Encoder, Part};
 use super::flush::Epoch;
-use super::label::{Content, load_label};
+use super::label::{Content, is_transaction, load_label};
+use super::together;
 use crate::progress::Progress;
 use crate::schema::TargetTable;
 use crate::state::{Checkpoint, Intent, LoadName, Store, now_micros};
@@ -37,6 +38,8 @@ pub struct LoadOptions {
     pub part_bytes: usize,
     /// Loads on their way at once.
     pub parallel: usize,
+    /// An epoch becomes visible whole (`atomicTransactions`).
+    pub together: bool,
 }
 
 impl LoadOptions {
@@ -82,6 +85,9 @@ impl<T: Target> Committer<T> {
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
         let number = self.checkpoint.epoch + 1;
         let Epoch { begin, end, committed_at, mut batch } = epoch;
+        if self.options.together && begin == end && !batch.is_empty() {
+            return Err(together::too_large(&begin, batch.bytes()));
+        }
         let read = batch.read();
         // The bodies take the events' place in memory, so they keep the events' share of the budget.
         let held = batch.take_held();
@@ -90,10 +96,15 @@ impl<T: Target> Committer<T> {
         drop(tables);
         let mut rows = 0;
         if !loads.is_empty() {
-            let names: Vec<LoadName> = loads.iter().flatten().map(name).collect();
             rows = loads.iter().flatten().map(|load| load.rows).sum();
-            self.store.open_epoch(&Intent { epoch: number, begin, end: end.clone() }, &names)?;
-            self.send(loads)?;
+            let intent = Intent { epoch: number, begin, end: end.clone() };
+            if self.options.together {
+                self.send_together(&intent, loads)?;
+            } else {
+                let names: Vec<LoadName> = loads.iter().flatten().map(name).collect();
+                self.store.open_epoch(&intent, &names)?;
+                self.send(loads)?;
+            }
         }
         drop(held);
         let last = &self.checkpoint;
@@ -111,7 +122,7 @@ impl<T: Target> Committer<T> {
     }
 
     /// Sends all loads and waits for every one of them, also when one has failed.
-    fn send(&self, loads: Vec<Vec<Load>>) -> Result<()> {
+    pub(super) fn send(&self, loads: Vec<Vec<Load>>) -> Result<()> {
         let sending = stream::iter(loads)
             .map(|table| async move {
                 for load in &table {
@@ -121,6 +132,10 @@ impl<T: Target> Committer<T> {
             })
             .buffer_unordered(self.options.parallel.max(1))
             .fold(Ok(()), |all, one: Result<()>| async move { all.and(one) });
+        self.until_left(sending)
+    }
+
+    pub(super) fn until_left(&self, sending: impl Future<Output = Result<()>>) -> Result<()> {
         self.runtime.block_on(async {
             tokio::select! {
                 sent = sending => sent,
@@ -133,7 +148,7 @@ impl<T: Target> Committer<T> {
     }
 }
 
-fn name(load: &Load) -> LoadName {
+pub(super) fn name(load: &Load) -> LoadName {
     LoadName { database: load.table.database.clone(), label: load.label.clone() }
 }
 
@@ -144,7 +159,14 @@ fn encode(options: &LoadOptions, epoch: u64, tables: &[TableBatch]) -> Result<Ve
         let target = &table.mapping().target;
         let mut encoder = Encoder::new(target, options.binary, options.part_bytes);
         table.encode(&mut encoder)?;
-        let parts = encoder.finish().into_iter().enumerate();
+        let mut parts = encoder.finish();
+        if options.together && parts.iter().any(|part| part.format != parts[0].format) {
+            // A transaction reads all loads of a table alike.
+            encoder = encoder.json_only();
+            table.encode(&mut encoder)?;
+            parts = encoder.finish();
+        }
+        let parts = parts.into_iter().enumerate();
         Ok(parts.map(|(number, part)| options.load(&epoch, target, &encoder, number, part)).collect())
     };
     let threads = thread::available_parallelism().map_or(1, usize::from).min(options.parallel.max(1));
@@ -169,6 +191,10 @@ fn encode(options: &LoadOptions, epoch: u64, tables: &[TableBatch]) -> Result<Ve
 pub async fn settle<T: Target>(target: &T, store: &Store) -> Result<()> {
     let open = store.open_loads()?;
     for load in &open {
+        if is_transaction(&load.label) {
+            target.end_transaction(&load.database, &load.label).await?;
+            continue;
+        }
         let mut pause = Duration::from_millis(200);
         while target.label_state(&load.database, &load.label).await? == LabelState::Running {
             tracing::info!(label = load.label, "a load of the last run is still under way at the target; waiting");

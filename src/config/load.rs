@@ -122,6 +122,7 @@ fn build(job: &mut Group, reader: &mut Reader<'_>) -> Option<Job> {
         target: target?,
         params,
         on_error: OnError::Exit,
+        atomic_transactions: job.flag("atomicTransactions"),
         zero_date: zero_date?,
         no_key_tables,
     })

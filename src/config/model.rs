@@ -16,6 +16,8 @@ pub struct Job {
     pub target: Target,
     pub params: Params,
     pub on_error: OnError,
+    /// Readers of the target see whole transactions of the source, or nothing of them.
+    pub atomic_transactions: bool,
     pub zero_date: ZeroDate,
     pub no_key_tables: NoKeyTables,
 }

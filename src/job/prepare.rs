@@ -96,6 +96,10 @@ pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepare
         .into_iter()
         .collect();
     problems.extend(target.check(&databases).await);
+    if job.atomic_transactions {
+        let tables: Vec<_> = mappings.iter().map(|mapping| &mapping.target).collect();
+        problems.extend(target.check_together(&tables).await);
+    }
     let zone = source_zone(&server, job.source.timezone.as_deref());
     let target_version = match version {
         Ok(version) => version,

@@ -66,6 +66,7 @@ pub struct Encoder {
     parts: Vec<Part>,
     csv_columns: Vec<LoadColumn>,
     json_columns: Vec<LoadColumn>,
+    json_only: bool,
 }
 
 impl Encoder {
@@ -78,7 +79,15 @@ impl Encoder {
             parts: Vec::new(),
             csv_columns: load_columns(table, Format::Csv),
             json_columns,
+            json_only: false,
         }
+    }
+
+    /// From now on every row travels as JSON, also one that CSV could carry.
+    #[must_use]
+    pub fn json_only(mut self) -> Self {
+        self.json_only = true;
+        self
     }
 
     /// The columns of this encoder's bodies of one format, `__op` last.
@@ -99,18 +108,20 @@ impl Encoder {
     }
 
     pub fn row<R: EncodeRow>(&mut self, op: Op, mut row: R) -> Result<(), R::Error> {
-        self.csv.begin_row();
-        if let Err(error) = row.write(&mut self.csv) {
-            self.csv.take_back_row();
-            return Err(error);
-        }
-        if self.csv.end_row(op) {
-            if self.csv.len() >= self.max_bytes {
-                self.parts.extend(self.csv.take());
+        if !self.json_only {
+            self.csv.begin_row();
+            if let Err(error) = row.write(&mut self.csv) {
+                self.csv.take_back_row();
+                return Err(error);
             }
-            return Ok(());
+            if self.csv.end_row(op) {
+                if self.csv.len() >= self.max_bytes {
+                    self.parts.extend(self.csv.take());
+                }
+                return Ok(());
+            }
+            self.csv.take_back_row();
         }
-        self.csv.take_back_row();
         self.json.begin_row();
         row.write(&mut self.json)?;
         self.json.end_row(op);

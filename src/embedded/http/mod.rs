@@ -29,6 +29,7 @@ mod answer;
 mod be;
 mod error_log;
 mod fe;
+mod multi;
 mod outcome;
 mod request;
 mod two_phase;
