@@ -11,6 +11,7 @@ mod end_to_end;
 mod faults;
 mod fuzz;
 mod harness;
+mod metrics;
 mod random;
 mod refusals;
 mod servers;

@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel as channel;
 use futures_util::{StreamExt, stream};
@@ -23,10 +23,11 @@ use super::encode::{BinaryText, Encoder, Part};
 use super::flush::Epoch;
 use super::label::{Content, is_transaction, load_label};
 use super::together;
+use crate::metrics::{LoadResult, Phase};
 use crate::progress::Progress;
 use crate::schema::TargetTable;
 use crate::state::{Checkpoint, Intent, LoadName, Store, now_micros};
-use crate::target::{LabelState, Load, Target};
+use crate::target::{LabelState, Load, Loaded, Target};
 use crate::{Error, Result};
 
 /// How rows become loads.
@@ -92,18 +93,19 @@ impl<T: Target> Committer<T> {
         // The bodies take the events' place in memory, so they keep the events' share of the budget.
         let held = batch.take_held();
         let tables: Vec<TableBatch> = batch.into_tables();
-        let loads = encode(&self.options, number, &tables)?;
+        let metrics = self.progress.metrics();
+        let loads = metrics.timed(Phase::Encode, || encode(&self.options, number, &tables))?;
         drop(tables);
         let mut rows = 0;
         if !loads.is_empty() {
             rows = loads.iter().flatten().map(|load| load.rows).sum();
             let intent = Intent { epoch: number, begin, end: end.clone() };
             if self.options.together {
-                self.send_together(&intent, loads)?;
+                metrics.timed(Phase::Send, || self.send_together(&intent, loads))?;
             } else {
                 let names: Vec<LoadName> = loads.iter().flatten().map(name).collect();
-                self.store.open_epoch(&intent, &names)?;
-                self.send(loads)?;
+                metrics.timed(Phase::Intent, || self.store.open_epoch(&intent, &names))?;
+                metrics.timed(Phase::Send, || self.send(loads))?;
             }
         }
         drop(held);
@@ -116,7 +118,7 @@ impl<T: Target> Committer<T> {
             read: last.read + read,
             loaded: last.loaded + rows,
         };
-        self.store.close_epoch(&self.checkpoint)?;
+        self.progress.metrics().timed(Phase::Checkpoint, || self.store.close_epoch(&self.checkpoint))?;
         self.progress.committed(&self.checkpoint);
         Ok(())
     }
@@ -126,7 +128,9 @@ impl<T: Target> Committer<T> {
         let sending = stream::iter(loads)
             .map(|table| async move {
                 for load in &table {
-                    self.target.load(load).await.map_err(|error| error.context(&load.table))?;
+                    observed(self.target.as_ref(), load, &self.progress)
+                        .await
+                        .map_err(|error| error.context(&load.table))?;
                 }
                 Ok(())
             })
@@ -146,6 +150,24 @@ impl<T: Target> Committer<T> {
             }
         })
     }
+}
+
+/// Sends one load and counts it.
+pub(crate) async fn observed<T: Target>(target: &T, load: &Load, progress: &Progress) -> Result<Loaded> {
+    let began = Instant::now();
+    let loaded = target.load(load).await;
+    note(progress, &loaded, load.body.len(), began);
+    loaded
+}
+
+/// Counts what was sent at once: a load, or all loads of a transaction.
+pub(super) fn note(progress: &Progress, loaded: &Result<Loaded>, bytes: usize, began: Instant) {
+    let (result, retries) = match loaded {
+        Ok(Loaded { already: true, retries }) => (LoadResult::AlreadyIn, *retries),
+        Ok(Loaded { retries, .. }) => (LoadResult::Success, *retries),
+        Err(_) => (LoadResult::Failed, 0),
+    };
+    progress.metrics().load(result, retries, bytes, began.elapsed());
 }
 
 pub(super) fn name(load: &Load) -> LoadName {

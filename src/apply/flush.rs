@@ -19,6 +19,7 @@ use crossbeam_channel as channel;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
+use crate::metrics::Phase;
 use crate::mysql::binlog::{Place, RowPlan, RowsEvent, Slot, Statement, TableMap};
 use crate::mysql::position::{GtidSet, Position};
 use crate::mysql::value::ValueOptions;
@@ -294,7 +295,8 @@ impl Flusher {
 
     fn wait_for_flight(&self, filling: &mut Filling) -> Result<()> {
         if filling.in_flight {
-            self.done.recv().map_err(|_| committer_gone())?;
+            let waited = self.progress.metrics().timed(Phase::Wait, || self.done.recv());
+            waited.map_err(|_| committer_gone())?;
             filling.in_flight = false;
         }
         Ok(())

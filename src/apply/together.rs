@@ -12,9 +12,11 @@
 //! before the first.
 
 use std::fmt;
+use std::time::Instant;
 
-use super::commit::{Committer, name};
+use super::commit::{Committer, name, note};
 use super::label::transaction_label;
+use crate::metrics::Phase;
 use crate::mysql::position::Position;
 use crate::state::{Intent, LoadName};
 use crate::target::{Load, Target};
@@ -23,25 +25,26 @@ use crate::{Error, Result};
 impl<T: Target> Committer<T> {
     /// Writes the intent and brings all loads of an epoch in, at one moment.
     pub(super) fn send_together(&self, intent: &Intent, loads: Vec<Vec<Load>>) -> Result<()> {
-        let mut all: Vec<Load> = loads.into_iter().flatten().collect();
+        let all: Vec<Load> = loads.into_iter().flatten().collect();
         let Some(first) = all.first() else { return Ok(()) };
         if all.len() == 1 {
             self.store.open_epoch(intent, &[name(first)])?;
-            return self.send(vec![std::mem::take(&mut all)]);
+            return self.send(vec![all]);
         }
         let database = first.table.database.clone();
         let mut open = |number: u32| {
             let label = transaction_label(&self.options.job, intent.epoch, number, &all);
             let name = LoadName { database: database.clone(), label };
-            if number == 0 {
-                self.store.open_epoch(intent, std::slice::from_ref(&name))?;
-            } else {
-                self.store.open_load(&name)?;
-            }
+            self.progress.metrics().timed(Phase::Intent, || match number {
+                0 => self.store.open_epoch(intent, std::slice::from_ref(&name)),
+                _ => self.store.open_load(&name),
+            })?;
             Ok(name.label)
         };
         self.until_left(async {
+            let began = Instant::now();
             let loaded = self.target.load_together(&all, &mut open).await;
+            note(&self.progress, &loaded, all.iter().map(|load| load.body.len()).sum(), began);
             loaded.map(drop)
         })
     }
@@ -58,3 +61,6 @@ pub(super) fn too_large(begin: &Position, bytes: impl fmt::Display) -> Error {
          transaction passes; nothing is lost, the job goes on from its checkpoint",
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,7 +20,7 @@ mod stream;
 mod table_map;
 mod text;
 
-pub use reader::{ReaderOptions, spawn};
+pub use reader::{Heard, ReaderOptions, spawn};
 pub use row::RowPlan;
 pub use start::resolve;
 pub use stream::{Connect, connector};
