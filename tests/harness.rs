@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use towpath::demo::proof;
 use towpath::embedded;
+use towpath::embedded::fault::Fault;
 
 /// An embedded target in this process, so that it outlives the jobs that are killed.
 pub(crate) struct Target {
@@ -26,7 +27,7 @@ impl Target {
 
     pub(crate) async fn with(change: impl FnOnce(&mut embedded::Options)) -> Target {
         let folder = tempfile::tempdir().unwrap();
-        let mut options = embedded::Options::new(folder.path());
+        let mut options = embedded::Options { second_fe_port: Some(0), ..embedded::Options::new(folder.path()) };
         change(&mut options);
         Target { server: embedded::Server::start(options.clone()).await.unwrap(), options, _folder: folder }
     }
@@ -42,6 +43,7 @@ impl Target {
             mysql_port: server.mysql_addr.port(),
             fe_port: server.fe_addr.port(),
             be_port: server.be_addr.port(),
+            second_fe_port: server.second_fe_addr.map(|address| address.port()),
             ..options
         };
         server.stop().await;
@@ -53,6 +55,18 @@ impl Target {
         let away = self.stop().await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         away.start().await
+    }
+
+    /// Switches a fault on; a restart mends it.
+    pub(crate) fn inject(&self, fault: Fault) -> u64 {
+        self.server.inject(fault).unwrap()
+    }
+
+    /// Switches a fault off; returns how often it has struck.
+    pub(crate) fn mend(&self, id: u64) -> u64 {
+        let struck = self.server.faults().iter().find(|fault| fault.id == id).map_or(0, |fault| fault.struck);
+        self.server.mend(id);
+        struck
     }
 
     /// The first cell of a query's first row, as text.

@@ -21,10 +21,11 @@ use hyper::body::Incoming;
 use hyper::{HeaderMap, Request};
 use serde_json::json;
 
-use super::outcome::{Failure, already, fe_failed, fe_reply};
+use super::outcome::{Failure, already, fe_failed, fe_failure, fe_reply};
 use super::two_phase::{begin, finish, plan_part, roll_back};
 use super::{Answer, Ports, answer};
 use crate::embedded::load::settings::header;
+use crate::embedded::transaction::State as Label;
 
 /// `TransactionLoadAction`'s default.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -92,23 +93,41 @@ impl Tasks {
         Ok(())
     }
 
-    fn committed(&self, label: &str) {
+    fn ended(&self, label: &str, state: State) {
         if let Some(task) = self.lock().get_mut(label) {
-            task.state = State::Committed;
+            task.state = state;
         }
     }
+}
 
-    pub(super) fn cancelled(&self, label: &str, id: u64) {
-        if let Some(task) = self.lock().get_mut(label)
-            && task.id == id
-        {
-            task.state = State::Cancelled;
+impl Ports {
+    /// The task of a label as it stands now: of one that was begun or whose commit is handed on, the transaction itself
+    /// knows more.
+    fn task(&self, label: &str) -> Option<Task> {
+        let mut task = self.contexts.tasks.get(label)?;
+        if matches!(task.state, State::Begin | State::Committing) && self.contexts.get(label).is_none() {
+            let known = self.engine.labels.known(&task.database, label).filter(|known| known.id == task.id);
+            task.state = match known.map(|known| known.state) {
+                Some(Label::Visible | Label::Committed) => State::Committed,
+                Some(Label::Prepare | Label::Prepared) => State::Committing,
+                Some(Label::Aborted) | None => State::Cancelled,
+            };
+            if task.state != State::Committing {
+                self.contexts.tasks.ended(label, task.state);
+            }
         }
+        Some(task)
     }
 
-    /// Whether the transaction manager has not heard of this label's transaction.
+    /// Whether the transaction manager has not heard of this label's transaction: before its commit, and when it was
+    /// rolled back.
     pub(super) fn hides(&self, database: &str, label: &str) -> bool {
-        self.get(label).is_some_and(|task| task.database == database && task.state != State::Committed)
+        self.task(label).is_some_and(|task| match task.state {
+            _ if task.database != database => false,
+            State::Begin | State::Cancelled => true,
+            State::Committing => self.contexts.get(label).is_some(),
+            State::Committed => false,
+        })
     }
 }
 
@@ -126,7 +145,7 @@ pub(super) async fn fe(
     request: &Request<Incoming>,
 ) -> Answer {
     let headers = request.headers();
-    let task = ports.contexts.tasks.get(label);
+    let task = ports.task(label);
     match op {
         "begin" => fe_begin(ports, database, label, user, headers, task).await,
         "load" => fe_load(ports, database, label, request, task).await,
@@ -213,7 +232,7 @@ async fn fe_load(
     })
     .await;
     match planned {
-        Ok(Ok(())) => answer::redirect(&ports.be_location(request)),
+        Ok(Ok(())) => ports.to_be(request),
         Ok(Err(text)) => fe_failed(&text),
         Err(_) => fe_failed("load failed"),
     }
@@ -239,23 +258,23 @@ async fn fe_commit(ports: &Arc<Ports>, label: &str, task: Option<Task>) -> Answe
         }
         None => Err(super::outcome::internal("transaction is aborted")),
     };
+    // Notes the end, while the label is not forgotten.
+    ports.task(label);
     match committed {
-        Ok(_) => {
-            ports.contexts.tasks.committed(label);
-            fe_reply("OK", "", json!({"TxnId": id, "Label": label}))
+        Ok(_) => fe_reply("OK", "", json!({"TxnId": id, "Label": label})),
+        // Committed all the same.
+        Err(failure) if failure.status == "PUBLISH_TIMEOUT" => {
+            fe_reply("OK", &failure.message, json!({"TxnId": id, "Label": label}))
         }
-        Err(failure) => {
-            ports.contexts.tasks.cancelled(label, id);
-            refused(reason(id, label, failure))
-        }
+        Err(failure) => fe_failure(Failure { message: reason(id, label, &failure), error_url: None, ..failure }),
     }
 }
 
 /// As the task of one table words it; the error log's address is part of the text.
-fn reason(id: u64, label: &str, failure: Failure) -> String {
-    let text = match failure.error_url.filter(|_| failure.message == "too many filtered rows") {
+fn reason(id: u64, label: &str, failure: &Failure) -> String {
+    let text = match failure.error_url.as_ref().filter(|_| failure.message == "too many filtered rows") {
         Some(url) => format!("abnormal data more than max filter rate, tracking_url: {url}"),
-        None => failure.message,
+        None => failure.message.clone(),
     };
     format!("stream load task={id}, label={label}, error_msg={{cancel stream task for exception: {text}}}")
 }
@@ -277,7 +296,7 @@ async fn fe_rollback(ports: &Arc<Ports>, label: &str, task: Option<Task>) -> Ans
             if let Some(context) = ports.contexts.get(label) {
                 roll_back(ports, &context).await;
             }
-            ports.contexts.tasks.cancelled(label, id);
+            ports.contexts.tasks.ended(label, State::Cancelled);
             fe_reply("OK", &format!("stream load {label} abort"), json!({}))
         }
     }

@@ -16,19 +16,23 @@ use hyper::{HeaderMap, Request};
 use serde_json::{Map, json};
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::be::{Received, pump};
+use super::be::{Received, UNEQUAL, pump};
+use super::commit::{PUBLISH_TIMEOUT, Told, UNKNOWN};
 use super::multi::{self, Tasks};
 use super::outcome::{
-    Failure, Outcome, already, failure, fe_failed, fe_reply, in_processing, internal, millis, refusal, reply, report,
+    Failure, Outcome, already, cut, failure, fe_failed, fe_reply, in_processing, internal, millis, refusal,
+    reply, report,
 };
 use super::request::credentials;
 use super::{Answer, Ports, answer};
 use crate::embedded::engine::Engine;
+use crate::embedded::fault::Mode;
 use crate::embedded::load::apply::Target;
 use crate::embedded::load::settings::{Preamble, content_length, header, timeout};
 use crate::embedded::load::stage::Stage;
 use crate::embedded::load::{Counts, Session};
 use crate::embedded::transaction::State;
+use crate::schema::TableName;
 use crate::target::Version;
 
 /// Open transactions by label.
@@ -97,6 +101,11 @@ impl Contexts {
         }
     }
 
+    /// The BE was killed: it knows no transaction any more.
+    pub(super) fn forget(&self) {
+        self.by_label.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Rolls back what has run out of time. One with a call under way is looked at later.
     pub(super) fn sweep(&self, engine: &Engine) {
         let all: Vec<Arc<Context>> =
@@ -112,7 +121,6 @@ impl Contexts {
 
     pub(super) fn end(&self, engine: &Engine, context: &Context, open: &mut Open, reason: &str) {
         engine.labels.abort(engine, context.id, reason);
-        self.tasks.cancelled(&context.label, context.id);
         open.ended = true;
         open.parts.clear();
         self.remove(context);
@@ -135,21 +143,21 @@ pub(super) async fn fe(ports: &Arc<Ports>, peer: SocketAddr, op: &str, request: 
         return multi::fe(ports, op, database, label, user, request).await;
     }
     if op == "load" {
-        return answer::redirect(&ports.be_location(request));
+        return ports.to_be(request);
     }
     if op == "begin" {
         if header(headers, "table").is_none() {
             return fe_failed("No table selected.");
         }
-        return answer::redirect(&ports.be_location(request));
+        return ports.to_be(request);
     }
-    let known = ports.engine.labels.known(database, label).filter(|_| !ports.contexts.tasks.hides(database, label));
+    let known = ports.engine.labels.known(database, label).filter(|_| !ports.hides(database, label));
     match (op, known) {
-        ("prepare", _) => answer::redirect(&ports.be_location(request)),
+        ("prepare", _) => ports.to_be(request),
         (_, None) => fe_failed(&format!("No transaction found with db[{database}] and label[{label}]")),
-        (_, Some(known)) if known.state == State::Prepare => answer::redirect(&ports.be_location(request)),
+        (_, Some(known)) if known.state == State::Prepare => ports.to_be(request),
         ("commit", Some(known)) => match known.state {
-            State::Visible => already(known.id, label, "committed"),
+            State::Visible | State::Committed => already(known.id, label, "committed"),
             State::Aborted => fe_failed(&format!("Can not commit ABORTED transaction {}, label is {label}", known.id)),
             State::Prepare | State::Prepared => {
                 let work = ports.clone();
@@ -157,6 +165,7 @@ pub(super) async fn fe(ports: &Arc<Ports>, peer: SocketAddr, op: &str, request: 
                     tokio::task::spawn_blocking(move || work.engine.labels.commit_prepared(&work.engine, known.id))
                         .await;
                 match committed {
+                    Ok(Ok(())) if ports.engine.faults.strikes(&[], &Mode::AnswerLost) => answer::cut(),
                     Ok(Ok(())) => fe_reply("OK", "", json!({"TxnId": known.id, "Label": label})),
                     Ok(Err(text)) => fe_failed(&text),
                     Err(_) => fe_failed("commit failed"),
@@ -165,7 +174,10 @@ pub(super) async fn fe(ports: &Arc<Ports>, peer: SocketAddr, op: &str, request: 
         },
         (_, Some(known)) => match known.state {
             State::Aborted => already(known.id, label, "aborted"),
-            State::Visible => fe_failed(&format!("Can not abort VISIBLE transaction {}, label is {label}", known.id)),
+            State::Visible | State::Committed => {
+                let state = known.state.name();
+                fe_failed(&format!("Can not abort {state} transaction {}, label is {label}", known.id))
+            }
             State::Prepare | State::Prepared => {
                 let work = ports.clone();
                 let _ = tokio::task::spawn_blocking(move || {
@@ -294,6 +306,9 @@ async fn load(ports: &Arc<Ports>, label: &str, request: Request<Incoming>) -> Ou
     open.last_active = Instant::now();
     let planning = Instant::now();
     let announced = open.parts.iter().find(|part| part.table == table).map_or(0, |part| part.announced);
+    let about = TableName::new(&*context.database, table);
+    ports.be_is_slow(&about).await;
+    let breaks = ports.breaks(&about, content_length(&headers));
     let (work, own, name) = (ports.clone(), context.clone(), table.to_owned());
     let (planned, open) = tokio::task::spawn_blocking(move || {
         let planned = match own.table {
@@ -318,16 +333,16 @@ async fn load(ports: &Arc<Ports>, label: &str, request: Request<Incoming>) -> Ou
     let Some(session) = open.parts.get_mut(at).and_then(|part| part.session.take()) else {
         return Err(failure("ABORTED", "current transaction is aborted"));
     };
-    let (session, received) = pump(body, session).await;
+    let (session, received) = pump(body, session, breaks).await;
     let took = receiving.elapsed();
     open.receiving += took;
     open.bytes += received.bytes;
     open.last_active = Instant::now();
     let (Some(mut session), Received { whole: true, .. }) = (session, &received) else {
         let (work, own) = (ports.clone(), context.clone());
-        let text = "receive body don't equal with body bytes";
-        let _ = tokio::task::spawn_blocking(move || work.contexts.end(&work.engine, &own, &mut open, text)).await;
-        return Err(internal(text));
+        let ending = move || work.contexts.end(&work.engine, &own, &mut open, UNEQUAL);
+        let _ = tokio::task::spawn_blocking(ending).await;
+        return Err(if received.broken { cut() } else { internal(UNEQUAL) });
     };
     let session = tokio::task::spawn_blocking(move || {
         session.end_of_body();
@@ -461,7 +476,7 @@ fn seal(ports: &Ports, context: &Context, open: &mut Open, keep: Option<Duration
             }
             verdict => verdict,
         };
-        let verdict = verdict.and_then(|()| labels.check_versions(&ports.engine, session.plan().table.id));
+        let verdict = verdict.and_then(|()| labels.check_room(&ports.engine, session.plan().table.id));
         counts.loaded += session.counts().loaded;
         counts.filtered += session.counts().filtered;
         errors.extend_from_slice(session.errors());
@@ -478,10 +493,15 @@ fn seal(ports: &Ports, context: &Context, open: &mut Open, keep: Option<Duration
     let committing = Instant::now();
     let done = match (bad, keep) {
         (Some(text), _) => Err(text),
-        (None, Some(keep)) => labels.prepare(&ports.engine, context.id, staged, keep),
-        (None, None) => labels.commit(&ports.engine, context.id, &staged),
+        (None, Some(keep)) => labels.prepare(&ports.engine, context.id, staged, keep).map(|()| Told::Visible),
+        (None, None) => ports.commit(context.id, staged),
     };
-    done.map_err(|text| Failure { error_url: error_url.clone(), ..internal(text) })?;
+    match done.map_err(|text| Failure { error_url: error_url.clone(), ..internal(text) })? {
+        Told::Visible => {}
+        Told::PublishTimeout => return Err(failure("PUBLISH_TIMEOUT", PUBLISH_TIMEOUT)),
+        Told::Unknown => return Err(failure("SERVICE_UNAVAILABLE", UNKNOWN)),
+        Told::Nothing => return Err(cut()),
+    }
     let mut report = report([
         ("TxnId", context.id.into()),
         ("NumberTotalRows", (counts.loaded + counts.filtered).into()),
