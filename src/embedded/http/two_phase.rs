@@ -20,8 +20,8 @@ use super::be::{Received, UNEQUAL, pump};
 use super::commit::{PUBLISH_TIMEOUT, Told, UNKNOWN};
 use super::multi::{self, Tasks};
 use super::outcome::{
-    Failure, Outcome, already, cut, failure, fe_failed, fe_reply, in_processing, internal, millis, refusal,
-    reply, report,
+    Failure, Outcome, already, cut, failure, fe_failed, fe_reply, in_processing, internal, millis, refusal, reply,
+    report,
 };
 use super::request::credentials;
 use super::{Answer, Ports, answer};
