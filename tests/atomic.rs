@@ -100,6 +100,8 @@ async fn a_reader_finds_the_sum_constant_while_money_moves_and_the_job_is_killed
         target.inject(Fault::new(Mode::LabelRunning { for_ms: 150, lands: true }).every(11)),
         target.inject(Fault::new(Mode::LabelRunning { for_ms: 100, lands: false }).every(13)),
         target.inject(Fault::new(Mode::ResetInBody).every(23)),
+        target.inject(Fault::new(Mode::PublishTimeout { visible_after_ms: 60 }).every(17)),
+        target.inject(Fault::new(Mode::LeaderElsewhere).every(3)),
     ];
     let stop = Arc::new(AtomicBool::new(false));
     let reader = reader(target.server.mysql_addr.port(), database.clone(), Arc::clone(&stop));
@@ -118,7 +120,10 @@ async fn a_reader_finds_the_sum_constant_while_money_moves_and_the_job_is_killed
         })
         .collect();
     let mut random = StdRng::seed_from_u64(9);
-    for _ in 0..6 {
+    for round in 0..6 {
+        // A BE that is killed loses what it holds; an FE that hangs up answers no commit.
+        let gone = if round % 2 == 0 { Mode::BeGone } else { Mode::FeGone };
+        target.inject(Fault::new(gone).lasting(Duration::from_millis(150)));
         let before = job.status().await["rowsLoaded"].as_u64();
         let mut child = job.start();
         job.wait_for("rows", |status| status["rowsLoaded"].as_u64() > before).await;

@@ -15,6 +15,7 @@ mod harness;
 mod metrics;
 mod random;
 mod refusals;
+mod row_images;
 mod schema_changes;
 mod servers;
 mod snapshot_chunks;

@@ -81,6 +81,7 @@ mod tests {
             table: TableName::new("shop", "orders"),
             label: label("7", "orders", body),
             columns: Vec::new(),
+            partial: false,
             format: Format::Csv,
             body: bytes::Bytes::from_static(body),
             rows: 1,
@@ -97,7 +98,7 @@ mod tests {
             0,
             &Content { columns: &[], format: Format::Csv, body: b"" }
         )));
-        assert!(of(u32::MAX, [b"1", b"2"]).len() <= 128);
+        assert!(transaction_label(&"j".repeat(49), u64::MAX, u32::MAX, &[]).len() <= 128);
     }
 
     #[test]

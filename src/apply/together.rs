@@ -57,7 +57,7 @@ pub(super) fn too_large(begin: &Position, bytes: impl fmt::Display) -> Error {
          transaction goes on); with atomicTransactions it must not be sent in pieces"
     ))
     .hint(
-        "raise params.totalDataInMemMb (a transaction whose events take up to a sixteenth of it always fits), or leave atomicTransactions out while this \
+        "raise params.totalDataInMemMb (a transaction whose events take a sixteenth of it always fits), or leave atomicTransactions out while this \
          transaction passes; nothing is lost, the job goes on from its checkpoint",
     )
 }

@@ -202,7 +202,7 @@ impl StreamLoad {
                 return Attempt::Out(Out { error: out.error.context(&load.table), ..out });
             }
         }
-        let committed = self.call("commit", database, label, self.load_timeout * 2).await;
+        let committed = self.call("commit", database, label, Some(self.load_timeout * 2)).await;
         if let Err(error) = &committed {
             warn!("transaction {label}: {error}; asking for the label's state");
         }
@@ -257,7 +257,7 @@ impl StreamLoad {
     /// Rolls back a try that never got to its commit. It is out in any case; this frees the server's hands sooner than
     /// the transaction's timeout would.
     async fn give_up(&self, database: &str, label: &str) {
-        if let Err(error) = self.call("rollback", database, label, self.load_timeout).await {
+        if let Err(error) = self.call("rollback", database, label, None).await {
             warn!("transaction {label}: cannot be rolled back, it will time out: {error}");
         }
     }
@@ -283,7 +283,7 @@ impl StreamLoad {
         if let Some(ended) = self.state(database, label).await? {
             return Ok(Some(ended));
         }
-        let answer = self.call("rollback", database, label, self.load_timeout).await?;
+        let answer = self.call("rollback", database, label, None).await?;
         let json = parse(&answer.text);
         let message = field(&json, &["Message", "message", "msg"]);
         let said = message.to_lowercase();
@@ -326,8 +326,8 @@ impl StreamLoad {
         })
     }
 
-    async fn call(&self, op: &str, database: &str, label: &str, patience: Duration) -> Result<Answer> {
-        self.post(op, self.names(database, label)?, Some(patience)).await
+    async fn call(&self, op: &str, database: &str, label: &str, patience: Option<Duration>) -> Result<Answer> {
+        self.post(op, self.names(database, label)?, patience).await
     }
 
     async fn post(&self, op: &str, headers: HeaderMap, patience: Option<Duration>) -> Result<Answer> {
@@ -360,10 +360,11 @@ fn fits(loads: &[&Load]) -> Result<()> {
                 .hint("a StarRocks transaction holds tables of one database"));
         }
         let known = first.entry(&table.table).or_insert(load);
-        if known.columns != load.columns || known.format != load.format {
-            return Err(Error::definite(format!("{table}: its rows do not all have the same columns")).hint(
-                "a StarRocks transaction reads all rows of a table alike; with `atomicTransactions` the source must \
-                     log whole rows: binlog_row_image=FULL, binlog_row_value_options empty",
+        if load.partial || known.columns != load.columns || known.format != load.format {
+            return Err(Error::definite(format!("{table}: the log has rows without all of the table's columns")).hint(
+                "a StarRocks transaction reads all rows of a table alike; with `atomicTransactions` the source must log \
+                 whole rows: binlog_row_image=FULL. Sessions that are open keep the old value until they connect again; \
+                 to pass this place, leave `atomicTransactions` out for a while",
             ));
         }
     }

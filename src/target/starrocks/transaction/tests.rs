@@ -38,6 +38,7 @@ fn load(table: &str, body: &'static [u8]) -> Load {
         table: TableName::new("shop", table),
         label: "not used".into(),
         columns: ["id", "__op"].map(LoadColumn::plain).to_vec(),
+        partial: false,
         format: Format::Csv,
         body: Bytes::from_static(body),
         rows: 1,
@@ -268,8 +269,11 @@ async fn loads_that_a_transaction_would_misread_are_refused_before_anything_is_s
     let other_columns =
         Load { columns: ["id", "name", "__op"].map(LoadColumn::plain).to_vec(), ..load("orders", b"1") };
     let other_format = Load { format: Format::JsonLines, ..load("orders", b"1") };
+    let partial = Load { partial: true, ..load("orders", b"1") };
     let elsewhere = Load { table: TableName::new("crm", "t"), ..load("t", b"1") };
-    for (other, text) in [(other_columns, "same columns"), (other_format, "same columns"), (elsewhere, "crm.t")] {
+    for (other, text) in
+        [(other_columns, "columns"), (other_format, "columns"), (partial, "row_image"), (elsewhere, "crm.t")]
+    {
         let fe = Scripted::start(vec![]).await;
         let mut begun = 0;
         let mut name = |number| {
