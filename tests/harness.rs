@@ -16,14 +16,20 @@ use towpath::embedded::fault::Fault;
 /// An embedded target in this process, so that it outlives the jobs that are killed.
 pub(crate) struct Target {
     pub(crate) server: embedded::Server,
+    options: embedded::Options,
     _folder: TempDir,
 }
 
 impl Target {
     pub(crate) async fn start() -> Target {
+        Target::with(|_| {}).await
+    }
+
+    pub(crate) async fn with(change: impl FnOnce(&mut embedded::Options)) -> Target {
         let folder = tempfile::tempdir().unwrap();
-        let options = embedded::Options { second_fe_port: Some(0), ..embedded::Options::new(folder.path()) };
-        Target { server: embedded::Server::start(options).await.unwrap(), _folder: folder }
+        let mut options = embedded::Options { second_fe_port: Some(0), ..embedded::Options::new(folder.path()) };
+        change(&mut options);
+        Target { server: embedded::Server::start(options.clone()).await.unwrap(), options, _folder: folder }
     }
 
     pub(crate) async fn connect(&self) -> Conn {
@@ -32,13 +38,13 @@ impl Target {
 
     /// Takes the target away; its data and ports are kept.
     pub(crate) async fn stop(self) -> Away {
-        let Target { server, _folder: folder } = self;
+        let Target { server, options, _folder: folder } = self;
         let options = embedded::Options {
             mysql_port: server.mysql_addr.port(),
             fe_port: server.fe_addr.port(),
             be_port: server.be_addr.port(),
             second_fe_port: server.second_fe_addr.map(|address| address.port()),
-            ..embedded::Options::new(folder.path())
+            ..options
         };
         server.stop().await;
         Away { options, folder }
@@ -80,7 +86,7 @@ impl Away {
         // A connection of the former server may still be closing on its port.
         for _ in 0..100 {
             if let Ok(server) = embedded::Server::start(self.options.clone()).await {
-                return Target { server, _folder: self.folder };
+                return Target { server, options: self.options, _folder: self.folder };
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

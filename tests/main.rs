@@ -3,6 +3,7 @@
 // Helpers are no #[test] functions themselves, and may fail by panicking as those do.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod atomic;
 mod binlog_reader;
 mod dead_letters;
 mod demo_parts;

@@ -23,7 +23,8 @@ use super::batch::TableBatch;
 use super::dead_letter::DeadLetters;
 use super::encode::{BinaryText, Encoder, Part};
 use super::flush::Epoch;
-use super::label::{Content, load_label};
+use super::label::{Content, is_transaction, load_label};
+use super::together;
 use crate::config::OnError;
 use crate::metrics::{LoadResult, Phase};
 use crate::progress::Progress;
@@ -41,6 +42,8 @@ pub struct LoadOptions {
     pub part_bytes: usize,
     /// Loads on their way at once.
     pub parallel: usize,
+    /// An epoch becomes visible whole (`atomicTransactions`).
+    pub together: bool,
 }
 
 impl LoadOptions {
@@ -112,6 +115,9 @@ impl<T: Target> Committer<T> {
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
         let number = self.checkpoint.epoch + 1;
         let Epoch { begin, end, committed_at, mut batch } = epoch;
+        if self.options.together && begin == end && !batch.is_empty() {
+            return Err(together::too_large(&begin, batch.bytes()));
+        }
         let read = batch.read();
         // The bodies take the events' place in memory, so they keep the events' share of the budget.
         let held = batch.take_held();
@@ -125,13 +131,17 @@ impl<T: Target> Committer<T> {
         let mut changes = self.letters.prepare(&mut loads, unwritable).map_err(at)?;
         let mut rows = 0;
         if !loads.is_empty() {
-            let names: Vec<LoadName> = loads.iter().flatten().map(name).collect();
             rows = loads.iter().flatten().map(|load| load.rows).sum();
             let intent = Intent { epoch: number, begin: begin.clone(), end: end.clone() };
-            metrics.timed(Phase::Intent, || self.store.open_epoch(&intent, &names))?;
-            let refused = metrics.timed(Phase::Send, || self.send(loads)).map_err(at)?;
-            rows -= refused.new.len() as u64;
-            changes.merge(refused);
+            if self.options.together {
+                metrics.timed(Phase::Send, || self.send_together(&intent, loads)).map_err(at)?;
+            } else {
+                let names: Vec<LoadName> = loads.iter().flatten().map(name).collect();
+                metrics.timed(Phase::Intent, || self.store.open_epoch(&intent, &names))?;
+                let refused = metrics.timed(Phase::Send, || self.send(loads)).map_err(at)?;
+                rows -= refused.new.len() as u64;
+                changes.merge(refused);
+            }
         }
         drop(held);
         self.letters.complete(&mut changes, &begin, &end);
@@ -151,7 +161,7 @@ impl<T: Target> Committer<T> {
     }
 
     /// Sends all loads and waits for every one of them, also when one has failed. Returns what became of refused rows.
-    fn send(&self, loads: Vec<Vec<Load>>) -> Result<LetterChanges> {
+    pub(super) fn send(&self, loads: Vec<Vec<Load>>) -> Result<LetterChanges> {
         let sending = stream::iter(loads)
             .map(|table| async move {
                 let mut changes = LetterChanges::default();
@@ -169,7 +179,7 @@ impl<T: Target> Committer<T> {
         self.unless_leaving(sending)
     }
 
-    fn unless_leaving<R>(&self, sending: impl Future<Output = Result<R>>) -> Result<R> {
+    pub(super) fn unless_leaving<R>(&self, sending: impl Future<Output = Result<R>>) -> Result<R> {
         self.runtime.block_on(async {
             tokio::select! {
                 sent = sending => sent,
@@ -186,13 +196,18 @@ impl<T: Target> Committer<T> {
 pub(crate) async fn observed<T: Target>(target: &T, load: &Load, progress: &Progress) -> Result<Loaded> {
     let began = Instant::now();
     let loaded = target.load(load).await;
-    let (result, retries) = match &loaded {
+    note(progress, &loaded, load.body.len(), began);
+    loaded
+}
+
+/// Counts what was sent at once: a load, or all loads of a transaction.
+pub(super) fn note(progress: &Progress, loaded: &Result<Loaded>, bytes: usize, began: Instant) {
+    let (result, retries) = match loaded {
         Ok(Loaded { already: true, retries }) => (LoadResult::AlreadyIn, *retries),
         Ok(Loaded { retries, .. }) => (LoadResult::Success, *retries),
         Err(_) => (LoadResult::Failed, 0),
     };
-    progress.metrics().load(result, retries, load.body.len(), began.elapsed());
-    loaded
+    progress.metrics().load(result, retries, bytes, began.elapsed());
 }
 
 pub(super) fn name(load: &Load) -> LoadName {
@@ -210,8 +225,15 @@ fn encode(
     let one = |table: &TableBatch| -> Result<(Vec<Load>, Vec<NewLetter>)> {
         let target = &table.mapping().target;
         let mut encoder = Encoder::new(target, options.binary, options.part_bytes);
-        let unwritable = table.encode_or_keep(&mut encoder, on_error)?;
-        let parts = encoder.finish().into_iter().enumerate();
+        let mut unwritable = table.encode_or_keep(&mut encoder, on_error)?;
+        let mut parts = encoder.finish();
+        if options.together && parts.iter().any(|part| part.format != parts[0].format) {
+            // A transaction reads all loads of a table alike.
+            encoder = encoder.json_only();
+            unwritable = table.encode_or_keep(&mut encoder, on_error)?;
+            parts = encoder.finish();
+        }
+        let parts = parts.into_iter().enumerate();
         let loads = parts.map(|(number, part)| options.load(&epoch, target, &encoder, number, part)).collect();
         Ok((loads, unwritable))
     };
@@ -243,6 +265,10 @@ fn encode(
 pub async fn settle<T: Target>(target: &T, store: &Store) -> Result<()> {
     let open = store.open_loads()?;
     for load in &open {
+        if is_transaction(&load.label) {
+            target.end_transaction(&load.database, &load.label).await?;
+            continue;
+        }
         let mut pause = Duration::from_millis(200);
         while target.label_state(&load.database, &load.label).await? == LabelState::Running {
             tracing::info!(label = load.label, "a load of the last run is still under way at the target; waiting");

@@ -7,7 +7,7 @@
 use twox_hash::XxHash3_128;
 
 use crate::schema::TableName;
-use crate::target::{Format, LoadColumn};
+use crate::target::{Format, Load, LoadColumn};
 
 /// `job` is `<name>_<run id>`. At most 8 + 49 + 1 + 17 + 1 + 8 + 1 + 6 + 1 + 32 characters; StarRocks takes 128.
 pub fn load_label(job: &str, epoch: &str, table: &TableName, part: usize, content: &Content<'_>) -> String {
@@ -20,6 +20,25 @@ pub(super) fn piece_label(refused: &str, content: &Content<'_>) -> String {
     let place = refused.rsplit_once('_').map_or(refused, |(place, _)| place);
     format!("{place}_{:032x}", content.digest())
 }
+
+/// The label of try `number` at bringing all of an epoch's loads in together: `all_<number>` stands where a load's label
+/// has its table and part. At most as long as that.
+pub(super) fn transaction_label(job: &str, epoch: u64, number: u32, loads: &[Load]) -> String {
+    let mut hasher = XxHash3_128::new();
+    for load in loads {
+        hasher.write(load.label.as_bytes());
+        hasher.write(&[0]);
+    }
+    format!("towpath_{job}_{epoch}_{ALL}_{number}_{:032x}", hasher.finish_128())
+}
+
+/// Whether a label is [`transaction_label`]'s, and not [`load_label`]'s.
+pub(super) fn is_transaction(label: &str) -> bool {
+    label.rsplit('_').nth(2) == Some(ALL)
+}
+
+/// No table's hash: that has eight digits.
+const ALL: &str = "all";
 
 /// All that decides what a load writes.
 pub struct Content<'a> {
@@ -60,6 +79,32 @@ mod tests {
         assert_ne!(label("7", "orders", b"1"), label("7", "orders", b"2"));
         assert_ne!(label("7", "orders", b"1"), label("8", "orders", b"1"));
         assert_ne!(label("7", "orders", b"1"), label("7", "items", b"1"));
+    }
+
+    #[test]
+    fn a_transaction_has_a_label_a_try_and_the_loads_decide_it() {
+        let load = |body: &'static [u8]| Load {
+            table: TableName::new("shop", "orders"),
+            label: label("7", "orders", body),
+            columns: Vec::new(),
+            partial: false,
+            format: Format::Csv,
+            body: bytes::Bytes::from_static(body),
+            rows: 1,
+        };
+        let of = |number, bodies: [&'static [u8]; 2]| transaction_label("shop_all_1", 7, number, &bodies.map(load));
+        assert_eq!(of(0, [b"1", b"2"]), of(0, [b"1", b"2"]));
+        assert_ne!(of(0, [b"1", b"2"]), of(1, [b"1", b"2"]));
+        assert_ne!(of(0, [b"1", b"2"]), of(0, [b"1", b"3"]));
+        assert!(is_transaction(&of(0, [b"1", b"2"])));
+        assert!(!is_transaction(&load_label(
+            "all_all",
+            "7",
+            &TableName::new("a", "all"),
+            0,
+            &Content { columns: &[], format: Format::Csv, body: b"" }
+        )));
+        assert!(transaction_label(&"j".repeat(49), u64::MAX, u32::MAX, &[]).len() <= 128);
     }
 
     #[test]

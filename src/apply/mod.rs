@@ -1,8 +1,8 @@
 //! From rows to loads.
 //!
 //! [`batch`] keeps the last image per key, undecoded; [`encode`] writes what is left into bodies;
-//! [`flush`] closes epochs; [`commit`] brings an epoch into the target and moves the checkpoint; [`dead_letter`] says
-//! what becomes of rows that the target refuses.
+//! [`flush`] closes epochs; [`commit`] brings an epoch into the target and moves the checkpoint, [`together`] makes it
+//! visible whole; [`dead_letter`] says what becomes of rows that the target refuses.
 
 pub mod batch;
 pub(crate) mod body;
@@ -16,6 +16,7 @@ mod label;
 mod retry;
 #[cfg(test)]
 mod sample;
+mod together;
 pub(crate) mod unwritable;
 
 pub use label::load_label;

@@ -22,6 +22,8 @@ pub(super) enum Shape {
     Integer(u64, u64),
     /// A number in this range; fractions allowed.
     Number(u64, u64),
+    /// `true` or `false`.
+    Flag,
     /// One of these words.
     Word(&'static [&'static str]),
     /// A list of texts, not empty where `true`; a single text is taken as a list of one.
@@ -45,6 +47,7 @@ pub(super) enum Default {
     None,
     Text(&'static str),
     Integer(u64),
+    Flag(bool),
 }
 
 const fn field(key: &'static str, shape: Shape, default: Default, doc: &'static str) -> Field {
@@ -90,6 +93,13 @@ pub(super) static JOB: &[Field] = &[
         Shape::Integer(0, 100_000_000),
         Default::Integer(10_000),
         "Dead letters that wait to be settled; more stop the job. As many settled ones are kept, the newest. 0 = no limit.",
+    ),
+    field(
+        "atomicTransactions",
+        Shape::Flag,
+        Default::Flag(false),
+        "`true`: all tables of a flush become visible at one moment, so that readers see whole transactions of the source or nothing of \
+         them. StarRocks 4.0 or later, tables of one database.",
     ),
     field(
         "defaultZeroDate",
@@ -321,6 +331,7 @@ impl Field {
             Shape::Number(low, high) => {
                 json!({"anyOf": [{"type": "number", "minimum": low, "maximum": high}, variable]})
             }
+            Shape::Flag => json!({"anyOf": [{"type": "boolean"}, variable]}),
             Shape::Word(words) => json!({"anyOf": [{"enum": words}, variable]}),
             Shape::Texts(needed) => json!({"anyOf": [
                 {"type": "string"},
@@ -347,6 +358,7 @@ impl Field {
             Default::Required | Default::None => {}
             Default::Text(text) => schema["default"] = json!(text),
             Default::Integer(number) => schema["default"] = json!(number),
+            Default::Flag(flag) => schema["default"] = json!(flag),
         }
         if matches!(self.shape, Shape::ZeroDate) {
             schema["default"] = Value::Null;
@@ -383,6 +395,7 @@ fn markdown_rows(fields: &[Field], prefix: &str, lines: &mut Vec<String>) {
                     Default::Text("") => "`''`".to_owned(),
                     Default::Text(text) => format!("`{text}`"),
                     Default::Integer(number) => format!("`{number}`"),
+                    Default::Flag(flag) => format!("`{flag}`"),
                 };
                 lines.push(format!("| `{path}` | {default} | {} |", field.doc));
             }

@@ -116,6 +116,12 @@ fn build(job: &mut Group, reader: &mut Reader<'_>) -> Option<Job> {
         Some("batchDirtyData") => OnError::BatchDirtyData,
         _ => OnError::Exit,
     };
+    let atomic_transactions = job.flag("atomicTransactions");
+    if atomic_transactions && on_error == OnError::BatchDirtyData {
+        let message = "goes with strategyOnError: exit only: what is set aside would be missing from a transaction that readers \
+                       are to see whole";
+        reader.problem(job.line("atomicTransactions"), "atomicTransactions", message);
+    }
     let no_key_tables = match job.text("noKeyTables").as_deref() {
         Some("skip") => NoKeyTables::Skip,
         Some("error") => NoKeyTables::Error,
@@ -129,6 +135,7 @@ fn build(job: &mut Group, reader: &mut Reader<'_>) -> Option<Job> {
         params,
         on_error,
         max_dead_letters: job.integer("maxDeadLetters")?,
+        atomic_transactions,
         zero_date: zero_date?,
         no_key_tables,
         http,

@@ -18,6 +18,8 @@ pub struct Job {
     pub on_error: OnError,
     /// Live dead letters that stop the job when there are more; 0 = no limit.
     pub max_dead_letters: u64,
+    /// Readers of the target see whole transactions of the source, or nothing of them.
+    pub atomic_transactions: bool,
     pub zero_date: ZeroDate,
     pub no_key_tables: NoKeyTables,
     /// `None`: no HTTP server.

@@ -31,6 +31,7 @@ enum Checked {
     Text(String),
     Integer(u64),
     Number(f64),
+    Flag(bool),
     Texts(Vec<(u64, String)>),
     TextMap(BTreeMap<String, String>),
     Group(Group),
@@ -61,6 +62,10 @@ impl Group {
             Some((_, Checked::Integer(number))) => Some(*number),
             _ => None,
         }
+    }
+
+    pub(super) fn flag(&self, key: &str) -> bool {
+        matches!(self.values.get(key), Some((_, Checked::Flag(true))))
     }
 
     pub(super) fn number(&self, key: &str) -> Option<f64> {
@@ -183,6 +188,7 @@ impl<'a> Reader<'a> {
             (Shape::ZeroDate, _) => Checked::ZeroDate(ZeroDate::Null),
             (Shape::Texts(_), Default::Text(text)) => Checked::Texts(vec![(group.line, (*text).to_owned())]),
             (Shape::Number(..), Default::Integer(number)) => Checked::Number(*number as f64),
+            (_, Default::Flag(flag)) => Checked::Flag(*flag),
             (_, Default::Text(text)) => Checked::Text((*text).to_owned()),
             (_, Default::Integer(number)) => Checked::Integer(*number),
             (_, Default::None) => return,
@@ -203,6 +209,7 @@ impl<'a> Reader<'a> {
                     }
                 }
             }
+            Shape::Flag => self.flag(node, path).map(Checked::Flag),
             Shape::Number(low, high) => {
                 let number = self.digits(node, path, "a number")?;
                 match number.parse::<f64>() {
@@ -281,6 +288,21 @@ impl<'a> Reader<'a> {
                 None
             }
         }
+    }
+
+    /// From true or false, or from a text (`${NAME}`).
+    fn flag(&mut self, node: &Node, path: &str) -> Option<bool> {
+        let kind = match &node.value {
+            Value::Bool(flag) => return Some(*flag),
+            Value::Text(text) => match self.expanded(text, node.line, path)?.trim() {
+                "true" => return Some(true),
+                "false" => return Some(false),
+                _ => "text",
+            },
+            other => other.kind(),
+        };
+        self.problem(node.line, path, format!("must be true or false, not {kind}"));
+        None
     }
 
     fn texts(&mut self, node: &Node, path: &str, needed: bool) -> Option<Vec<(u64, String)>> {

@@ -47,6 +47,7 @@ fn the_shortest_job_has_the_documented_defaults() {
     assert_eq!(job.target.http_addresses.len(), 1);
     assert_eq!(job.target.username, "root");
     assert_eq!(job.params, Params::default());
+    assert!(!job.atomic_transactions);
     assert_eq!(job.zero_date, ZeroDate::Null);
     assert_eq!(job.no_key_tables, NoKeyTables::UniqueKey);
     assert_eq!(job.replica_id(), parse(SHORTEST).unwrap().replica_id());
@@ -81,6 +82,7 @@ target:
 params: {realFlushPauseSec: 0.5, increBatchSize: 1000, fullParallel: 8, retryCount: 3}
 ddl: {default: error}
 strategyOnError: exit
+atomicTransactions: true
 defaultZeroDate: 1970-01-01
 noKeyTables: skip
 "#;
@@ -109,6 +111,7 @@ fn every_key_is_read() {
     assert_eq!(job.target.data_dir, PathBuf::from("/var/lib/towpath-target"));
     assert_eq!(job.params.real_flush_pause_sec, 0.5);
     assert_eq!((job.params.incre_batch_size, job.params.full_parallel, job.params.retry_count), (1000, 8, 3));
+    assert!(job.atomic_transactions);
     assert_eq!(job.zero_date, ZeroDate::Value("1970-01-01".to_owned()));
     assert_eq!(job.no_key_tables, NoKeyTables::Skip);
 }
@@ -217,6 +220,15 @@ fn the_http_server_is_off_unless_told_where_to_listen() {
         "job.yaml:4: http.listen: 0.0.0.0:9100 can be reached from other machines: set http.token or http.tokenFile, or listen on 127.0.0.1"
     );
     assert_eq!(mistake("http: {token: abc}"), "job.yaml:4: http.token: is of no use without http.listen");
+}
+
+#[test]
+fn a_transaction_is_not_shown_without_its_dirty_rows() {
+    assert_eq!(
+        mistake("atomicTransactions: true\nstrategyOnError: batchDirtyData"),
+        "job.yaml:4: atomicTransactions: goes with strategyOnError: exit only: what is set aside would be missing from a transaction \
+         that readers are to see whole"
+    );
 }
 
 #[test]

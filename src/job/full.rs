@@ -439,7 +439,13 @@ mod tests {
             )
             .unwrap(),
             start: Position { file: String::new(), offset: 0, gtids: None },
-            loads: LoadOptions { job: "it_0".into(), binary: BinaryText::Base64, part_bytes: 1 << 20, parallel: 1 },
+            loads: LoadOptions {
+                job: "it_0".into(),
+                binary: BinaryText::Base64,
+                part_bytes: 1 << 20,
+                parallel: 1,
+                together: false,
+            },
             runtime: runtime.handle().clone(),
             stop: CancellationToken::new(),
             leave: CancellationToken::new(),

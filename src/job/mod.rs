@@ -161,6 +161,7 @@ impl<T> Context<'_, T> {
             binary: self.prepared.binary_text(),
             part_bytes: self.job.params.flush_batch_mb << 20,
             parallel: self.job.params.write_parallel,
+            together: self.job.atomic_transactions,
         }
     }
 }

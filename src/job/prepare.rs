@@ -96,6 +96,11 @@ pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepare
         .into_iter()
         .collect();
     problems.extend(target.check(&databases).await);
+    if job.atomic_transactions {
+        let tables: Vec<_> = mappings.iter().map(|mapping| &mapping.target).collect();
+        problems.extend(target.check_together(&tables).await);
+        problems.extend(partial_rows(&server));
+    }
     let zone = source_zone(&server, job.source.timezone.as_deref());
     let target_version = match version {
         Ok(version) => version,
@@ -119,6 +124,17 @@ pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepare
             Err(Problems(problems))
         }
     }
+}
+
+/// A transaction of the target reads all rows of a table alike, so they have to be whole.
+fn partial_rows(server: &ServerInfo) -> Option<Error> {
+    let image = server.variable("binlog_row_image")?;
+    let whole = ["FULL", "FULL_NODUP"].iter().any(|whole| image.eq_ignore_ascii_case(whole));
+    (!whole).then(|| {
+        Error::definite(format!("atomicTransactions: the source's binlog_row_image is {image}; it must be FULL")).hint(
+            "SET GLOBAL binlog_row_image = 'FULL'; sessions that are open keep the old value until they connect again",
+        )
+    })
 }
 
 fn connector(job: &config::Job) -> Connect {

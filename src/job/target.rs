@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::Result;
 use crate::config::{Address, Job, TargetKind};
 use crate::embedded;
+use crate::target::Version;
 use crate::target::starrocks::StarRocks;
 
 /// The client, and the embedded server when there is one.
@@ -25,6 +26,15 @@ impl Connected {
     }
 }
 
+/// Like a version that can do what the job asks for.
+fn embedded_options(job: &Job) -> embedded::Options {
+    let mut options = embedded::Options::new(&job.target.data_dir);
+    if job.atomic_transactions {
+        options.version = options.version.max(Version { major: 4, minor: 0, patch: 0 });
+    }
+    options
+}
+
 /// # Errors
 /// The settings are no use, or the embedded server cannot be started (a port in use, a folder not writable).
 pub async fn connect(job: &Job) -> Result<Connected> {
@@ -40,7 +50,7 @@ pub async fn connect(job: &Job) -> Result<Connected> {
         be_port: if http_port == 0 { 0 } else { http_port.saturating_add(10) },
         user: target.username.clone(),
         password: target.password.reveal().to_owned(),
-        ..embedded::Options::new(&target.data_dir)
+        ..embedded_options(job)
     })
     .await?;
     let address = |bound: std::net::SocketAddr| Address { host: bound.ip().to_string(), port: bound.port() };

@@ -9,6 +9,9 @@
 //!
 //! A load whose rows are at fault is an error whose cause is [`RefusedRows`]: none of its rows is in, and without some of
 //! them the others would be.
+//!
+//! `load_together` does the same for several loads of one database: all of them become visible at one moment, or
+//! none ever does.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -130,6 +133,10 @@ impl fmt::Display for RefusedRows {
 
 impl std::error::Error for RefusedRows {}
 
+/// Names the tries of [`Target::load_together`]: called with 0, 1, … before a try begins. When it returns, the label is
+/// written down where the next run finds it, so that no try's fate is ever forgotten.
+pub type NameTry<'a> = &'a mut (dyn FnMut(u32) -> Result<String> + Send);
+
 /// What a finished load cost.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Loaded {
@@ -159,6 +166,35 @@ pub trait Target: Send + Sync + 'static {
     fn load(&self, load: &Load) -> impl Future<Output = Result<Loaded>> + Send;
 
     fn label_state(&self, database: &str, label: &str) -> impl Future<Output = Result<LabelState>> + Send;
+
+    /// Pre-flight of `load_together` for these tables, each problem one error. A target without transactions over
+    /// several tables has this answer.
+    fn check_together(&self, _tables: &[&TargetTable]) -> impl Future<Output = Vec<crate::Error>> + Send {
+        async { vec![no_transactions()] }
+    }
+
+    /// Brings in all the loads or none of them. `Ok`: all are in, and no reader ever saw some of them without the
+    /// others. `Err`: none is in, and none will come in later. It never returns between the two.
+    ///
+    /// Each try has a label of its own, from `name`; the labels of the loads are not used. A try whose label an earlier
+    /// run has used is asked for first: when it is in, so are the loads; otherwise it is out for good and the next is
+    /// begun. Hence equal names must mean equal loads.
+    ///
+    /// All loads are of one database; those of one table have the same columns and format.
+    fn load_together(&self, _loads: &[Load], _name: NameTry<'_>) -> impl Future<Output = Result<Loaded>> + Send {
+        async { Err(no_transactions()) }
+    }
+
+    /// Ends the doubt about a try of `load_together` that an earlier run has left: when this returns `Ok` it is in, or
+    /// it is out and stays out, whatever that run still had on its way.
+    fn end_transaction(&self, _database: &str, _label: &str) -> impl Future<Output = Result<()>> + Send {
+        async { Err(no_transactions()) }
+    }
+}
+
+fn no_transactions() -> crate::Error {
+    crate::Error::definite("this target has no transactions over several tables")
+        .hint("leave `atomicTransactions` out of the job file")
 }
 
 /// A StarRocks version; vendors' builds may carry other numbers.

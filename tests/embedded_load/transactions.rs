@@ -259,20 +259,118 @@ fn g16_multi_table_transactions_need_version_4() {
     let begun = target.transaction("begin", &multi, None);
     assert_eq!(begun["Status"], "OK");
     let again = target.transaction("begin", &multi, None);
-    assert_eq!(again["Status"], "LABEL_ALREADY_EXISTS");
-    let message = format!("Transaction already started with label [m], txnId: {}", begun["TxnId"]);
+    assert_eq!((&again["Status"], &again["ExistingJobStatus"]), (&"LABEL_ALREADY_EXISTS".into(), &"BEGIN".into()));
+    let message = format!("Transaction already started with label [m], txnId: {}", again["TxnId"]);
     assert_eq!(again["Message"], message);
+    // The BE knows a table when the FE has planned its first load.
+    let early = http(
+        target.be(),
+        "PUT",
+        "/api/transaction/load",
+        &[AUTH, "db: shop", "table: t", multi[0], multi[1]],
+        Some(b"1\n"),
+    );
+    assert_eq!(early.json()["Status"], "TXN_NOT_EXISTS");
     for (table, body) in [("table: t", &b"1\n"[..]), ("table: u", b"2\n"), ("table: t", b"3\n")] {
-        let loaded = target.transaction("load", &["label: m", table, "columns: id"], Some(body));
+        let loaded = target.transaction("load", &[multi[0], multi[1], table, "columns: id"], Some(body));
         assert_eq!(loaded["Status"], "OK", "{loaded}");
     }
-    let elsewhere =
-        http(target.be(), "PUT", "/api/transaction/load", &[AUTH, "db: other", "label: m", "table: t"], Some(b"1\n"));
-    assert_eq!(elsewhere.json()["Status"], "INVALID_ARGUMENT");
+    // Whoever does not say the type means another kind of transaction.
+    for op in ["load", "commit", "rollback"] {
+        let body = (op == "load").then_some(&b"4\n"[..]);
+        let other = target.transaction(op, &[multi[0], "table: t", "columns: id"], body);
+        assert!(matches!(other["Status"].as_str(), Some("TXN_NOT_EXISTS" | "FAILED")), "{op}: {other}");
+    }
+    assert_eq!(target.transaction("prepare", &multi, None)["Status"], "FAILED");
     assert_eq!(target.rows("SELECT COUNT(*) FROM shop.t"), ["0"]);
+    assert_eq!(target.label_state("m")["state"], "UNKNOWN", "the transaction manager hears of it at the commit");
     assert_eq!(target.transaction("commit", &multi, None)["Status"], "OK");
     assert_eq!(target.rows("SELECT id FROM shop.t ORDER BY id"), ["1", "3"]);
     assert_eq!(target.rows("SELECT id FROM shop.u"), ["2"]);
     let twice = target.transaction("commit", &multi, None);
     assert!(twice["Message"].as_str().unwrap().contains("has already committed"), "{twice}");
+    assert_eq!(target.label_state("m")["state"], "VISIBLE");
+    let late = target.transaction("rollback", &multi, None);
+    assert!(late["Message"].as_str().unwrap().contains("Can not abort VISIBLE transaction"), "{late}");
+    let full = target.transaction("load", &[multi[0], multi[1], "table: t", "columns: id"], Some(b"9\n"));
+    assert_eq!(full["Status"], "FAILED");
+    let used = target.transaction("begin", &multi, None);
+    assert_eq!(used["Message"], "Label [m] has already been used.");
+}
+
+#[test]
+fn g16_a_rolled_back_multi_table_transaction_is_over_for_good() {
+    let target = Target::version(4, 0, 0);
+    let multi = ["label: gone", "transaction_type: multi"];
+    target.transaction("begin", &multi, None);
+    let data = [multi[0], multi[1], "table: t", "columns: id"];
+    assert_eq!(target.transaction("load", &data, Some(b"1\n"))["Status"], "OK");
+    assert_eq!(target.transaction("rollback", &multi, None)["Message"], "stream load gone abort");
+    let twice = target.transaction("rollback", &multi, None);
+    assert!(twice["Message"].as_str().unwrap().contains("has already aborted"), "{twice}");
+    let straggler = target.transaction("commit", &multi, None);
+    assert_eq!(straggler["Status"], "FAILED");
+    assert!(straggler["Message"].as_str().unwrap().contains("Can not commit CANCELLED transaction"), "{straggler}");
+    assert_eq!(target.transaction("begin", &multi, None)["ExistingJobStatus"], "CANCELLED");
+    assert_eq!(target.transaction("load", &data, Some(b"1\n"))["Status"], "FAILED");
+    assert_eq!(target.label_state("gone")["state"], "UNKNOWN");
+    assert_eq!(target.rows("SELECT COUNT(*) FROM shop.t"), ["0"]);
+    let nobody = target.transaction("rollback", &["label: nobody", multi[1]], None);
+    assert!(nobody["Message"].as_str().unwrap().ends_with("stream load tasknobodydoes not exist"), "{nobody}");
+}
+
+#[test]
+fn g16_the_first_load_of_a_table_decides_how_its_rows_are_read() {
+    let target = Target::version(4, 0, 0);
+    let of = |label: &'static str, more: &[&'static str]| {
+        let mut headers = vec![label, "transaction_type: multi", "table: t", CSV, STRICT];
+        headers.extend(more);
+        headers
+    };
+    target.transaction("begin", &of("label: a", &[])[..2], None);
+    assert_eq!(target.transaction("load", &of("label: a", &["columns: id,name"]), Some(b"1,a\n"))["Status"], "OK");
+    // Other columns are not refused: they are passed over.
+    assert_eq!(target.transaction("load", &of("label: a", &["columns: name,id"]), Some(b"2,b\n"))["Status"], "OK");
+    let json = target.transaction("load", &of("label: a", &["format: json"]), Some(b"{\"id\":3}"));
+    assert_eq!(json["Message"], "stream load context's format is not same as format from cur http header");
+    assert_eq!(target.transaction("commit", &of("label: a", &[])[..2], None)["Status"], "FAILED");
+
+    target.transaction("begin", &of("label: b", &[])[..2], None);
+    for body in [&b"1,a\n"[..], b"2,b\n"] {
+        let columns = if body[0] == b'1' { "columns: id,name" } else { "columns: name,id" };
+        target.transaction("load", &of("label: b", &[columns]), Some(body));
+    }
+    assert_eq!(target.transaction("commit", &of("label: b", &[])[..2], None)["Status"], "OK");
+    assert_eq!(target.rows("SELECT id, name FROM shop.t ORDER BY id"), ["1,a", "2,b"]);
+}
+
+#[test]
+fn g16_data_errors_and_unknown_tables_end_a_multi_table_transaction() {
+    let target = Target::version(4, 0, 0);
+    let data = |label: &'static str, table: &'static str| {
+        [label, "transaction_type: multi", table, CSV, "columns: id,name", STRICT]
+    };
+    for (label, body, reason) in [
+        (
+            "label: some",
+            &b"1,far too long\n2,b\n"[..],
+            "abnormal data more than max filter rate, tracking_url: http://",
+        ),
+        ("label: all", b"1,far too long\n", "No rows were imported from upstream"),
+    ] {
+        target.transaction("begin", &data(label, "table: t")[..2], None);
+        assert_eq!(target.transaction("load", &data(label, "table: t"), Some(body))["Status"], "OK");
+        let committed = target.transaction("commit", &data(label, "table: t")[..2], None);
+        assert_eq!(committed["Status"], "FAILED");
+        assert!(committed["Message"].as_str().unwrap().contains(reason), "{committed}");
+    }
+    target.transaction("begin", &data("label: lost", "table: t")[..2], None);
+    let lost = target.transaction("load", &data("label: lost", "table: nope"), Some(b"1,a\n"));
+    assert!(lost["Message"].as_str().unwrap().ends_with("Failed to find table nope in db shop"), "{lost}");
+    let committed = target.transaction("commit", &data("label: lost", "table: t")[..2], None);
+    assert!(committed["Message"].as_str().unwrap().contains("CANCELLED"), "{committed}");
+    let far = [AUTH, "db: nope", "label: far", "transaction_type: multi"];
+    let elsewhere = http(target.fe(), "POST", "/api/transaction/begin", &far, Some(b"")).json();
+    assert!(elsewhere["Message"].as_str().unwrap().ends_with("Database[nope] does not exist"), "{elsewhere}");
+    assert_eq!(target.rows("SELECT COUNT(*) FROM shop.t"), ["0"]);
 }

@@ -88,7 +88,13 @@ impl Scene {
         Committer {
             target: Arc::clone(&self.target),
             store: Arc::clone(&self.store),
-            options: LoadOptions { job: "it_0".into(), binary: BinaryText::Base64, part_bytes: 1 << 20, parallel: 2 },
+            options: LoadOptions {
+                job: "it_0".into(),
+                binary: BinaryText::Base64,
+                part_bytes: 1 << 20,
+                parallel: 2,
+                together: false,
+            },
             progress: Arc::default(),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),

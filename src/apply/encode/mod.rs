@@ -80,6 +80,7 @@ struct Bodies {
     json: JsonWriter,
     csv_columns: Vec<LoadColumn>,
     json_columns: Vec<LoadColumn>,
+    json_only: bool,
 }
 
 impl Encoder {
@@ -92,6 +93,13 @@ impl Encoder {
             max_bytes: max_bytes.max(1),
             parts: Vec::new(),
         }
+    }
+
+    /// From now on every row travels as JSON, also one that CSV could carry. Not for partial rows.
+    #[must_use]
+    pub fn json_only(mut self) -> Self {
+        self.whole.json_only = true;
+        self
     }
 
     /// The columns of one of this encoder's bodies, `__op` last.
@@ -150,7 +158,7 @@ impl Encoder {
 impl Bodies {
     fn new(set: usize, csv_columns: Vec<LoadColumn>, json_columns: Vec<LoadColumn>, binary: BinaryText) -> Bodies {
         let json = JsonWriter::new(&json_columns);
-        Bodies { set, csv: CsvWriter::new(binary), json, csv_columns, json_columns }
+        Bodies { set, csv: CsvWriter::new(binary), json, csv_columns, json_columns, json_only: false }
     }
 
     fn row<R: EncodeRow>(
@@ -160,18 +168,20 @@ impl Bodies {
         max_bytes: usize,
         parts: &mut Vec<Part>,
     ) -> Result<(), R::Error> {
-        self.csv.begin_row();
-        if let Err(error) = row.write(&mut self.csv) {
-            self.csv.take_back_row();
-            return Err(error);
-        }
-        if self.csv.end_row(op) {
-            if self.csv.len() >= max_bytes {
-                parts.extend(self.csv.take(self.set));
+        if !self.json_only {
+            self.csv.begin_row();
+            if let Err(error) = row.write(&mut self.csv) {
+                self.csv.take_back_row();
+                return Err(error);
             }
-            return Ok(());
+            if self.csv.end_row(op) {
+                if self.csv.len() >= max_bytes {
+                    parts.extend(self.csv.take(self.set));
+                }
+                return Ok(());
+            }
+            self.csv.take_back_row();
         }
-        self.csv.take_back_row();
         self.json.begin_row();
         row.write(&mut self.json)?;
         self.json.end_row(op);

@@ -157,6 +157,7 @@ fn load_state(ports: &Ports, peer: SocketAddr, database: &str, request: &Request
         return failed(&format!("unknown database, database={database}"));
     }
     let (state, reason) = match ports.engine.labels.known(database, &label) {
+        Some(_) if ports.hides(database, &label) => ("UNKNOWN", String::new()),
         Some(known) => (known.state.name(), known.reason),
         None => ("UNKNOWN", String::new()),
     };

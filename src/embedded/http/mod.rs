@@ -33,6 +33,7 @@ mod be;
 mod commit;
 mod error_log;
 mod fe;
+mod multi;
 mod outcome;
 mod request;
 mod two_phase;

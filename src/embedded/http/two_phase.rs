@@ -2,7 +2,7 @@
 //!
 //! A single-table transaction lives on the BE: begin, load and prepare are redirected there, commit and
 //! rollback only while the label is still PREPARE. The BE forgets it when it is prepared, so a second prepare
-//! says TXN_NOT_EXISTS. A multi-table transaction (4.0 and later) lives on the FE; only its loads go to the BE.
+//! says TXN_NOT_EXISTS. A multi-table transaction lives on the FE, see [`super::multi`]; only its loads come here.
 //!
 //! Rows of a load are converted as they come, but whether they are good is asked at prepare or commit only.
 
@@ -18,9 +18,10 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use super::be::{Received, UNEQUAL, pump};
 use super::commit::{PUBLISH_TIMEOUT, Told, UNKNOWN};
+use super::multi::{self, Tasks};
 use super::outcome::{
-    Failure, Outcome, already, cut, failure, fe_failed, fe_failure, fe_reply, in_processing, internal, millis, refusal,
-    reply, report,
+    Failure, Outcome, already, cut, failure, fe_failed, fe_reply, in_processing, internal, millis, refusal, reply,
+    report,
 };
 use super::request::credentials;
 use super::{Answer, Ports, answer};
@@ -38,11 +39,12 @@ use crate::target::Version;
 #[derive(Default)]
 pub(super) struct Contexts {
     by_label: Mutex<HashMap<String, Arc<Context>>>,
+    pub(super) tasks: Tasks,
 }
 
-struct Context {
+pub(super) struct Context {
     id: u64,
-    database: String,
+    pub(super) database: String,
     label: String,
     /// `None`: a multi-table transaction.
     table: Option<String>,
@@ -50,23 +52,29 @@ struct Context {
     began: Instant,
     timeout: Duration,
     idle_timeout: Option<Duration>,
-    open: Arc<AsyncMutex<Open>>,
+    pub(super) open: Arc<AsyncMutex<Open>>,
 }
 
 /// What one call at a time may touch.
-struct Open {
+pub(super) struct Open {
     parts: Vec<Part>,
-    /// Sum of the loads' Content-Length.
-    announced: u64,
     bytes: u64,
     last_active: Instant,
     receiving: Duration,
     /// Rolled back; a call that waited must not go on.
-    ended: bool,
+    pub(super) ended: bool,
+}
+
+impl Open {
+    pub(super) fn has_part(&self, table: &str) -> bool {
+        self.parts.iter().any(|part| part.table == table)
+    }
 }
 
 struct Part {
     table: String,
+    /// Sum of its loads' Content-Length.
+    announced: u64,
     /// Taken out while a body flows into it.
     session: Option<Session>,
 }
@@ -77,7 +85,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(600);
 const PREPARED_TIMEOUT: Duration = Duration::from_secs(86_400);
 
 impl Contexts {
-    fn get(&self, label: &str) -> Option<Arc<Context>> {
+    pub(super) fn get(&self, label: &str) -> Option<Arc<Context>> {
         self.by_label.lock().unwrap_or_else(PoisonError::into_inner).get(label).cloned()
     }
 
@@ -111,7 +119,7 @@ impl Contexts {
         }
     }
 
-    fn end(&self, engine: &Engine, context: &Context, open: &mut Open, reason: &str) {
+    pub(super) fn end(&self, engine: &Engine, context: &Context, open: &mut Open, reason: &str) {
         engine.labels.abort(engine, context.id, reason);
         open.ended = true;
         open.parts.clear();
@@ -130,31 +138,20 @@ pub(super) async fn fe(ports: &Arc<Ports>, peer: SocketAddr, op: &str, request: 
     }
     let Some(database) = header(headers, "db") else { return fe_failed("No database selected.") };
     let Some(label) = header(headers, "label") else { return fe_failed("Empty label.") };
-    let multi_asked = match header(headers, "transaction_type") {
-        Some(kind) if ports.engine.options.version >= (Version { major: 4, minor: 0, patch: 0 }) => {
-            if !kind.eq_ignore_ascii_case("multi") {
-                return fe_failed(&format!("Invalid transaction type: {kind}"));
-            }
-            true
-        }
-        // Older servers do not know the header.
-        _ => false,
-    };
-    let context = ports.contexts.get(label);
-    let multi = context.as_ref().is_some_and(|context| context.table.is_none() && context.database == database);
+    // Older servers do not know the header.
+    if multi::is_meant(headers) && ports.engine.options.version >= (Version { major: 4, minor: 0, patch: 0 }) {
+        return multi::fe(ports, op, database, label, user, request).await;
+    }
     if op == "load" {
         return ports.to_be(request);
     }
-    if op == "begin" && !multi_asked {
+    if op == "begin" {
         if header(headers, "table").is_none() {
             return fe_failed("No table selected.");
         }
         return ports.to_be(request);
     }
-    if multi || op == "begin" {
-        return fe_multi(ports, op, database, label, user, headers, context).await;
-    }
-    let known = ports.engine.labels.known(database, label);
+    let known = ports.engine.labels.known(database, label).filter(|_| !ports.hides(database, label));
     match (op, known) {
         ("prepare", _) => ports.to_be(request),
         (_, None) => fe_failed(&format!("No transaction found with db[{database}] and label[{label}]")),
@@ -190,55 +187,6 @@ pub(super) async fn fe(ports: &Arc<Ports>, peer: SocketAddr, op: &str, request: 
                 fe_reply("OK", "", json!({"TxnId": known.id, "Label": label}))
             }
         },
-    }
-}
-
-async fn fe_multi(
-    ports: &Arc<Ports>,
-    op: &str,
-    database: &str,
-    label: &str,
-    user: String,
-    headers: &HeaderMap,
-    context: Option<Arc<Context>>,
-) -> Answer {
-    let Some(context) = context else {
-        let begun = begin(ports, database, None, label, user, headers).await;
-        return match begun {
-            Ok((id, took)) => fe_reply("OK", "", json!({"Label": label, "TxnId": id, "BeginTxnTimeMs": millis(took)})),
-            Err(failure) if failure.status == "LABEL_ALREADY_EXISTS" => fe_reply(
-                failure.status,
-                &failure.message,
-                json!({"ExistingJobStatus": failure.existing.unwrap_or_default(), "Label": label}),
-            ),
-            Err(failure) => fe_failed(&failure.message),
-        };
-    };
-    let id = context.id;
-    match op {
-        "begin" => fe_reply(
-            "LABEL_ALREADY_EXISTS",
-            &format!("Transaction already started with label [{label}], txnId: {id}"),
-            json!({"ExistingJobStatus": "RUNNING", "Label": label}),
-        ),
-        "prepare" => fe_failed("Unsupported operation: prepare"),
-        "commit" => {
-            let Ok(open) = context.open.clone().try_lock_owned() else {
-                return fe_failed(&format!("Transaction {id} is already committing, label is {label}"));
-            };
-            match finish(ports, &context, open, None).await {
-                Ok(_) => fe_reply("OK", "", json!({"TxnId": id, "Label": label})),
-                // Committed all the same.
-                Err(failure) if failure.status == "PUBLISH_TIMEOUT" => {
-                    fe_reply("OK", &failure.message, json!({"TxnId": id, "Label": label}))
-                }
-                Err(failure) => fe_failure(failure),
-            }
-        }
-        _ => {
-            roll_back(ports, &context).await;
-            fe_reply("OK", "", json!({"TxnId": id, "Label": label}))
-        }
     }
 }
 
@@ -280,20 +228,21 @@ async fn be_begin(ports: &Arc<Ports>, peer: SocketAddr, label: &str, headers: &H
     let database = header(headers, "db").unwrap_or_default();
     let table = header(headers, "table").unwrap_or_default();
     ports.may_insert(&credentials.user, database, table).map_err(denied)?;
-    let (id, took) = begin(ports, database, Some(table), label, credentials.user, headers).await?;
+    let (id, took) = begin(ports, database, Some(table), label, credentials.user, headers, DEFAULT_TIMEOUT).await?;
     Ok(report([("TxnId", id.into()), ("BeginTxnTimeMs", millis(took))]))
 }
 
-async fn begin(
+pub(super) async fn begin(
     ports: &Arc<Ports>,
     database: &str,
     table: Option<&str>,
     label: &str,
     user: String,
     headers: &HeaderMap,
+    default_timeout: Duration,
 ) -> Result<(u64, Duration), Failure> {
     let seconds = |name| timeout(headers, name).map_err(|text| failure("INVALID_ARGUMENT", text));
-    let limit = seconds("timeout")?.map_or(DEFAULT_TIMEOUT, |limit| Duration::from_secs(limit.into()));
+    let limit = seconds("timeout")?.map_or(default_timeout, |limit| Duration::from_secs(limit.into()));
     let idle_timeout = seconds("idle_transaction_timeout")?.map(|limit| Duration::from_secs(limit.into()));
     let began = Instant::now();
     let (work, database, table) = (ports.clone(), database.to_owned(), table.map(str::to_owned));
@@ -311,7 +260,6 @@ async fn begin(
             idle_timeout,
             open: Arc::new(AsyncMutex::new(Open {
                 parts: Vec::new(),
-                announced: 0,
                 bytes: 0,
                 last_active: began,
                 receiving: Duration::ZERO,
@@ -332,7 +280,10 @@ async fn load(ports: &Arc<Ports>, label: &str, request: Request<Incoming>) -> Ou
     }
     let (request, body) = request.into_parts();
     let headers = request.headers;
-    let Some(context) = ports.contexts.get(label) else {
+    // A multi-table transaction's table has a context here from the moment its FE has planned the first load.
+    let named = header(&headers, "table").unwrap_or_default();
+    let context = ports.contexts.get(label).filter(|context| context.table.is_none() == multi::is_meant(&headers));
+    let Some(context) = context else {
         return Err(failure("TXN_NOT_EXISTS", format!("Transaction with label {label} not exists")));
     };
     let database = header(&headers, "db").unwrap_or_default();
@@ -340,7 +291,7 @@ async fn load(ports: &Arc<Ports>, label: &str, request: Request<Incoming>) -> Ou
         let text = format!("Request database {database} not equal transaction database {}", context.database);
         return Err(failure("INVALID_ARGUMENT", text));
     }
-    let table = header(&headers, "table").unwrap_or_default();
+    let table = named;
     if let Some(own) = context.table.as_ref().filter(|own| *own != table) {
         let text = format!("Request table {table} not equal transaction table {own}");
         return Err(failure("INVALID_ARGUMENT", text));
@@ -349,15 +300,24 @@ async fn load(ports: &Arc<Ports>, label: &str, request: Request<Incoming>) -> Ou
     if open.ended {
         return Err(failure("ABORTED", "current transaction is aborted"));
     }
+    if context.table.is_none() && !open.has_part(table) {
+        return Err(failure("TXN_NOT_EXISTS", format!("Transaction with label {label} not exists")));
+    }
     open.last_active = Instant::now();
     let planning = Instant::now();
-    let announced = open.announced;
+    let announced = open.parts.iter().find(|part| part.table == table).map_or(0, |part| part.announced);
     let about = TableName::new(&*context.database, table);
     ports.be_is_slow(&about).await;
     let breaks = ports.breaks(&about, content_length(&headers));
     let (work, own, name) = (ports.clone(), context.clone(), table.to_owned());
     let (planned, open) = tokio::task::spawn_blocking(move || {
-        let planned = plan_part(&work, &own, &mut open, &headers, &name, announced);
+        let planned = match own.table {
+            Some(_) => plan_part(&work, &own, &mut open, &headers, &name, announced),
+            None => planned_part(&own, &mut open, &headers, &name, announced),
+        };
+        if let Ok(at) = planned {
+            open.parts[at].announced += content_length(&headers).unwrap_or(0);
+        }
         if let Err(text) = &planned {
             work.contexts.end(&work.engine, &own, &mut open, text);
         }
@@ -402,7 +362,7 @@ async fn load(ports: &Arc<Ports>, label: &str, request: Request<Incoming>) -> Ou
 }
 
 /// Finds or makes the session of a table; the headers must be those of the table's first load.
-fn plan_part(
+pub(super) fn plan_part(
     ports: &Ports,
     context: &Context,
     open: &mut Open,
@@ -411,7 +371,6 @@ fn plan_part(
     announced: u64,
 ) -> Result<usize, String> {
     let preamble = Preamble::parse(headers, announced, &context.label)?;
-    open.announced += content_length(headers).unwrap_or(0);
     ports.may_insert(&context.user, &context.database, table)?;
     let number = open.parts.len();
     let fresh = ports.plan(headers, &preamble, &context.database, table, context.id, number, true)?;
@@ -419,8 +378,27 @@ fn plan_part(
         let same = open.parts[at].session.as_ref().is_some_and(|session| session.settings() == fresh.settings());
         return if same { Ok(at) } else { Err("load request not equal last.".into()) };
     }
-    open.parts.push(Part { table: table.to_owned(), session: Some(fresh) });
+    open.parts.push(Part { table: table.to_owned(), announced: 0, session: Some(fresh) });
     Ok(number)
+}
+
+/// The session of a table whose plan is the FE's: of the headers only format and size are looked at.
+fn planned_part(
+    context: &Context,
+    open: &mut Open,
+    headers: &HeaderMap,
+    table: &str,
+    announced: u64,
+) -> Result<usize, String> {
+    let preamble = Preamble::parse(headers, announced, &context.label)?;
+    let at = open.parts.iter().position(|part| part.table == table);
+    let Some((at, session)) = at.and_then(|at| Some((at, open.parts[at].session.as_ref()?))) else {
+        return Err("current transaction is aborted".into());
+    };
+    if !session.settings().has_format_of(&preamble) {
+        return Err("stream load context's format is not same as format from cur http header".into());
+    }
+    Ok(at)
 }
 
 async fn be_finish(ports: &Arc<Ports>, prepare: bool, label: &str, headers: &HeaderMap) -> Outcome {
@@ -451,7 +429,7 @@ fn own(ports: &Ports, label: &str, headers: &HeaderMap) -> Result<Arc<Context>, 
 }
 
 /// The end of all data: prepares (`keep` given) or commits; a failure rolls back.
-async fn finish(
+pub(super) async fn finish(
     ports: &Arc<Ports>,
     context: &Arc<Context>,
     mut open: tokio::sync::OwnedMutexGuard<Open>,
@@ -491,7 +469,14 @@ fn seal(ports: &Ports, context: &Context, open: &mut Open, keep: Option<Duration
     let mut staged: Vec<(Target, Stage)> = Vec::new();
     for part in open.parts.drain(..) {
         let Some(mut session) = part.session else { return Err(failure("ABORTED", "transaction is aborted")) };
-        let verdict = session.verdict().and_then(|()| labels.check_room(&ports.engine, session.plan().table.id));
+        let verdict = match session.verdict() {
+            // The FE asks first whether anything is left.
+            Err(_) if context.table.is_none() && session.counts().loaded == 0 => {
+                Err("No rows were imported from upstream".to_owned())
+            }
+            verdict => verdict,
+        };
+        let verdict = verdict.and_then(|()| labels.check_room(&ports.engine, session.plan().table.id));
         counts.loaded += session.counts().loaded;
         counts.filtered += session.counts().filtered;
         errors.extend_from_slice(session.errors());
@@ -543,7 +528,7 @@ async fn be_rollback(ports: &Arc<Ports>, label: &str, headers: &HeaderMap) -> Ou
 }
 
 /// Does not wait for a load under way: its session is dropped when it ends.
-async fn roll_back(ports: &Arc<Ports>, context: &Arc<Context>) {
+pub(super) async fn roll_back(ports: &Arc<Ports>, context: &Arc<Context>) {
     let (work, context) = (ports.clone(), context.clone());
     let _ = tokio::task::spawn_blocking(move || {
         work.engine.labels.abort(&work.engine, context.id, "transaction is aborted by user.");

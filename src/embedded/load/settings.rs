@@ -104,6 +104,10 @@ pub(super) enum Body {
 }
 
 impl Settings {
+    pub(crate) fn has_format_of(&self, preamble: &Preamble) -> bool {
+        matches!((&self.body, preamble.format), (Body::Csv(_), Format::Csv) | (Body::Json(_), Format::Json))
+    }
+
     /// `transactional`: a load inside a transaction, which does not read the CSV options since 3.0.
     ///
     /// # Errors

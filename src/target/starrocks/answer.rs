@@ -34,6 +34,10 @@ pub(super) enum Again {
 /// The data or the request is at fault.
 const HOPELESS: &[&str] = &[
     "too many filtered rows",
+    "abnormal data more than max filter rate",
+    "no rows were imported",
+    "failed to find table",
+    "load request not equal last",
     "primary key size exceed",
     "access denied",
     "no valid basic authorization",

@@ -27,7 +27,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::client::conn::http1;
-use hyper::header::{AUTHORIZATION, EXPECT, HOST, HeaderMap, HeaderValue, LOCATION};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, LOCATION};
 use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -147,6 +147,30 @@ impl Http {
 
     /// GET with the password, redirects followed. A status is no error, whatever it is.
     pub(super) async fn get(&self, address: &Address, path: &str) -> Result<Answer> {
+        self.ask(Method::GET, address, path, HeaderMap::new(), self.answer_timeout).await
+    }
+
+    /// POST without a body, otherwise as [`Http::get`]. An error says nothing about whether it was done.
+    /// `patience`: for the whole answer; `None`: as for a small question.
+    pub(super) async fn post(
+        &self,
+        address: &Address,
+        path: &str,
+        mut headers: HeaderMap,
+        patience: Option<Duration>,
+    ) -> Result<Answer> {
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        self.ask(Method::POST, address, path, headers, patience.unwrap_or(self.answer_timeout)).await
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        address: &Address,
+        path: &str,
+        headers: HeaderMap,
+        patience: Duration,
+    ) -> Result<Answer> {
         let mut hop = Hop { address: address.clone(), named: None, path: path.to_owned() };
         for _ in 0..=MAX_REDIRECTS {
             let url = format!("http://{}{}", hop.address, hop.path);
@@ -154,7 +178,8 @@ impl Http {
                 let message = format!("no answer from {}", describe(&hop));
                 unreachable_hint(Error::transient(message).caused_by(error.without_url()), &hop)
             };
-            let request = self.client.get(url).header(AUTHORIZATION, self.authorization.clone());
+            let request = self.client.request(method.clone(), url).headers(headers.clone()).timeout(patience);
+            let request = request.header(AUTHORIZATION, self.authorization.clone());
             let mut response = request.send().await.map_err(lost)?;
             let status = response.status();
             if let Some(location) = redirect(status, response.headers()) {

@@ -2,7 +2,7 @@
 //!
 //! [`StarRocks`] only joins the parts: [`sql`] speaks to the FE, [`ddl`] words the CREATE statements,
 //! [`existing`] judges a table that is there already, [`check`] is the pre-flight, and [`stream_load`] with
-//! [`http`] and [`answer`] brings rows in exactly once.
+//! [`http`] and [`answer`] brings rows in exactly once; [`transaction`] does so for several tables at one moment.
 
 mod answer;
 mod check;
@@ -15,6 +15,7 @@ mod refused;
 mod script;
 mod sql;
 mod stream_load;
+mod transaction;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
@@ -24,7 +25,7 @@ use tracing::{info, warn};
 
 use self::sql::{Sql, quote_text};
 use self::stream_load::{Asked, StreamLoad};
-use super::{LabelState, Load, Loaded, OP_COLUMN, Target, Version};
+use super::{LabelState, Load, Loaded, NameTry, OP_COLUMN, Target, Version};
 use crate::config;
 use crate::schema::{TableName, TargetTable, quote};
 use crate::{Error, Result};
@@ -207,5 +208,17 @@ impl Target for StarRocks {
 
     async fn label_state(&self, database: &str, label: &str) -> Result<LabelState> {
         self.load.label_state(database, label).await
+    }
+
+    async fn check_together(&self, tables: &[&TargetTable]) -> Vec<Error> {
+        transaction::check(self, tables).await
+    }
+
+    async fn load_together(&self, loads: &[Load], name: NameTry<'_>) -> Result<Loaded> {
+        self.load.load_together(loads, name).await
+    }
+
+    async fn end_transaction(&self, database: &str, label: &str) -> Result<()> {
+        self.load.end_transaction(database, label).await
     }
 }

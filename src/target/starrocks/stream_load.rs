@@ -31,21 +31,21 @@ use crate::target::{Carried, Format, LabelState, Load, LoadColumn, Loaded, OP_CO
 use crate::{Error, Result};
 
 /// Time for the answer to travel after the server's own `timeout` has ended a load.
-const GRACE: Duration = Duration::from_secs(15);
-const MAX_WAIT: Duration = Duration::from_secs(60);
-const MAX_POLL: Duration = Duration::from_secs(5);
+pub(super) const GRACE: Duration = Duration::from_secs(15);
+pub(super) const MAX_WAIT: Duration = Duration::from_secs(60);
+pub(super) const MAX_POLL: Duration = Duration::from_secs(5);
 /// Tries of a load whose failure is on no list.
-const UNCLEAR_TRIES: u32 = 5;
+pub(super) const UNCLEAR_TRIES: u32 = 5;
 /// Bodies over this are refused as JSON unless the check is switched off.
 const JSON_CHECK_BYTES: usize = 100 << 20;
 
 pub(super) struct StreamLoad {
-    http: Http,
+    pub(super) http: Http,
     /// What every load carries.
-    headers: HeaderMap,
-    load_timeout: Duration,
+    pub(super) headers: HeaderMap,
+    pub(super) load_timeout: Duration,
     retry_count: u32,
-    retry_wait: Duration,
+    pub(super) retry_wait: Duration,
 }
 
 /// Header names that decide whether rows are lost or how a body reads; the job file may not set them.
@@ -225,11 +225,11 @@ impl StreamLoad {
         Ok(())
     }
 
-    fn tries_spent(&self, retries: u32) -> bool {
+    pub(super) fn tries_spent(&self, retries: u32) -> bool {
         self.retry_count > 0 && retries >= self.retry_count
     }
 
-    async fn pause(&self, backoff: &mut Backoff, retries: &mut u32, at: &str, error: &Error) {
+    pub(super) async fn pause(&self, backoff: &mut Backoff, retries: &mut u32, at: &str, error: &Error) {
         let wait = backoff.next();
         *retries += 1;
         warn!("{at}: {error}; try {} in {} ms", *retries + 1, wait.as_millis());
@@ -262,7 +262,7 @@ impl StreamLoad {
     }
 
     /// `None`: no address knows the question, so they are all BEs.
-    async fn ask(&self, database: &str, label: &str) -> Result<Option<LabelState>> {
+    pub(super) async fn ask(&self, database: &str, label: &str) -> Result<Option<LabelState>> {
         let path = format!("/api/{}/get_load_state?label={}", encode_segment(database), encode_segment(label));
         let mut failure = None;
         for address in self.http.addresses() {
@@ -278,7 +278,7 @@ impl StreamLoad {
         failure.map_or(Ok(None), Err)
     }
 
-    fn headers(&self, load: &Load) -> Result<HeaderMap> {
+    pub(super) fn headers(&self, load: &Load) -> Result<HeaderMap> {
         let mut headers = self.headers.clone();
         headers.insert("label", header("label", &load.label)?);
         headers.insert("columns", header("columns", &columns(&load.columns))?);
@@ -303,7 +303,7 @@ impl StreamLoad {
     }
 
     /// Adds what the server's log says of the first refused rows.
-    async fn with_filtered_rows(&self, error: Error, error_url: Option<String>) -> Error {
+    pub(super) async fn with_filtered_rows(&self, error: Error, error_url: Option<String>) -> Error {
         let Some(url) = error_url else { return error };
         let log = match self.http.get_url(&url).await {
             Ok(answer) if answer.status == 200 => answer.text,
@@ -325,7 +325,7 @@ impl StreamLoad {
     }
 }
 
-fn header(name: &str, value: &str) -> Result<HeaderValue> {
+pub(super) fn header(name: &str, value: &str) -> Result<HeaderValue> {
     HeaderValue::from_bytes(value.as_bytes())
         .map_err(|_| Error::definite(format!("the header {name} cannot carry {value:?}")))
 }
@@ -377,17 +377,17 @@ pub(super) struct Asked {
 }
 
 /// Pauses that double up to a limit, each shortened by chance so that parallel loads do not march in step.
-struct Backoff {
+pub(super) struct Backoff {
     next: Duration,
     limit: Duration,
 }
 
 impl Backoff {
-    fn new(first: Duration, limit: Duration) -> Self {
+    pub(super) fn new(first: Duration, limit: Duration) -> Self {
         Backoff { next: first.min(limit), limit }
     }
 
-    fn next(&mut self) -> Duration {
+    pub(super) fn next(&mut self) -> Duration {
         let pause = self.next;
         self.next = (pause * 2).min(self.limit);
         pause.mul_f64(rand::random_range(0.5..=1.0))
