@@ -106,7 +106,7 @@ async fn log(server: &Shared, start: position::Position, database: &str) -> Vec<
     conn.query_drop(format!("INSERT INTO {mark}.t VALUES (1)")).await.unwrap();
     let flavor = connect::server_info(&mut conn).await.unwrap().flavor;
     let url = server.url();
-    let connect: binlog::Connect = Arc::new(move || {
+    let connect: towpath::mysql::connect::Connect = Arc::new(move |_| {
         let opts = Opts::from_url(&url).unwrap();
         Box::pin(async move { Conn::new(opts).await.map_err(|error| towpath::Error::transient(error.to_string())) })
     });

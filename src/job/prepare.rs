@@ -3,13 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use mysql_async::Conn;
 
 use crate::apply::encode::BinaryText;
 use crate::config::{self, TableFilter};
-use crate::mysql::binlog::Connect;
-use crate::mysql::connect::{self, ServerInfo, source_zone};
+use crate::mysql::connect::{self, Connect, Patience, ServerInfo, source_zone};
 use crate::mysql::value::ValueOptions;
 use crate::mysql::{catalog, preflight};
 use crate::schema::{Mapping, TableName, map_table};
@@ -56,7 +54,8 @@ impl From<Error> for Problems {
 
 /// Looks at source and target, reads the catalogue and maps the tables. Changes nothing.
 pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepared, Problems> {
-    let (source, version) = tokio::join!(look_at_source(job), target.version());
+    let connect = connect::connector(&job.source, Patience::of(&job.params));
+    let (source, version) = tokio::join!(look_at_source(job, &connect), target.version());
     let mut problems = Vec::new();
     let (mut connection, server, filter, tables) = match source {
         Ok(source) => source,
@@ -104,7 +103,7 @@ pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepare
     };
     match zone {
         Ok(zone) if problems.is_empty() => Ok(Prepared {
-            connect: connector(job),
+            connect,
             connection,
             server,
             mappings,
@@ -121,16 +120,11 @@ pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepare
     }
 }
 
-fn connector(job: &config::Job) -> Connect {
-    let source = Arc::new(job.source.clone());
-    Arc::new(move || {
-        let source = Arc::clone(&source);
-        async move { connect::open(&source).await }.boxed()
-    })
-}
-
-async fn look_at_source(job: &config::Job) -> Result<(Conn, ServerInfo, TableFilter, Vec<crate::schema::Table>)> {
-    let mut connection = connect::open(&job.source).await?;
+async fn look_at_source(
+    job: &config::Job,
+    connect: &Connect,
+) -> Result<(Conn, ServerInfo, TableFilter, Vec<crate::schema::Table>)> {
+    let mut connection = connect(None).await?;
     let server = connect::server_info(&mut connection).await?;
     let filter = job.source.table_filter(server.lower_case_table_names)?;
     let tables = catalog::tables(&mut connection, &server, &filter, job.no_key_tables).await?;

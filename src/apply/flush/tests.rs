@@ -38,6 +38,7 @@ impl Scene {
             progress: Arc::default(),
             stop: stop.clone(),
             until: None,
+            until_by_place: false,
             replay_until: None,
         };
         adjust(&mut flusher);

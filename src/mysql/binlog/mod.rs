@@ -23,7 +23,6 @@ mod text;
 pub use reader::{Heard, ReaderOptions, spawn};
 pub use row::RowPlan;
 pub use start::resolve;
-pub use stream::{Connect, connector};
 pub use table_map::TableMap;
 
 /// What the reader puts on the ring, in binlog order.
@@ -31,6 +30,9 @@ pub use table_map::TableMap;
 pub enum Slot {
     /// Rows of one replicated table, undecoded.
     Rows(RowsEvent),
+    /// The connection was lost within a transaction: its rows that came do not count. It comes again, whole, unless the
+    /// source has lost it. The GTID is the transaction's, where it has one.
+    CutOff(Option<Gtid>),
     /// A transaction ended here.
     Commit(Place),
     /// A place outside any transaction with nothing of ours before it: a rotated log, a heartbeat,

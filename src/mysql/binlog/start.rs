@@ -6,16 +6,16 @@
 
 use super::event::kind;
 use super::follower::Follower;
-use super::stream::{self, Connect, Request};
+use super::stream::{self, Request};
 use crate::config::Startup;
-use crate::mysql::connect::Flavor;
+use crate::mysql::connect::{Connect, Flavor, Patience};
 use crate::mysql::position::{self, GtidSet, Position};
 use crate::{Error, Result};
 
 /// The position that `startup` means now. For `initial` and `full` it is the present end of the log.
 /// A position that the server no longer has is a definite error.
 pub async fn resolve(startup: &Startup, connect: &Connect, flavor: Flavor, server_id: u32) -> Result<Position> {
-    let mut conn = connect().await?;
+    let mut conn = connect(None).await?;
     let position = match startup {
         Startup::Initial | Startup::Full | Startup::Latest => return position::current(&mut conn, flavor).await,
         Startup::Earliest => return position::oldest(&mut conn, flavor).await,
@@ -68,11 +68,15 @@ async fn file_at<'a>(
         .ok_or_else(|| Error::definite("the source has no binlog").hint("start the server with log_bin"))
 }
 
+fn to_end(flavor: Flavor, server_id: u32, from: &Position) -> Request<'_> {
+    let heartbeat = Patience::default().heartbeat();
+    Request { flavor, server_id, replica_host: "", from, by_gtid: false, to_end: true, heartbeat }
+}
+
 /// When a file was begun, in seconds since 1970.
 async fn begun(connect: &Connect, flavor: Flavor, server_id: u32, file: &str) -> Result<u32> {
     let from = Position { file: file.to_owned(), offset: 4, gtids: None };
-    let request = Request { flavor, server_id, replica_host: "", from: &from, by_gtid: false, to_end: true };
-    let mut stream = stream::open(connect, &request).await?;
+    let mut stream = stream::open(connect(None).await?, &to_end(flavor, server_id, &from)).await?;
     while let Some(event) = stream::next(&mut stream, server_id).await? {
         if event.header().event_type_raw() == kind::FORMAT_DESCRIPTION {
             return Ok(event.header().timestamp());
@@ -89,8 +93,7 @@ async fn place_at(
     begin: Position,
     seconds: i64,
 ) -> Result<Position> {
-    let request = Request { flavor, server_id, replica_host: "", from: &begin, by_gtid: false, to_end: true };
-    let mut stream = stream::open(connect, &request).await?;
+    let mut stream = stream::open(connect(None).await?, &to_end(flavor, server_id, &begin)).await?;
     let none_wanted = std::sync::Arc::new(|_: &crate::schema::TableName| false);
     let mut follower = Follower::new(begin.clone(), none_wanted);
     follower.restart(false);

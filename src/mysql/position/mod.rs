@@ -18,7 +18,7 @@ mod server;
 pub use gtid::{Gtid, GtidSet};
 pub use mariadb::MariadbGtids;
 pub use mysql::MysqlGtids;
-pub(crate) use server::at_start_of;
+pub(crate) use server::{Serves, WAYS_ON, at_start_of, serves};
 pub use server::{Log, check, current, logs, oldest};
 
 /// A place between two transactions.

@@ -165,6 +165,12 @@ impl Follower {
         self.payload_left = 0;
     }
 
+    /// The connection is lost. If rows of a transaction were sent and not its end: what says so.
+    pub(super) fn cut_off(&mut self) -> Option<Slot> {
+        let transaction = self.transaction.take()?;
+        transaction.rows.then_some(Slot::CutOff(transaction.gtid))
+    }
+
     /// `file:offset` of the event being read, for messages.
     pub(super) fn here(&self) -> String {
         format!("binlog {}:{}", self.file, self.offset)
