@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel as channel;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::Batch;
+use super::batch::{Batch, MERGED_ROW_BYTES};
 use crate::metrics::Phase;
 use crate::mysql::binlog::{Place, RowPlan, RowsEvent, Slot, Statement, TableMap};
 use crate::mysql::position::{Gtid, GtidSet, Position, order_places};
@@ -266,7 +266,8 @@ impl Flusher {
         if filling.in_transaction {
             return self.join(filling, entry);
         }
-        filling.open_bytes += entry.held.bytes();
+        // At least a row.
+        filling.open_bytes += entry.held.bytes() + MERGED_ROW_BYTES;
         filling.open.push(entry);
         // The batch has the other half.
         if filling.open_bytes < self.limits.bytes / 2 {
@@ -436,7 +437,10 @@ impl Filling {
     /// A place was passed: without GTIDs, not one behind a torn transaction.
     fn passes(&self, place: &Place) -> Result<()> {
         match &self.torn {
-            Some(torn) if torn.gtid.is_none() && (*self.position.file, self.position.offset) != (*place.file, place.offset) => {
+            Some(torn)
+                if torn.gtid.is_none()
+                    && (self.position.file.as_str(), self.position.offset) != (&*place.file, place.offset) =>
+            {
                 Err(lost(torn))
             }
             _ => Ok(()),

@@ -201,7 +201,8 @@ fn hosts(group: &Group, reader: &mut Reader<'_>) -> Option<Vec<Address>> {
     let port = group.integer("port").and_then(|port| u16::try_from(port).ok())?;
     let listed = group.texts("hosts");
     if listed.is_empty() {
-        let host = if group.text("host").is_some() { not_empty(group, "host", reader)? } else { "127.0.0.1".to_owned() };
+        let host =
+            if group.text("host").is_some() { not_empty(group, "host", reader)? } else { "127.0.0.1".to_owned() };
         return Some(vec![Address { host, port }]);
     }
     if group.text("host").is_some() {

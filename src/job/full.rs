@@ -402,6 +402,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::time::Duration;
 
     use futures_util::FutureExt as _;
 

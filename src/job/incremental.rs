@@ -37,6 +37,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         }
     });
     let Some(until) = asked.await? else { return Ok(Ended::Stopped) };
+    options.progress.log_is_kept(prepared.server.retention());
     options.progress.committed(&checkpoint);
 
     // The rest is for what the budget cannot see: the bodies while they are encoded, the index over the batch's

@@ -12,6 +12,7 @@
 mod full;
 mod incremental;
 mod prepare;
+mod reposition;
 mod target;
 
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::{Error, Result};
 
 pub use crate::apply::flush::Ended;
 pub use prepare::{Prepared, Problems, prepare};
+pub use reposition::{Moved, reposition};
 pub use target::{Connected, connect};
 
 /// How long loads may go on after a stop was asked for.

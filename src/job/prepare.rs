@@ -137,13 +137,14 @@ impl Prepared {
     /// # Errors
     /// Definite: another server without GTIDs to find the place by; tables that came, went or changed.
     pub(super) fn resume(&self, store: &Store, identity: Identity) -> Result<Identity> {
-        if identity.server != self.server_identity() && identity.start.gtids.is_none() {
+        let position = store.checkpoint()?.map_or(identity.start.clone(), |checkpoint| checkpoint.position);
+        if identity.server != self.server_identity() && position.gtids.is_none() {
             return Err(Error::definite(format!(
                 "the job was begun on server {}, this is {}: its binlog position means nothing here",
                 identity.server,
                 self.server_identity()
             ))
-            .hint("connect to the first server again, or begin a new job (another `name` or `stateDir`)"));
+            .hint("connect to the first server again, choose a place of this one's log with `towpath reposition`, or begin a new job (another `name` or `stateDir`)"));
         }
         let stored = store.tables()?;
         let known: HashSet<&TableName> = stored.iter().map(|table| &table.name).collect();
@@ -166,11 +167,7 @@ impl Prepared {
 
     /// Tells which server a position belongs to.
     pub(super) fn server_identity(&self) -> String {
-        match &self.server.server_uuid {
-            Some(uuid) => uuid.clone(),
-            // MariaDB has no uuid.
-            None => format!("server_id {}", self.server.server_id),
-        }
+        self.server.identity()
     }
 
     /// How the target reads a VARBINARY cell of a CSV body.

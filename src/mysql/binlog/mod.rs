@@ -22,7 +22,7 @@ mod text;
 
 pub use reader::{Heard, ReaderOptions, spawn};
 pub use row::RowPlan;
-pub use start::resolve;
+pub use start::{resolve, with_gtids};
 pub use table_map::TableMap;
 
 /// What the reader puts on the ring, in binlog order.

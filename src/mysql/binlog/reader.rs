@@ -279,7 +279,10 @@ mod tests {
         }
         let error = fail(&mut stuck, "binlog f:4", true).unwrap_err();
         assert!(!error.is_transient());
-        assert!(error.to_string().starts_with("binlog f:4: the binlog connection broke here 8 times in a row: cut"), "{error}");
+        assert!(
+            error.to_string().starts_with("binlog f:4: the binlog connection broke here 8 times in a row: cut"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! after the time. What is read is not kept, so a log of a gigabyte takes seconds.
 
 use super::event::kind;
-use super::follower::Follower;
+use super::follower::{Event, Follower};
 use super::stream::{self, Request};
 use crate::config::Startup;
 use crate::mysql::connect::{Connect, Flavor, Patience};
@@ -93,23 +93,64 @@ async fn place_at(
     begin: Position,
     seconds: i64,
 ) -> Result<Position> {
+    let follower = read_until(connect, flavor, server_id, begin, |event, _| {
+        if !matches!(event.kind, kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED | kind::MARIADB_GTID) {
+            return false;
+        }
+        let micros = event.gtid.as_ref().map_or(0, |gtid| gtid.committed_at);
+        let committed = if micros > 0 { (micros / 1_000_000) as i64 } else { i64::from(event.timestamp) };
+        committed >= seconds
+    })
+    .await?;
+    Ok(follower.boundary().clone())
+}
+
+/// A place of the log together with the GTIDs before it, so that the job can go on at another server later.
+pub async fn with_gtids(
+    connect: &Connect,
+    flavor: Flavor,
+    server_id: u32,
+    file: &str,
+    offset: u64,
+) -> Result<Position> {
+    let begin = position::at_start_of(&mut connect(None).await?, flavor, file).await?;
+    if begin.gtids.is_none() || offset <= begin.offset {
+        return Ok(Position { offset, ..begin });
+    }
+    let reached = |_: &Event, follower: &Follower| {
+        let (at_file, at_offset) = follower.behind();
+        at_file != file || at_offset >= offset
+    };
+    let follower = read_until(connect, flavor, server_id, begin, reached).await?;
+    let boundary = follower.boundary().clone();
+    if follower.is_outside() && follower.behind() == (file, offset) {
+        return Ok(Position { file: file.to_owned(), offset, gtids: boundary.gtids });
+    }
+    Err(Error::definite(format!("{file}:{offset} is not between two transactions; the place before it is {boundary}"))
+        .hint("give that place, or one that SHOW BINARY LOG STATUS or `towpath status` has shown"))
+}
+
+/// Reads up to the event at which `enough` says so, or to the log's end.
+async fn read_until(
+    connect: &Connect,
+    flavor: Flavor,
+    server_id: u32,
+    begin: Position,
+    enough: impl Fn(&Event, &Follower) -> bool,
+) -> Result<Follower> {
     let mut stream = stream::open(connect(None).await?, &to_end(flavor, server_id, &begin)).await?;
     let none_wanted = std::sync::Arc::new(|_: &crate::schema::TableName| false);
     let mut follower = Follower::new(begin.clone(), none_wanted);
     follower.restart(false);
     while let Some(event) = stream::next(&mut stream, server_id).await? {
         let event = stream::take(event, || follower.here())?;
-        if matches!(event.kind, kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED | kind::MARIADB_GTID) {
-            let micros = event.gtid.as_ref().map_or(0, |gtid| gtid.committed_at);
-            let committed = if micros > 0 { (micros / 1_000_000) as i64 } else { i64::from(event.timestamp) };
-            if committed >= seconds {
-                break;
-            }
+        if enough(&event, &follower) {
+            break;
         }
         match follower.event(&event, &mut |_, _| Ok(())) {
             Ok(()) | Err(super::follower::Stop::Closed) => {}
             Err(super::follower::Stop::Failed(error)) => return Err(error),
         }
     }
-    Ok(follower.boundary().clone())
+    Ok(follower)
 }

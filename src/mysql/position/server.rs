@@ -236,10 +236,7 @@ async fn check_file(conn: &mut Conn, position: &Position) -> Result<()> {
 }
 
 fn gone(what: &str, first: &Position) -> Error {
-    Error::definite(format!(
-        "the source has purged {what}; the first position it has is {first}"
-    ))
-    .hint(WAYS_ON)
+    Error::definite(format!("the source has purged {what}; the first position it has is {first}")).hint(WAYS_ON)
 }
 
 /// What can be done when the log behind a job's position is gone.
