@@ -70,6 +70,20 @@ impl Error {
         self.source.as_deref()?.downcast_ref()
     }
 
+    /// Trying again will not help after all.
+    #[must_use]
+    pub(crate) fn into_definite(mut self) -> Self {
+        self.kind = Kind::Definite;
+        self
+    }
+
+    /// Trying again may help after all.
+    #[must_use]
+    pub(crate) fn into_transient(mut self) -> Self {
+        self.kind = Kind::Transient;
+        self
+    }
+
     pub fn kind(&self) -> Kind {
         self.kind
     }

@@ -44,6 +44,8 @@ struct Incremental {
     filling_since: AtomicU64,
     in_flight_since: AtomicU64,
     position: Mutex<Option<Position>>,
+    /// Seconds for which the source keeps its log; 0: no end is known.
+    retention: AtomicU64,
 }
 
 /// Progress at one moment.
@@ -67,6 +69,9 @@ pub struct Snapshot {
     /// Microseconds since the commit of the oldest transaction that is read and not yet in the target;
     /// 0 when nothing is waiting. It compares the source's clock with ours.
     pub delay_micros: u64,
+    /// How long the source will at least keep the log behind the position, when everything that was read and is not in
+    /// the target is counted; `None`: no end is known.
+    pub retention_left: Option<Duration>,
     /// Since the source sent anything, heartbeats included; zero before the log is followed.
     pub silence: Duration,
     pub ring: Fill,
@@ -86,6 +91,10 @@ impl Progress {
     pub(crate) fn watch(&self, ring: Gauge, heard: Option<Heard>) {
         *self.ring.lock().unwrap_or_else(PoisonError::into_inner) = Some(ring);
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+    }
+
+    pub(crate) fn log_is_kept(&self, retention: Option<Duration>) {
+        self.incremental.retention.store(retention.map_or(0, |kept| kept.as_secs()), Relaxed);
     }
 
     pub(crate) fn full_begins(&self, tables: u64, tables_done: u64, rows_estimated: u64, rows_done: u64) {
@@ -146,6 +155,8 @@ impl Progress {
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Gauge::read);
         let waiting = [&here.in_flight_since, &here.filling_since].map(|since| since.load(Relaxed));
         let oldest = waiting.into_iter().find(|&since| since > 0);
+        let delay_micros = oldest.map_or(0, |since| now_micros().saturating_sub(since));
+        let retention = Some(here.retention.load(Relaxed)).filter(|&seconds| seconds > 0).map(Duration::from_secs);
         Snapshot {
             stage: [Stage::Schema, Stage::Full, Stage::Incremental, Stage::Done]
                 [usize::from(self.stage.load(Relaxed)).min(3)],
@@ -159,7 +170,8 @@ impl Progress {
             loaded: here.loaded.load(Relaxed),
             epochs: here.epochs.load(Relaxed),
             position: here.position.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-            delay_micros: oldest.map_or(0, |since| now_micros().saturating_sub(since)),
+            delay_micros,
+            retention_left: retention.map(|kept| kept.saturating_sub(Duration::from_micros(delay_micros))),
             silence: silence.unwrap_or_default(),
             ring: ring.unwrap_or_default(),
         }

@@ -9,8 +9,8 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts};
 use tokio_util::sync::CancellationToken;
 use towpath::config::Startup;
-use towpath::mysql::binlog::{self, Connect, Place, ReaderOptions, RowsKind, Slot};
-use towpath::mysql::connect::Flavor;
+use towpath::mysql::binlog::{self, Place, ReaderOptions, RowsKind, Slot};
+use towpath::mysql::connect::{Connect, Flavor, Patience};
 use towpath::mysql::position::{self, GtidSet, Position};
 use towpath::ring::{Budget, Receiver, ring};
 use towpath::schema::TableName;
@@ -26,7 +26,7 @@ fn connect_to(port: u16) -> Connect {
 
 /// Notes each connection's id, so that a test can kill its own.
 fn connect_and_note(port: u16, ids: Arc<Mutex<Vec<u32>>>) -> Connect {
-    Arc::new(move || {
+    Arc::new(move |_| {
         let ids = Arc::clone(&ids);
         Box::pin(async move {
             let opts = Opts::from_url(&format!("mysql://root@127.0.0.1:{port}")).unwrap();
@@ -54,6 +54,7 @@ struct Reading {
     tables: BTreeSet<String>,
     statements: Vec<String>,
     commits: usize,
+    cut_offs: usize,
     at: Position,
 }
 
@@ -70,6 +71,7 @@ impl Reading {
             by_gtid,
             server_id: server_id(),
             replica_host: "towpath-test".into(),
+            patience: Patience::default(),
             heard: Default::default(),
             wanted: Arc::new(move |table: &TableName| table.database == database && table.table.starts_with("our")),
         };
@@ -84,6 +86,7 @@ impl Reading {
             tables: BTreeSet::new(),
             statements: Vec::new(),
             commits: 0,
+            cut_offs: 0,
             at,
         }
     }
@@ -117,6 +120,7 @@ impl Reading {
                         self.marks.push((rows.kind, mark));
                     }
                 }
+                Slot::CutOff(_) => self.cut_offs += 1,
                 Slot::Commit(place) => {
                     self.commits += 1;
                     self.place(&place);
@@ -396,6 +400,7 @@ async fn a_second_replica_with_our_server_id_is_named() {
             by_gtid: false,
             server_id: id,
             replica_host: "towpath-test".into(),
+            patience: Patience::default(),
             heard: Default::default(),
             wanted: Arc::new(|_: &TableName| false),
         };

@@ -106,16 +106,21 @@ pub(crate) struct Job {
 }
 
 impl Job {
-    /// `more` is YAML at the top level: `params: {…}`, `defaultZeroDate: …`.
+    /// `source` has more of the source's keys; with `hosts` there the port is of no use. `more` is YAML at the top level:
+    /// `params: {…}`, `defaultZeroDate: …`.
     pub(crate) fn new(source_port: u16, target: &Target, tables: &str, source: &str, more: &str) -> Job {
         let source = if source.contains("username") { source.to_owned() } else { format!("username: root, {source}") };
+        let address = match source.contains("hosts:") {
+            true => String::new(),
+            false => format!("host: 127.0.0.1, port: {source_port}, "),
+        };
         // The name makes the replica id, and the shared servers see all tests' jobs at once.
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let name = format!("it{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let server = &target.server;
         Job::from_text(&format!(
             "name: {name}
-source: {{host: 127.0.0.1, port: {source_port}, tables: ['{tables}'], timezone: '+00:00', {source}}}
+source: {{{address}tables: ['{tables}'], timezone: '+00:00', {source}}}
 target:
   type: starrocks
   clientAddress: 127.0.0.1:{mysql}

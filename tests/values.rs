@@ -106,7 +106,7 @@ async fn log(server: &Shared, start: position::Position, database: &str) -> Vec<
     conn.query_drop(format!("INSERT INTO {mark}.t VALUES (1)")).await.unwrap();
     let flavor = connect::server_info(&mut conn).await.unwrap().flavor;
     let url = server.url();
-    let connect: binlog::Connect = Arc::new(move || {
+    let connect: towpath::mysql::connect::Connect = Arc::new(move |_| {
         let opts = Opts::from_url(&url).unwrap();
         Box::pin(async move { Conn::new(opts).await.map_err(|error| towpath::Error::transient(error.to_string())) })
     });
@@ -117,7 +117,9 @@ async fn log(server: &Shared, start: position::Position, database: &str) -> Vec<
     let server_id = 7000 + u32::from(server.port() % 1000) + conn.id();
     let replica_host = "values-test".into();
     let heard = Default::default();
-    let reader = ReaderOptions { connect, flavor, start, by_gtid: false, server_id, replica_host, wanted, heard };
+    let patience = Default::default();
+    let reader =
+        ReaderOptions { connect, flavor, start, by_gtid: false, server_id, replica_host, wanted, patience, heard };
     let thread = binlog::spawn(reader, sender, cancel.clone()).unwrap();
     let collected = tokio::task::spawn_blocking(move || {
         let deadline = Instant::now() + Duration::from_secs(60);

@@ -4,13 +4,19 @@
 //! that one is in, or when the batch is full. While epoch N is being loaded, N+1 fills; only one is ever on
 //! its way, so epochs commit in order.
 //!
-//! A transaction that outgrows the memory budget is sent in pieces: a piece is an epoch whose end is its
-//! begin, so the checkpoint stays before the transaction until its last row is in. Its end closes the epoch at once: a
-//! busy log of such transactions would else hold the checkpoint back for ever.
+//! The rows of the transaction that is being read wait beside the batch and join it at the transaction's end: until
+//! then the connection may be lost, and the transaction with it (`Slot::CutOff`).
+//!
+//! A transaction that outgrows its share of the memory budget joins the batch before its end, after the epoch before
+//! it was closed, and is sent in pieces: a piece is an epoch whose end is its begin, so the checkpoint stays before the
+//! transaction until its last row is in. Its end closes the epoch at once: a busy log of such transactions would else
+//! hold the checkpoint back for ever. When such a transaction is cut off, its rows are in the target already; then the
+//! next transaction has to be the same one, which writes them again, or the job stops.
 //!
 //! After a crash the first epoch is a *replay*: it closes exactly where the intent said, whatever the limits
 //! say, so its loads have the labels they had.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,14 +24,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel as channel;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::Batch;
+use super::batch::{Batch, MERGED_ROW_BYTES};
 use crate::metrics::Phase;
 use crate::mysql::binlog::{EventPlan, ImageColumns, Place, RowsEvent, RowsKind, Slot, Statement, TableMap};
 use crate::mysql::ddl::{self, Ddl};
-use crate::mysql::position::{GtidSet, Position};
+use crate::mysql::position::{Gtid, GtidSet, Position, order_places};
 use crate::mysql::value::ValueOptions;
 use crate::progress::Progress;
-use crate::ring::{Budget, Closed, Entry, Held, Receiver};
+use crate::ring::{Budget, Closed, Entry, Receiver};
 use crate::schema::{Mapping, TableName};
 use crate::{Error, Result};
 
@@ -142,6 +148,9 @@ pub struct Flusher {
     pub stop: CancellationToken,
     /// Stop once everything before this place is in.
     pub until: Option<Position>,
+    /// `until`'s file and offset are of the log that is read: whoever has passed them has read all before them, also where
+    /// the server counts transactions as executed that its log does not have.
+    pub until_by_place: bool,
     /// The end of an open intent: the first epoch closes here and nowhere else.
     pub replay_until: Option<Position>,
 }
@@ -153,12 +162,29 @@ struct Filling {
     /// The last transaction boundary read.
     position: Position,
     committed_at: u64,
+    /// A place outside transactions was read, by this run.
+    heard: bool,
+    /// Rows after `position` that are not in the batch: the open transaction's.
+    open: Vec<Entry<RowsEvent>>,
+    open_bytes: usize,
+    /// Where the first of the open transaction's rows stand.
+    open_at: Option<RowsAt>,
     /// Rows after `position` are in the batch.
     in_transaction: bool,
     /// Rows after `begin` have gone out.
     in_pieces: bool,
+    /// A transaction of which pieces have gone out was cut off.
+    torn: Option<Torn>,
     closed_at: Instant,
     in_flight: bool,
+}
+
+/// File and offset of a rows event.
+type RowsAt = (Arc<str>, u64);
+
+struct Torn {
+    gtid: Option<Gtid>,
+    at: Option<RowsAt>,
 }
 
 enum Woken {
@@ -178,14 +204,19 @@ impl Flusher {
             begin: start.clone(),
             position: start,
             committed_at: 0,
+            heard: false,
+            open: Vec::new(),
+            open_bytes: 0,
+            open_at: None,
             in_transaction: false,
             in_pieces: false,
+            torn: None,
             closed_at: Instant::now(),
             in_flight: false,
         };
         let mut stop_asked: Option<Instant> = None;
         loop {
-            if self.until.as_ref().is_some_and(|until| filling.position.reached(until)) && !filling.in_transaction {
+            if self.is_at_end(&filling) && !filling.in_transaction {
                 return self.finish(filling, Ended::CaughtUp);
             }
             if self.stop.is_cancelled() {
@@ -202,14 +233,13 @@ impl Flusher {
             }
             match self.wait(&filling)? {
                 Woken::Slot(Entry { item, held }) => match item {
-                    Slot::Rows(event) => self.rows(&mut filling, &event, held)?,
-                    Slot::Commit(place) => {
-                        filling.committed_at = place.committed_at;
-                        filling.in_transaction = false;
-                        self.boundary(&mut filling, &place, None)?;
+                    Slot::Rows(item) => self.rows(&mut filling, Entry { item, held })?,
+                    Slot::CutOff(gtid) => filling.cut_off(gtid),
+                    Slot::Commit(place) => self.commit(&mut filling, &place)?,
+                    Slot::Passed(place, gtids) => {
+                        filling.passes(&place)?;
+                        self.boundary(&mut filling, &place, Some(&gtids))?;
                     }
-                    // After rows it says that the reader has connected again: their transaction comes once more, whole.
-                    Slot::Passed(place, gtids) => self.boundary(&mut filling, &place, Some(&gtids))?,
                     Slot::Statement(statement) if self.tables.unmoved_by(&statement) => {
                         self.boundary(&mut filling, &statement.place, None)?;
                     }
@@ -240,10 +270,51 @@ impl Flusher {
         }
     }
 
-    fn rows(&mut self, filling: &mut Filling, event: &RowsEvent, held: Held) -> Result<()> {
-        let Known { mapping, plan, .. } = self.tables.of(event)?;
+    fn is_at_end(&self, filling: &Filling) -> bool {
+        let Some(until) = &self.until else { return false };
+        let place = |position: &Position| (position.file.clone(), position.offset);
+        filling.position.reached(until)
+            || self.until_by_place && filling.heard && {
+                let (here, end) = (place(&filling.position), place(until));
+                order_places((&here.0, here.1), (&end.0, end.1)).is_some_and(Ordering::is_ge)
+            }
+    }
+
+    fn rows(&mut self, filling: &mut Filling, entry: Entry<RowsEvent>) -> Result<()> {
+        if filling.open_at.is_none() {
+            filling.open_at = Some((Arc::clone(&entry.item.file), entry.item.offset));
+        }
+        if filling.in_transaction {
+            return self.join(filling, entry);
+        }
+        // At least a row.
+        filling.open_bytes += entry.held.bytes() + MERGED_ROW_BYTES;
+        filling.open.push(entry);
+        // The batch has the other half.
+        if filling.open_bytes < self.limits.bytes / 2 {
+            return Ok(());
+        }
+        if filling.has_news() {
+            // A replay that comes here was begun under another limit: it cannot have the same loads anyway.
+            self.replay_until = None;
+            self.close(filling)?;
+        }
         filling.in_transaction = true;
-        filling.batch.add(&mapping, &plan, event, held)?;
+        self.join_open(filling)
+    }
+
+    /// The open transaction's rows join the batch.
+    fn join_open(&mut self, filling: &mut Filling) -> Result<()> {
+        filling.open_bytes = 0;
+        for entry in std::mem::take(&mut filling.open) {
+            self.join(filling, entry)?;
+        }
+        Ok(())
+    }
+
+    fn join(&mut self, filling: &mut Filling, Entry { item: event, held }: Entry<RowsEvent>) -> Result<()> {
+        let Known { mapping, plan, .. } = self.tables.of(&event)?;
+        filling.batch.add(&mapping, &plan, &event, held)?;
         if filling.batch.bytes() >= self.limits.bytes {
             self.wait_for_flight(filling)?;
             let piece = Epoch {
@@ -258,8 +329,17 @@ impl Flusher {
         Ok(())
     }
 
+    fn commit(&mut self, filling: &mut Filling, place: &Place) -> Result<()> {
+        filling.comes_again(place)?;
+        self.join_open(filling)?;
+        filling.committed_at = place.committed_at;
+        (filling.in_transaction, filling.open_at) = (false, None);
+        self.boundary(filling, place, None)
+    }
+
     fn boundary(&mut self, filling: &mut Filling, place: &Place, passed: Option<&GtidSet>) -> Result<()> {
         advance(&mut filling.position, place, passed);
+        filling.heard = true;
         if filling.in_transaction {
             return Ok(());
         }
@@ -352,6 +432,42 @@ impl Flusher {
 }
 
 impl Filling {
+    /// The open transaction's rows do not count.
+    fn cut_off(&mut self, gtid: Option<Gtid>) {
+        self.open.clear();
+        self.open_bytes = 0;
+        let at = self.open_at.take();
+        if self.in_transaction {
+            // An epoch was closed before it, so the batch has nothing else.
+            self.batch = Batch::default();
+            self.in_transaction = false;
+            if self.in_pieces {
+                self.torn = Some(Torn { gtid, at });
+            }
+        }
+    }
+
+    /// A transaction has ended: after a torn one, the torn one itself, read again.
+    fn comes_again(&mut self, place: &Place) -> Result<()> {
+        match self.torn.take() {
+            Some(torn) if torn.gtid != place.gtid || torn.gtid.is_none() && torn.at != self.open_at => Err(lost(&torn)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A place was passed: without GTIDs, not one behind a torn transaction.
+    fn passes(&self, place: &Place) -> Result<()> {
+        match &self.torn {
+            Some(torn)
+                if torn.gtid.is_none()
+                    && (self.position.file.as_str(), self.position.offset) != (&*place.file, place.offset) =>
+            {
+                Err(lost(torn))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn has_news(&self) -> bool {
         !self.batch.is_empty() || self.begin != self.position
     }
@@ -370,6 +486,19 @@ fn advance(position: &mut Position, place: &Place, passed: Option<&GtidSet>) {
             gtids.union(passed);
         }
     }
+}
+
+fn lost(torn: &Torn) -> Error {
+    let at = torn.at.as_ref().map(|(file, offset)| format!(" at {file}:{offset}")).unwrap_or_default();
+    let gtid = torn.gtid.as_ref().map(|gtid| format!(" ({gtid})")).unwrap_or_default();
+    Error::definite(format!(
+        "the source has lost the transaction{at}{gtid}: it was read in part before the connection was lost, larger than memory, \
+         so a part of its rows is in the target"
+    ))
+    .hint(
+        "copy the tables again: start a new job (another `name`, startup: initial) with empty target tables. A source with \
+         sync_binlog=1, and a failover that loses nothing, keep this from happening",
+    )
 }
 
 /// The first 300 characters of a statement.

@@ -46,6 +46,16 @@ pub(super) enum Command {
         #[arg(long)]
         stop_at_end: bool,
     },
+    /// Move a stopped job to another place of the log.
+    Reposition {
+        /// The job file (YAML or JSON).
+        job: PathBuf,
+        /// FILE:POSITION, a GTID set, `earliest` or `latest`.
+        place: String,
+        /// Go there although changes between the old place and the new one will be missing in the target.
+        #[arg(long)]
+        accept_loss: bool,
+    },
     /// Stage, position, rows and lag of a job, from its state store.
     Status {
         /// The job file (YAML or JSON).

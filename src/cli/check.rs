@@ -6,8 +6,8 @@ use super::Outcome;
 use crate::Result;
 use crate::config::Job;
 use crate::job::{Prepared, connect, prepare};
-use crate::mysql::position;
-use crate::state::Store;
+use crate::mysql::{position, preflight};
+use crate::state::{Checkpoint, Store};
 
 pub(super) async fn run(path: &Path) -> Result<Outcome> {
     let job = Job::load(path)?;
@@ -44,10 +44,14 @@ pub(super) async fn run(path: &Path) -> Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// For a job that has been run before: the source still has the log from its checkpoint on.
+/// For a job that has been run before: the source still has the log from its checkpoint on, and for how long.
 async fn resumable(job: &Job, prepared: &mut Prepared) -> Result<()> {
     let Some(store) = Store::read(&job.state_dir, &job.name)? else { return Ok(()) };
     let Some(identity) = store.identity()? else { return Ok(()) };
-    let position = store.checkpoint()?.map_or(identity.start, |checkpoint| checkpoint.position);
-    position::check(&mut prepared.connection, prepared.server.flavor, &position).await
+    let checkpoint = store.checkpoint()?.unwrap_or_else(|| Checkpoint::at(identity.start));
+    let Prepared { connection, server, warnings, .. } = prepared;
+    position::check(connection, server.flavor, &checkpoint.position).await?;
+    warnings
+        .extend(preflight::check_retention(connection, server, &checkpoint.position, checkpoint.committed_at).await?);
+    Ok(())
 }

@@ -8,6 +8,7 @@ mod embedded;
 mod job_file;
 mod log;
 mod progress_bar;
+mod reposition;
 mod run;
 mod signal;
 mod status;
@@ -60,6 +61,7 @@ async fn dispatch(command: Command) -> Result<Outcome> {
         Command::Check { job } => check::run(&job).await,
         Command::Ddl { job } => ddl::run(&job).await,
         Command::Run { job, stop_at_end } => run::run(&job, stop_at_end).await,
+        Command::Reposition { job, place, accept_loss } => reposition::run(&job, &place, accept_loss).await,
         Command::Status { job, json } => status::run(&job, json),
         Command::DeadLetters(action) => dead_letters::run(action),
         Command::Embedded(options) => embedded::run(options).await,

@@ -124,8 +124,15 @@ static SOURCE: &[Field] = &[
         Default::None,
         "`mysql` or `mariadb`; found out from the server when absent, checked against it when given.",
     ),
-    field("host", Shape::Text, Default::Text("127.0.0.1"), "Host name or address of the source."),
+    field("host", Shape::Text, Default::None, "Host name or address of the source. Absent: `hosts`, or `127.0.0.1`."),
     field("port", Shape::Integer(1, 65_535), Default::Integer(3306), "Port of the source."),
+    field(
+        "hosts",
+        Shape::Texts(true),
+        Default::None,
+        "Instead of `host`: servers of one replication group, as `host` or `host:port`, tried in order. With GTIDs the job goes on \
+         at another of them when one fails.",
+    ),
     field("username", Shape::Text, Default::Required, "User at the source."),
     field("password", Shape::Secret, Default::Text(""), "The user's password; better `${NAME}` or `passwordFile`."),
     field("passwordFile", Shape::Text, Default::None, "File that holds the password; its final newline is left out."),
@@ -259,9 +266,14 @@ static PARAMS: &[Field] = &[
         "retryWaitTimeMs",
         Shape::Integer(1, 60_000),
         Default::Integer(500),
-        "First pause between two tries, in milliseconds; it doubles, up to a minute.",
+        "First pause between two tries, of a load or a connection, in milliseconds; it doubles, up to a minute.",
     ),
-    field("soTimeoutSec", Shape::Integer(1, 86_400), Default::Integer(60), "Seconds for a statement at the target."),
+    field(
+        "soTimeoutSec",
+        Shape::Integer(1, 86_400),
+        Default::Integer(60),
+        "Seconds for a statement at the target; and after which a source that sends nothing, not even a heartbeat, counts as lost.",
+    ),
     field(
         "httpSoTimeoutSec",
         Shape::Integer(1, 259_200),

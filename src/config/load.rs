@@ -170,7 +170,7 @@ fn http(group: &Group, reader: &mut Reader<'_>) -> Option<Http> {
 }
 
 fn source(group: &mut Group, reader: &mut Reader<'_>) -> Option<Source> {
-    let host = not_empty(group, "host", reader);
+    let hosts = hosts(group, reader);
     let username = not_empty(group, "username", reader);
     let password = password(group, reader);
     let tls = tls(&group.group("tls"), reader);
@@ -195,10 +195,10 @@ fn source(group: &mut Group, reader: &mut Reader<'_>) -> Option<Source> {
     }
     Some(Source {
         kind,
-        host: host?,
-        port: group.integer("port").and_then(|port| u16::try_from(port).ok())?,
+        hosts: hosts?,
         username: username?,
         password: password?,
+        password_file: group.text("passwordFile").map(PathBuf::from),
         tls: tls?,
         tables,
         exclude_tables,
@@ -206,6 +206,31 @@ fn source(group: &mut Group, reader: &mut Reader<'_>) -> Option<Source> {
         startup: startup?,
         server_id: group.integer("serverId").and_then(|id| u32::try_from(id).ok()),
     })
+}
+
+/// `host` and `port`, or `hosts`.
+fn hosts(group: &Group, reader: &mut Reader<'_>) -> Option<Vec<Address>> {
+    let port = group.integer("port").and_then(|port| u16::try_from(port).ok())?;
+    let listed = group.texts("hosts");
+    if listed.is_empty() {
+        let host =
+            if group.text("host").is_some() { not_empty(group, "host", reader)? } else { "127.0.0.1".to_owned() };
+        return Some(vec![Address { host, port }]);
+    }
+    if group.text("host").is_some() {
+        reader.problem(group.line("hosts"), group.path("hosts"), "give host or hosts, not both");
+    }
+    let mut hosts: Vec<Address> = Vec::new();
+    for (line, text) in &listed {
+        let bare = !text.contains(':') || text.parse::<std::net::Ipv6Addr>().is_ok();
+        let whole = Address { host: text.clone(), port };
+        let host = address(&if bare { whole.to_string() } else { text.clone() }, *line, group.path("hosts"), reader)?;
+        if hosts.contains(&host) {
+            reader.problem(*line, group.path("hosts"), format!("{host} is given twice"));
+        }
+        hosts.push(host);
+    }
+    Some(hosts)
 }
 
 fn tls(group: &Group, reader: &mut Reader<'_>) -> Option<Tls> {
@@ -344,11 +369,8 @@ fn secret(group: &Group, key: &str, file_key: &str, reader: &mut Reader<'_>) -> 
     if !given.is_empty() {
         reader.problem(line, group.path(file_key), format!("give {key} or {file_key}, not both"));
     }
-    match std::fs::read_to_string(&file) {
-        Ok(text) => {
-            let text = text.strip_suffix('\n').unwrap_or(&text);
-            Some(Password::new(text.strip_suffix('\r').unwrap_or(text)))
-        }
+    match Password::read(Path::new(&file)) {
+        Ok(password) => Some(password),
         Err(error) => {
             reader.problem(line, group.path(file_key), format!("cannot read {file}: {error}"));
             None

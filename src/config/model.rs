@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,10 +40,12 @@ pub struct Http {
 pub struct Source {
     /// `None`: found out from the server.
     pub kind: Option<SourceType>,
-    pub host: String,
-    pub port: u16,
+    /// The servers that may be read, in the order in which they are tried; never empty.
+    pub hosts: Vec<Address>,
     pub username: String,
     pub password: Password,
+    /// Where `password` was read from: it is read again when the source refuses it.
+    pub password_file: Option<PathBuf>,
     pub tls: Tls,
     /// Globs over `db.table`; `*` does not cross the dot.
     pub tables: Vec<String>,
@@ -170,9 +172,9 @@ pub struct Params {
     pub total_data_in_mem_mb: usize,
     /// Tries of one load after transient failures before the job stops; 0 = no limit.
     pub retry_count: u32,
-    /// First pause between two tries; it doubles, up to a minute.
+    /// First pause between two tries, of a load or a connection; it doubles, up to a minute.
     pub retry_wait_time_ms: u64,
-    /// Seconds for a statement at the target.
+    /// Seconds for a statement at the target; and after which a source that sends nothing counts as lost.
     pub so_timeout_sec: u64,
     /// Seconds for one load, publish wait included; sent as the load's `timeout`.
     pub http_so_timeout_sec: u64,
@@ -232,6 +234,13 @@ pub struct Password(String);
 impl Password {
     pub fn new(password: impl Into<String>) -> Self {
         Password(password.into())
+    }
+
+    /// What a file holds without its final newline.
+    pub(crate) fn read(file: &Path) -> std::io::Result<Self> {
+        let text = std::fs::read_to_string(file)?;
+        let text = text.strip_suffix('\n').unwrap_or(&text);
+        Ok(Password::new(text.strip_suffix('\r').unwrap_or(text)))
     }
 
     pub(crate) fn reveal(&self) -> &str {

@@ -38,7 +38,7 @@ fn the_shortest_job_has_the_documented_defaults() {
     let job = parse(SHORTEST).unwrap();
     assert_eq!(job.name, "shop");
     assert_eq!(job.state_dir, PathBuf::from("./towpath-state"));
-    assert_eq!((job.source.host.as_str(), job.source.port), ("127.0.0.1", 3306));
+    assert_eq!(job.source.hosts, [Address { host: "127.0.0.1".into(), port: 3306 }]);
     assert_eq!(job.source.tls.mode, TlsMode::Preferred);
     assert_eq!(job.source.startup, Startup::Initial);
     assert_eq!(job.source.tables, ["shop.*"]);
@@ -91,7 +91,7 @@ noKeyTables: skip
 fn every_key_is_read() {
     let job = parse(WHOLE).unwrap();
     assert_eq!(job.source.kind, Some(SourceType::Mariadb));
-    assert_eq!(job.source.port, 3307);
+    assert_eq!(job.source.hosts[0].port, 3307);
     assert_eq!(job.source.password.reveal(), "p: '#{x} \"");
     assert_eq!(job.source.tls.mode, TlsMode::VerifyCa);
     assert_eq!(job.source.tables, ["shop.*", "crm.customer"]);

@@ -16,7 +16,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use crossbeam_channel as channel;
 use mysql_async::{Conn, Row};
@@ -24,13 +23,13 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::incremental::{first_error, join, named};
-use super::{Context, Ended, FIRST_PAUSE, LONGEST_PAUSE, last_call};
+use super::{Context, Ended, last_call};
 use crate::apply::commit::LoadOptions;
 use crate::apply::dead_letter::DeadLetters;
 use crate::apply::encode::{EncodeRow, Encoder, Op, Part};
 use crate::apply::unwritable::Unwritable;
-use crate::mysql::binlog::Connect;
-use crate::mysql::position::{self, Position};
+use crate::mysql::connect::{Connect, Patience, Pauses};
+use crate::mysql::position::Position;
 use crate::mysql::snapshot::{self, Chunk, ChunkPlanner, PageLimit, SnapshotPlan, SnapshotTable};
 use crate::mysql::value::{RowError, ValueOptions, ValueWriter};
 use crate::progress::Progress;
@@ -56,6 +55,8 @@ pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
     let _ended = stop.clone().drop_guard();
     let shared = Arc::new(Shared {
         connect: Arc::clone(&prepared.connect),
+        patience: context.patience(),
+        start: identity.start.clone(),
         store: Arc::clone(store),
         progress: Arc::clone(&options.progress),
         values: prepared.values.clone(),
@@ -110,10 +111,9 @@ async fn list_tables<T>(context: &Context<'_, T>) -> Result<Option<Vec<Pending>>
     let done: HashSet<TableName> =
         store.snapshot_tables()?.into_iter().filter(TableProgress::done).map(|table| table.table).collect();
     let done = &done;
-    let described = context.ask_source(|mut connection| async move {
-        // Without the log from there on a copy is no use; and a server that has not come as far as that (a
-        // replica behind its source) would show older rows than those that the log goes on from.
-        position::check(&mut connection, prepared.server.flavor, &identity.start).await?;
+    // Without the log from there on a copy is no use; and a server that has not come as far as that (a
+    // replica behind its source) would show older rows than those that the log goes on from.
+    let described = context.ask_source(Some(identity.start.clone()), |mut connection| async move {
         snapshot::prepare_session(&mut connection).await?;
         let mut pending = Vec::new();
         for mapping in prepared.mappings.iter().filter(|mapping| !done.contains(&mapping.source.name)) {
@@ -177,6 +177,9 @@ impl EncodeRow for Selected<'_> {
 
 struct Shared {
     connect: Connect,
+    patience: Patience,
+    /// Where the log goes on from: a server that has not come as far, or no longer has it, is not read.
+    start: Position,
     store: Arc<Store>,
     progress: Arc<Progress>,
     values: ValueOptions,
@@ -211,29 +214,28 @@ impl Shared {
 
     /// Connects and prepares the session, again and again while the failure is a passing one. `None`: leaving.
     fn connection(&self) -> Result<Option<Conn>> {
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = self.patience.pauses();
         loop {
             let opened = self.wait_for(async {
-                let mut connection = (self.connect)().await?;
+                let mut connection = (self.connect)(Some(self.start.clone())).await?;
                 snapshot::prepare_session(&mut connection).await?;
                 Ok(connection)
             });
             match opened {
                 Ok(connection) => return Ok(Some(connection)),
-                Err(error) if !self.again(&error, &mut pause) => return self.unless_leaving(error),
+                Err(error) if !self.again(&error, &mut pauses) => return self.unless_leaving(error),
                 Err(_) => {}
             }
         }
     }
 
     /// Waits before another try after a passing failure; `false`: there is no other try.
-    fn again(&self, error: &Error, pause: &mut Duration) -> bool {
+    fn again(&self, error: &Error, pauses: &mut Pauses) -> bool {
         if !error.is_transient() || self.leaving() {
             return false;
         }
-        tracing::warn!(%error, ?pause, "reading the source failed, trying again");
-        let wait = *pause;
-        *pause = (*pause * 2).min(LONGEST_PAUSE);
+        let wait = pauses.take();
+        tracing::warn!(%error, pause = ?wait, "reading the source failed, trying again");
         // The timer has to be made inside the runtime: this thread is none of its own.
         let waited = async {
             tokio::time::sleep(wait).await;
@@ -265,7 +267,7 @@ impl Shared {
                     return Ok(());
                 }
             }
-            let mut pause = FIRST_PAUSE;
+            let mut pauses = self.patience.pauses();
             loop {
                 match self.wait_for(planner.next(&mut connection)) {
                     Ok(Some(chunk)) => {
@@ -275,7 +277,7 @@ impl Shared {
                         }
                     }
                     Ok(None) => break,
-                    Err(error) if !self.again(&error, &mut pause) => {
+                    Err(error) if !self.again(&error, &mut pauses) => {
                         return self.unless_leaving::<()>(error).map(drop);
                     }
                     Err(_) => match self.connection()? {
@@ -299,7 +301,7 @@ impl Shared {
 
     fn read(&self, chunks: &channel::Receiver<Work>, bodies: &Sender<Body>) -> Result<()> {
         let mut connection = None;
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = self.patience.pauses();
         while let Ok(work) = chunks.recv() {
             loop {
                 if self.leaving() {
@@ -315,11 +317,11 @@ impl Shared {
                 match self.read_chunk(&mut open, &work, bodies) {
                     Ok(()) => {
                         connection = Some(open);
-                        pause = FIRST_PAUSE;
+                        pauses.reset();
                         break;
                     }
                     // What has been sent of the chunk is sent once more: the same keys, written again.
-                    Err(error) if self.again(&error, &mut pause) => {}
+                    Err(error) if self.again(&error, &mut pauses) => {}
                     Err(error) => return self.unless_leaving::<()>(error).map(drop),
                 }
             }
@@ -418,6 +420,7 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::time::Duration;
 
     use futures_util::FutureExt as _;
 
@@ -428,7 +431,9 @@ mod tests {
 
     fn shared(runtime: &tokio::runtime::Runtime, folder: &std::path::Path) -> Shared {
         Shared {
-            connect: Arc::new(|| async { Err(Error::transient("restarting")) }.boxed()),
+            connect: Arc::new(|_| async { Err(Error::transient("restarting")) }.boxed()),
+            patience: Patience::default(),
+            start: Position { file: "binlog.000001".into(), offset: 4, gtids: None },
             store: Arc::new(Store::open(folder, "it").unwrap()),
             progress: Arc::default(),
             values: ValueOptions::default(),

@@ -25,9 +25,8 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
     let checkpoint = store.checkpoint()?.unwrap_or_else(|| Checkpoint::at(identity.start.clone()));
     let replay_until = store.intent()?.filter(|intent| intent.begin != intent.end).map(|intent| intent.end);
     let flavor = prepared.server.flavor;
-    let (begin, end, stop_at_end) = (&checkpoint.position, &replay_until, options.stop_at_end);
-    let asked = context.ask_source(|mut connection| async move {
-        position::check(&mut connection, flavor, begin).await?;
+    let (end, stop_at_end) = (&replay_until, options.stop_at_end);
+    let asked = context.ask_source(Some(checkpoint.position.clone()), |mut connection| async move {
         // A place that this server does not have would never be reached.
         if let Some(end) = end {
             position::check(&mut connection, flavor, end).await?;
@@ -38,6 +37,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         }
     });
     let Some(until) = asked.await? else { return Ok(Ended::Stopped) };
+    options.progress.log_is_kept(prepared.server.retention());
     options.progress.committed(&checkpoint);
 
     // The rest is for what the budget cannot see: the bodies while they are encoded, the index over the batch's
@@ -57,6 +57,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
             server_id: job.replica_id(),
             replica_host: replica_host(&job.name),
             wanted: prepared.wanted(),
+            patience: context.patience(),
             heard,
         },
         slots,
@@ -92,6 +93,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         progress: Arc::clone(&options.progress),
         stop: options.stop.clone(),
         until,
+        until_by_place: job.source.hosts.len() == 1,
         replay_until,
     };
     let committer = named("committer", move || committer.run(&epochs_in, &done))?;

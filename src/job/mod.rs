@@ -12,6 +12,7 @@
 mod full;
 mod incremental;
 mod prepare;
+mod reposition;
 mod target;
 
 use std::sync::Arc;
@@ -23,6 +24,8 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::dead_letter::{DeadLetters, Policy};
 use crate::config;
 use crate::mysql::binlog;
+use crate::mysql::connect::Patience;
+use crate::mysql::position::Position;
 use crate::progress::Progress;
 use crate::state::{Identity, Stage, Store};
 use crate::target::Target;
@@ -30,10 +33,9 @@ use crate::{Error, Result};
 
 pub use crate::apply::flush::Ended;
 pub use prepare::{Prepared, Problems, prepare};
+pub use reposition::{Moved, reposition};
 pub use target::{Connected, connect};
 
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How long loads may go on after a stop was asked for.
 const STOP_PATIENCE: Duration = Duration::from_secs(6);
 
@@ -124,24 +126,28 @@ impl<T> Context<'_, T> {
         Ok(())
     }
 
-    /// Opens a connection to the source and asks it something, again and again while the failure is a passing one, as a
-    /// restart of the source is. `None`: stopped.
-    async fn ask_source<R, F>(&self, ask: impl Fn(Conn) -> F) -> Result<Option<R>>
+    fn patience(&self) -> Patience {
+        Patience::of(&self.job.params)
+    }
+
+    /// Opens a connection to a server that can be read from `needs` on and asks it something, again and again while the
+    /// failure is a passing one, as a restart of the source is. `None`: stopped.
+    async fn ask_source<R, F>(&self, needs: Option<Position>, ask: impl Fn(Conn) -> F) -> Result<Option<R>>
     where
         F: Future<Output = Result<R>>,
     {
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = self.patience().pauses();
         let asking = async {
             loop {
-                let answer = match (self.prepared.connect)().await {
+                let answer = match (self.prepared.connect)(needs.clone()).await {
                     Ok(connection) => ask(connection).await,
                     Err(error) => Err(error),
                 };
                 match answer {
                     Err(error) if error.is_transient() => {
+                        let pause = pauses.take();
                         tracing::warn!(%error, ?pause, "the source does not answer, trying again");
                         tokio::time::sleep(pause).await;
-                        pause = (pause * 2).min(LONGEST_PAUSE);
                     }
                     answer => return answer,
                 }

@@ -3,13 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use mysql_async::Conn;
 
 use crate::apply::encode::BinaryText;
 use crate::config::{self, TableFilter};
-use crate::mysql::binlog::Connect;
-use crate::mysql::connect::{self, ServerInfo, source_zone};
+use crate::mysql::connect::{self, Connect, Patience, ServerInfo, source_zone};
 use crate::mysql::value::ValueOptions;
 use crate::mysql::{catalog, preflight};
 use crate::schema::{Mapping, TableName, map_table};
@@ -56,7 +54,8 @@ impl From<Error> for Problems {
 
 /// Looks at source and target, reads the catalogue and maps the tables. Changes nothing.
 pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepared, Problems> {
-    let (source, version) = tokio::join!(look_at_source(job), target.version());
+    let connect = connect::connector(&job.source, Patience::of(&job.params));
+    let (source, version) = tokio::join!(look_at_source(job, &connect), target.version());
     let mut problems = Vec::new();
     let (mut connection, server, filter, tables) = match source {
         Ok(source) => source,
@@ -109,7 +108,7 @@ pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepare
     };
     match zone {
         Ok(zone) if problems.is_empty() => Ok(Prepared {
-            connect: connector(job),
+            connect,
             connection,
             server,
             mappings,
@@ -137,16 +136,11 @@ fn partial_rows(server: &ServerInfo) -> Option<Error> {
     })
 }
 
-fn connector(job: &config::Job) -> Connect {
-    let source = Arc::new(job.source.clone());
-    Arc::new(move || {
-        let source = Arc::clone(&source);
-        async move { connect::open(&source).await }.boxed()
-    })
-}
-
-async fn look_at_source(job: &config::Job) -> Result<(Conn, ServerInfo, TableFilter, Vec<crate::schema::Table>)> {
-    let mut connection = connect::open(&job.source).await?;
+async fn look_at_source(
+    job: &config::Job,
+    connect: &Connect,
+) -> Result<(Conn, ServerInfo, TableFilter, Vec<crate::schema::Table>)> {
+    let mut connection = connect(None).await?;
     let server = connect::server_info(&mut connection).await?;
     let filter = job.source.table_filter(server.lower_case_table_names)?;
     let tables = catalog::tables(&mut connection, &server, &filter, job.no_key_tables).await?;
@@ -159,13 +153,14 @@ impl Prepared {
     /// # Errors
     /// Definite: another server without GTIDs to find the place by; tables that came, went or changed.
     pub(super) fn resume(&self, store: &Store, identity: Identity) -> Result<Identity> {
-        if identity.server != self.server_identity() && identity.start.gtids.is_none() {
+        let position = store.checkpoint()?.map_or(identity.start.clone(), |checkpoint| checkpoint.position);
+        if identity.server != self.server_identity() && position.gtids.is_none() {
             return Err(Error::definite(format!(
                 "the job was begun on server {}, this is {}: its binlog position means nothing here",
                 identity.server,
                 self.server_identity()
             ))
-            .hint("connect to the first server again, or begin a new job (another `name` or `stateDir`)"));
+            .hint("connect to the first server again, choose a place of this one's log with `towpath reposition`, or begin a new job (another `name` or `stateDir`)"));
         }
         let stored = store.tables()?;
         let known: HashSet<&TableName> = stored.iter().map(|table| &table.name).collect();
@@ -188,11 +183,7 @@ impl Prepared {
 
     /// Tells which server a position belongs to.
     pub(super) fn server_identity(&self) -> String {
-        match &self.server.server_uuid {
-            Some(uuid) => uuid.clone(),
-            // MariaDB has no uuid.
-            None => format!("server_id {}", self.server.server_id),
-        }
+        self.server.identity()
     }
 
     /// How the target reads a VARBINARY cell of a CSV body.

@@ -4,13 +4,17 @@
 //! not), wildcards, partial revokes and privileges on columns, in every version. The one exception is MariaDB's
 //! REPLICATION SLAVE, which no harmless statement needs; there SHOW GRANTS is read.
 
+use std::time::Duration;
+
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row};
 
 use super::catalog::literal;
 use super::connect::{Flavor, ServerInfo, optional, select, source_error, text};
+use super::position::{Position, logs};
 use crate::config::{Job, SourceType, Startup};
 use crate::schema::{ColumnType, Generated, Table, TableName, quote};
+use crate::state::now_micros;
 use crate::{Error, Result};
 
 /// What `check` found.
@@ -108,11 +112,10 @@ fn check_binlog_settings(info: &ServerInfo, report: &mut Report) {
             &hint,
         );
     }
-    let seconds = info.variable("binlog_expire_logs_seconds").and_then(|text| text.parse::<u64>().ok());
-    if let Some(seconds @ 1..DAY) = seconds {
+    if let Some(kept) = info.retention().filter(|kept| kept.as_secs() < DAY) {
         report.warnings.push(format!(
             "the source deletes its binlog after {} (binlog_expire_logs_seconds): a job that rests longer must copy everything again",
-            if seconds >= 3600 { format!("{} hours", seconds / 3600) } else { format!("{seconds} seconds") }
+            words(kept)
         ));
     }
 }
@@ -145,6 +148,44 @@ fn check_row_image(info: &ServerInfo, tables: &[Table], report: &mut Report) {
                 )
             }));
         }
+    }
+}
+
+/// Warns when the source may soon delete the log behind a job's position, of which the last transaction was committed
+/// at `committed_at` (microseconds since 1970). A log file lives for the retention time after its last event, so for
+/// at least that long after the position's; the file that is being written is not deleted.
+pub async fn check_retention(
+    conn: &mut Conn,
+    info: &ServerInfo,
+    position: &Position,
+    committed_at: u64,
+) -> Result<Option<String>> {
+    let Some(kept) = info.retention().filter(|_| committed_at > 0) else { return Ok(None) };
+    let age = Duration::from_micros(now_micros().saturating_sub(committed_at));
+    if age < kept / 2 || logs(conn).await?.last().is_none_or(|log| log.file == position.file) {
+        return Ok(None);
+    }
+    let left = match kept.saturating_sub(age) {
+        Duration::ZERO => "any moment now".to_owned(),
+        left => format!("within {}", words(left)),
+    };
+    Ok(Some(format!(
+        "the job's position {}:{} is {} old, and the source deletes its binlog after {}: run the job {left}, or it must copy \
+         everything again",
+        position.file,
+        position.offset,
+        words(age),
+        words(kept)
+    )))
+}
+
+/// `3 hours`
+fn words(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 172_800.. => format!("{} days", seconds / DAY),
+        seconds @ 7_200.. => format!("{} hours", seconds / 3_600),
+        seconds @ 120.. => format!("{} minutes", seconds / 60),
+        seconds => format!("{seconds} seconds"),
     }
 }
 
@@ -376,6 +417,12 @@ async fn check_engines(conn: &mut Conn, tables: &[Table], report: &mut Report) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_told_in_the_unit_that_fits() {
+        let told = [30, 150, 7_200, 90_000, 200_000].map(|seconds| words(Duration::from_secs(seconds)));
+        assert_eq!(told, ["30 seconds", "2 minutes", "2 hours", "25 hours", "2 days"]);
+    }
 
     #[test]
     fn global_privileges_are_found_in_show_grants() {

@@ -113,34 +113,20 @@ impl Store {
     pub fn close_epoch_with(&self, checkpoint: &Checkpoint, letters: &LetterChanges) -> Result<()> {
         self.transaction(|transaction| {
             dead_letter::apply(transaction, letters)?;
-            let numbers = [
-                checkpoint.epoch,
-                checkpoint.committed_at,
-                checkpoint.saved_at,
-                checkpoint.read.inserts,
-                checkpoint.read.updates,
-                checkpoint.read.deletes,
-                checkpoint.loaded,
-            ]
-            .map(|number| number as i64);
-            transaction
-                .prepare_cached(
-                    "INSERT OR REPLACE INTO checkpoint
-                     (id, position, epoch, committed_at, saved_at, inserts, updates, deletes, loaded)
-                     VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                )?
-                .execute((
-                    json(&checkpoint.position)?,
-                    numbers[0],
-                    numbers[1],
-                    numbers[2],
-                    numbers[3],
-                    numbers[4],
-                    numbers[5],
-                    numbers[6],
-                ))?;
+            write(transaction, checkpoint)?;
             transaction.execute("DELETE FROM intent", [])?;
             transaction.execute("DELETE FROM load", [])?;
+            Ok(())
+        })
+    }
+
+    /// Moves the job to another place, of the server `server`. The open epoch is given up; its loads are kept, so that the
+    /// next start waits for their end.
+    pub fn reposition(&self, checkpoint: &Checkpoint, server: &str) -> Result<()> {
+        self.transaction(|transaction| {
+            write(transaction, checkpoint)?;
+            transaction.execute("DELETE FROM intent", [])?;
+            transaction.execute("UPDATE job SET server = ?1", [server])?;
             Ok(())
         })
     }
@@ -207,6 +193,36 @@ impl Store {
             loads.iter().try_for_each(|load| delete.execute([&load.label]).map(|_| ()))
         })
     }
+}
+
+fn write(transaction: &rusqlite::Transaction<'_>, checkpoint: &Checkpoint) -> rusqlite::Result<()> {
+    let numbers = [
+        checkpoint.epoch,
+        checkpoint.committed_at,
+        checkpoint.saved_at,
+        checkpoint.read.inserts,
+        checkpoint.read.updates,
+        checkpoint.read.deletes,
+        checkpoint.loaded,
+    ]
+    .map(|number| number as i64);
+    transaction
+        .prepare_cached(
+            "INSERT OR REPLACE INTO checkpoint
+             (id, position, epoch, committed_at, saved_at, inserts, updates, deletes, loaded)
+             VALUES (1, ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute((
+            json(&checkpoint.position)?,
+            numbers[0],
+            numbers[1],
+            numbers[2],
+            numbers[3],
+            numbers[4],
+            numbers[5],
+            numbers[6],
+        ))?;
+    Ok(())
 }
 
 fn insert_loads(transaction: &rusqlite::Transaction<'_>, loads: &[LoadName]) -> rusqlite::Result<()> {

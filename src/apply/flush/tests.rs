@@ -38,6 +38,7 @@ impl Scene {
             progress: Arc::default(),
             stop: stop.clone(),
             until: None,
+            until_by_place: false,
             replay_until: None,
         };
         adjust(&mut flusher);
@@ -235,4 +236,73 @@ fn rows_of_a_table_the_job_does_not_know_stop_it() {
     scene.row(1);
     let error = scene.flusher.join().unwrap().unwrap_err().to_string();
     assert!(error.starts_with("shop.t at binlog.000001:4: rows of a table the job does not know"), "{error}");
+}
+
+#[test]
+fn rows_of_a_transaction_that_was_cut_off_leave_the_batch() {
+    let scene = Scene::new(|flusher| flusher.limits.pause = Duration::ZERO);
+    scene.row(1);
+    scene.commit(100);
+    assert_eq!(scene.epoch(), (0, 100, 1));
+    scene.row(2);
+    scene.row(3);
+    scene.slots.send(Slot::CutOff(None), 0).unwrap();
+    scene.row(4);
+    scene.commit(200);
+    assert_eq!(scene.epoch(), (100, 200, 1));
+}
+
+#[test]
+fn what_was_read_before_a_large_transaction_is_an_epoch_of_its_own() {
+    let scene = Scene::new(|flusher| flusher.limits = Limits { pause: LONG * 10, rows: 1000, bytes: 8 * ROW_BYTES });
+    scene.row(1);
+    scene.commit(100);
+    for id in 2..60 {
+        scene.row(id);
+    }
+    assert_eq!(scene.epoch(), (0, 100, 1));
+    assert_eq!(scene.epoch().0, 100);
+}
+
+/// Two pieces of a transaction are out when it is cut off.
+fn torn() -> Scene {
+    let scene = Scene::new(|flusher| flusher.limits.bytes = 2 * ROW_BYTES);
+    for id in 1..=4 {
+        scene.row(id);
+    }
+    // Rows join when their bytes on the ring are half of the limit.
+    assert_eq!(scene.epoch(), (0, 0, 2));
+    assert_eq!(scene.epoch(), (0, 0, 2));
+    scene.row(5);
+    scene.slots.send(Slot::CutOff(None), 0).unwrap();
+    scene
+}
+
+#[test]
+fn a_torn_transaction_that_comes_again_goes_on() {
+    let scene = torn();
+    for id in 1..=4 {
+        scene.row(id);
+    }
+    assert_eq!(scene.epoch(), (0, 0, 2));
+    assert_eq!(scene.epoch(), (0, 0, 2));
+    scene.commit(100);
+    assert_eq!(scene.epoch(), (0, 100, 0));
+}
+
+#[test]
+fn a_torn_transaction_that_the_source_has_lost_stops_the_job() {
+    for passed in [false, true] {
+        let scene = torn();
+        if passed {
+            scene.slots.send(Slot::Passed(place(100), GtidSet::default()), 0).unwrap();
+        } else {
+            let mut other = scene.sample.event(RowsKind::Insert, &[(6, "text")]);
+            other.offset += 1000;
+            scene.slots.send(Slot::Rows(other), 1).unwrap();
+            scene.commit(100);
+        }
+        let error = scene.flusher.join().unwrap().unwrap_err();
+        assert!(error.to_string().starts_with("the source has lost the transaction at "), "{error}");
+    }
 }

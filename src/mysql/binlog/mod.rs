@@ -30,8 +30,7 @@ pub(crate) use filler::write_any;
 pub use overlay::Overlay;
 pub use reader::{Heard, ReaderOptions, spawn};
 pub use row::RowPlan;
-pub use start::resolve;
-pub use stream::{Connect, connector};
+pub use start::{resolve, with_gtids};
 pub use table_map::TableMap;
 
 /// What the reader puts on the ring, in binlog order.
@@ -39,6 +38,9 @@ pub use table_map::TableMap;
 pub enum Slot {
     /// Rows of one replicated table, undecoded.
     Rows(RowsEvent),
+    /// The connection was lost within a transaction: its rows that came do not count. It comes again, whole, unless the
+    /// source has lost it. The GTID is the transaction's, where it has one.
+    CutOff(Option<Gtid>),
     /// A transaction ended here.
     Commit(Place),
     /// A place outside any transaction with nothing of ours before it: a rotated log, a heartbeat,

@@ -6,12 +6,18 @@
 //! # When the connection fails
 //! A failure is either definite, and the reader ends with it, or transient: then it connects again, with growing
 //! pauses, and asks for the log from the last transaction boundary it read, not from the checkpoint, which may be far
-//! behind. A transaction that had come in part comes again from its start. Its first rows are then on the
-//! ring twice, one time more than the commit that follows; that is harmless, because the flusher keeps the last
-//! image of each key and the second pass writes the same images.
+//! behind. A transaction that had come in part comes again from its start; so the part that came is taken back first
+//! (`Slot::CutOff`). The source may have lost the transaction with its crash, or another server may go on that never
+//! had it: then its rows must not be sent on with the next one's.
 //!
 //! A server that falls silent is noticed too: it was asked to send heartbeats, and a connection without any
 //! event for several periods counts as lost.
+//!
+//! # What fails again and again
+//! An event that cannot be had (too large for something on the way, or one that crashes its server) looks like a lost
+//! network each time. So failures are counted while they happen at one place, with more of the log behind it. The silence
+//! that is borne doubles with each, because a large event on a slow line looks like silence too; after `TRIES` the
+//! failure is definite.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,15 +31,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::Slot;
 use super::follower::{Follower, Stop, Wanted};
-use super::stream::{self, Connect, HEARTBEAT_SECS, Request};
-use crate::mysql::connect::Flavor;
-use crate::mysql::position::Position;
+use super::stream::{self, Request};
+use crate::mysql::connect::{Connect, Flavor, Patience};
+use crate::mysql::position::{self, Position};
 use crate::ring;
 use crate::{Error, Result};
 
-const SILENCE: Duration = Duration::from_secs(HEARTBEAT_SECS * 6);
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Failures at one place after which there is no point in another try.
+const TRIES: u32 = 8;
 /// How long a place that was passed is held back when nothing else comes.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -51,6 +56,7 @@ pub struct ReaderOptions {
     pub replica_host: String,
     /// Which tables' rows and statements are sent on. It is asked for every new table map, so it should be quick.
     pub wanted: Wanted,
+    pub patience: Patience,
     /// Kept up to date by the reader, for whoever watches.
     pub heard: Heard,
 }
@@ -60,10 +66,8 @@ pub struct ReaderOptions {
 pub struct Heard(Arc<Mutex<Option<Instant>>>);
 
 impl Heard {
-    fn now(&self) -> Instant {
-        let now = Instant::now();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
-        now
+    fn now(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
     /// How long ago it was; `None` before the first event.
@@ -100,36 +104,83 @@ fn run(options: &ReaderOptions, sender: &ring::Sender<Slot>, cancel: &Cancellati
         .enable_all()
         .build()
         .map_err(|error| Error::transient("cannot start the binlog reader").caused_by(error))?;
-    runtime.block_on(async {
-        let mut follower = Follower::new(options.start.clone(), options.wanted.clone());
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let mut progress = false;
-            match session(options, &mut follower, sender, cancel, &mut progress).await {
-                Ok(()) | Err(Stop::Closed) => return Ok(()),
-                Err(Stop::Failed(error)) if error.is_transient() => {
-                    pause = if progress { FIRST_PAUSE } else { pause };
-                    let boundary = follower.boundary();
-                    tracing::warn!(%error, from = %boundary, ?pause, "binlog connection lost, connecting again");
-                }
-                Err(Stop::Failed(error)) => return Err(error),
-            }
-            if cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-                return Ok(());
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
-        }
-    })
+    runtime.block_on(follow(options, sender, cancel))
 }
 
-/// One connection's life. `progress` is set when it brought an event.
+async fn follow(options: &ReaderOptions, sender: &ring::Sender<Slot>, cancel: &CancellationToken) -> Result<()> {
+    let mut follower = Follower::new(options.start.clone(), options.wanted.clone());
+    let mut pauses = options.patience.pauses();
+    let mut stuck = Stuck::default();
+    loop {
+        match session(options, &mut follower, sender, cancel, &mut stuck).await {
+            Ok(()) | Err(Stop::Closed) => return Ok(()),
+            Err(Stop::Failed(error)) if error.is_transient() => {
+                if let Some(cut_off) = follower.cut_off()
+                    && sender.send(cut_off, 0).is_err()
+                {
+                    return Ok(());
+                }
+                let error = stuck.count(follower.here(), error)?;
+                if stuck.open && stuck.times == 1 {
+                    pauses.reset();
+                }
+                let pause = pauses.take();
+                tracing::warn!(%error, from = %follower.boundary(), ?pause, "binlog connection lost, connecting again");
+                if cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+                    return Ok(());
+                }
+            }
+            Err(Stop::Failed(error)) => return Err(error),
+        }
+    }
+}
+
+/// Failures at one place of the log.
+#[derive(Default)]
+struct Stuck {
+    /// Where the last failure of an open stream was.
+    here: String,
+    /// How many there were, one after the other.
+    times: u32,
+    /// This session's stream has been opened.
+    open: bool,
+    /// The log went on behind the place when this session began.
+    unread: bool,
+}
+
+impl Stuck {
+    /// Counts a failure at the place `here`; gives it back unless it was one too many.
+    fn count(&mut self, here: String, error: Error) -> Result<Error> {
+        if !self.open {
+            // No connection says nothing about the place.
+            return Ok(error);
+        }
+        if self.times == 0 || here != self.here || !self.unread {
+            (self.here, self.times, self.unread) = (here, 1, false);
+            return Ok(error);
+        }
+        self.times += 1;
+        if self.times < TRIES {
+            return Ok(error);
+        }
+        Err(Error::definite(format!("{here}: the binlog connection broke here {TRIES} times in a row"))
+            .caused_by(error)
+            .hint(
+                "look at the next event with mysqlbinlog at the source: it may be damaged, or larger than a proxy on the way lets \
+                 through (connect without it); the source's error log may tell more. The job goes on here when started again",
+            ))
+    }
+}
+
+/// One connection's life.
 async fn session(
     options: &ReaderOptions,
     follower: &mut Follower,
     sender: &ring::Sender<Slot>,
     cancel: &CancellationToken,
-    progress: &mut bool,
+    stuck: &mut Stuck,
 ) -> Result<(), Stop> {
+    stuck.open = false;
     let from = follower.boundary().clone();
     let by_gtid = options.by_gtid;
     let request = Request {
@@ -139,27 +190,38 @@ async fn session(
         from: &from,
         by_gtid,
         to_end: false,
+        heartbeat: options.patience.heartbeat(),
     };
-    let Some(opened) = cancel.run_until_cancelled(stream::open(&options.connect, &request)).await else {
+    let opening = async {
+        let mut conn = (options.connect)(Some(from.clone())).await?;
+        if stuck.times > 0 {
+            stuck.unread = !from.reached(&position::current(&mut conn, options.flavor).await?);
+        }
+        stream::open(conn, &request).await
+    };
+    let Some(opened) = cancel.run_until_cancelled(opening).await else {
         return Ok(());
     };
     let mut stream = opened?;
+    stuck.open = true;
     follower.restart(!by_gtid && stream::first_offset(&from) < from.offset);
+    let silence = options.patience.silence * 2_u32.pow(stuck.times.min(TRIES));
     let mut out = |slot, bytes| sender.send(slot, bytes);
     let mut heard = Instant::now();
     while !cancel.is_cancelled() {
-        let wait = if follower.holds_passed() { TICK } else { SILENCE };
+        let wait = if follower.holds_passed() { TICK.min(silence) } else { silence };
         match next_within(&mut stream, options.server_id, wait, cancel).await {
             Next::Event(event) => {
-                heard = options.heard.now();
-                *progress = true;
+                options.heard.now();
                 let event = stream::take(event, || follower.here())?;
                 follower.event(&event, &mut out)?;
+                // Not before: a full ring is our silence, not the source's.
+                heard = Instant::now();
             }
             Next::Nothing => {
                 follower.idle(&mut out)?;
-                if heard.elapsed() >= SILENCE {
-                    return Err(Error::transient(format!("the source was silent for {SILENCE:?}")).into());
+                if heard.elapsed() >= silence {
+                    return Err(Error::transient(format!("the source was silent for {silence:?}")).into());
                 }
             }
             Next::Failed(error) => return Err(error.into()),
@@ -197,5 +259,47 @@ async fn next_within(stream: &mut BinlogStream, server_id: u32, wait: Duration, 
         Ok(Some(event)) => Next::Event(event),
         Ok(None) => Next::Ended,
         Err(error) => Next::Failed(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fail(stuck: &mut Stuck, here: &str, unread: bool) -> Result<Error> {
+        (stuck.open, stuck.unread) = (true, unread);
+        stuck.count(here.to_owned(), Error::transient("cut"))
+    }
+
+    #[test]
+    fn failures_at_one_place_with_more_behind_it_become_definite() {
+        let mut stuck = Stuck::default();
+        for _ in 1..TRIES {
+            fail(&mut stuck, "binlog f:4", true).unwrap();
+        }
+        let error = fail(&mut stuck, "binlog f:4", true).unwrap_err();
+        assert!(!error.is_transient());
+        assert!(
+            error.to_string().starts_with("binlog f:4: the binlog connection broke here 8 times in a row: cut"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn other_places_an_idle_source_and_no_connection_do_not_count() {
+        let mut stuck = Stuck::default();
+        for time in 0..20 {
+            fail(&mut stuck, &format!("binlog f:{time}"), true).unwrap();
+            assert_eq!(stuck.times, 1);
+        }
+        for _ in 0..20 {
+            fail(&mut stuck, "binlog f:4", false).unwrap();
+        }
+        fail(&mut stuck, "binlog f:4", true).unwrap();
+        for _ in 0..20 {
+            stuck.open = false;
+            stuck.count("binlog f:4".to_owned(), Error::transient("refused")).unwrap();
+        }
+        assert!(stuck.times <= 2);
     }
 }

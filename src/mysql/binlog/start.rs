@@ -5,17 +5,17 @@
 //! after the time. What is read is not kept, so a log of a gigabyte takes seconds.
 
 use super::event::kind;
-use super::follower::Follower;
-use super::stream::{self, Connect, Request};
+use super::follower::{Event, Follower};
+use super::stream::{self, Request};
 use crate::config::Startup;
-use crate::mysql::connect::Flavor;
+use crate::mysql::connect::{Connect, Flavor, Patience};
 use crate::mysql::position::{self, GtidSet, Position};
 use crate::{Error, Result};
 
 /// The position that `startup` means now. For `initial` and `full` it is the present end of the log.
 /// A position that the server no longer has is a definite error.
 pub async fn resolve(startup: &Startup, connect: &Connect, flavor: Flavor, server_id: u32) -> Result<Position> {
-    let mut conn = connect().await?;
+    let mut conn = connect(None).await?;
     let position = match startup {
         Startup::Initial | Startup::Full | Startup::Latest => return position::current(&mut conn, flavor).await,
         Startup::Earliest => return position::oldest(&mut conn, flavor).await,
@@ -68,11 +68,15 @@ async fn file_at<'a>(
         .ok_or_else(|| Error::definite("the source has no binlog").hint("start the server with log_bin"))
 }
 
+fn to_end(flavor: Flavor, server_id: u32, from: &Position) -> Request<'_> {
+    let heartbeat = Patience::default().heartbeat();
+    Request { flavor, server_id, replica_host: "", from, by_gtid: false, to_end: true, heartbeat }
+}
+
 /// When a file was begun, in seconds since 1970.
 async fn begun(connect: &Connect, flavor: Flavor, server_id: u32, file: &str) -> Result<u32> {
     let from = Position { file: file.to_owned(), offset: 4, gtids: None };
-    let request = Request { flavor, server_id, replica_host: "", from: &from, by_gtid: false, to_end: true };
-    let mut stream = stream::open(connect, &request).await?;
+    let mut stream = stream::open(connect(None).await?, &to_end(flavor, server_id, &from)).await?;
     while let Some(event) = stream::next(&mut stream, server_id).await? {
         if event.header().event_type_raw() == kind::FORMAT_DESCRIPTION {
             return Ok(event.header().timestamp());
@@ -89,24 +93,64 @@ async fn place_at(
     begin: Position,
     seconds: i64,
 ) -> Result<Position> {
-    let request = Request { flavor, server_id, replica_host: "", from: &begin, by_gtid: false, to_end: true };
-    let mut stream = stream::open(connect, &request).await?;
+    let follower = read_until(connect, flavor, server_id, begin, |event, _| {
+        if !matches!(event.kind, kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED | kind::MARIADB_GTID) {
+            return false;
+        }
+        let micros = event.gtid.as_ref().map_or(0, |gtid| gtid.committed_at);
+        let committed = if micros > 0 { (micros / 1_000_000) as i64 } else { i64::from(event.timestamp) };
+        committed >= seconds
+    })
+    .await?;
+    Ok(follower.boundary().clone())
+}
+
+/// A place of the log together with the GTIDs before it, so that the job can go on at another server later.
+pub async fn with_gtids(
+    connect: &Connect,
+    flavor: Flavor,
+    server_id: u32,
+    file: &str,
+    offset: u64,
+) -> Result<Position> {
+    let begin = position::at_start_of(&mut connect(None).await?, flavor, file).await?;
+    if begin.gtids.is_none() || offset <= begin.offset {
+        return Ok(Position { offset, ..begin });
+    }
+    let reached = |_: &Event, follower: &Follower| {
+        let (at_file, at_offset) = follower.behind();
+        at_file != file || at_offset >= offset
+    };
+    let follower = read_until(connect, flavor, server_id, begin, reached).await?;
+    let boundary = follower.boundary().clone();
+    if follower.is_outside() && follower.behind() == (file, offset) {
+        return Ok(Position { file: file.to_owned(), offset, gtids: boundary.gtids });
+    }
+    Err(Error::definite(format!("{file}:{offset} is not between two transactions; the place before it is {boundary}"))
+        .hint("give that place, or one that SHOW BINARY LOG STATUS or `towpath status` has shown"))
+}
+
+/// Reads up to the event at which `enough` says so, or to the log's end.
+async fn read_until(
+    connect: &Connect,
+    flavor: Flavor,
+    server_id: u32,
+    begin: Position,
+    enough: impl Fn(&Event, &Follower) -> bool,
+) -> Result<Follower> {
+    let mut stream = stream::open(connect(None).await?, &to_end(flavor, server_id, &begin)).await?;
     let none_wanted = std::sync::Arc::new(|_: &crate::schema::TableName| false);
     let mut follower = Follower::new(begin.clone(), none_wanted);
     follower.restart(false);
     while let Some(event) = stream::next(&mut stream, server_id).await? {
         let event = stream::take(event, || follower.here())?;
-        if matches!(event.kind, kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED | kind::MARIADB_GTID) {
-            let micros = event.gtid.as_ref().map_or(0, |gtid| gtid.committed_at);
-            let committed = if micros > 0 { (micros / 1_000_000) as i64 } else { i64::from(event.timestamp) };
-            if committed >= seconds {
-                break;
-            }
+        if enough(&event, &follower) {
+            break;
         }
         match follower.event(&event, &mut |_, _| Ok(())) {
             Ok(()) | Err(super::follower::Stop::Closed) => {}
             Err(super::follower::Stop::Failed(error)) => return Err(error),
         }
     }
-    Ok(follower.boundary().clone())
+    Ok(follower)
 }

@@ -4,11 +4,10 @@
 //! The driver joins packets, expands compressed transactions and takes the checksum off; it does not compare
 //! it, so that is done here.
 
-use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use futures_util::future::BoxFuture;
 use mysql_async::binlog::BinlogChecksumAlg;
 use mysql_async::binlog::events::{Event as DriverEvent, GtidEvent};
 use mysql_async::prelude::Queryable as _;
@@ -16,25 +15,9 @@ use mysql_async::{BinlogStream, BinlogStreamRequest, Conn};
 
 use super::event::kind;
 use super::follower::{Event, MysqlGtid};
-use crate::config::Source;
-use crate::mysql::connect::{self, Flavor};
-use crate::mysql::position::{Gtid, GtidSet, Position};
+use crate::mysql::connect::Flavor;
+use crate::mysql::position::{Gtid, GtidSet, Position, WAYS_ON};
 use crate::{Error, Result};
-
-/// Opens a new connection to the source, each call one.
-pub type Connect = Arc<dyn Fn() -> BoxFuture<'static, Result<Conn>> + Send + Sync>;
-
-/// Opens connections as the job file says.
-pub fn connector(source: &Source) -> Connect {
-    let source = Arc::new(source.clone());
-    Arc::new(move || {
-        let source = Arc::clone(&source);
-        Box::pin(async move { connect::open(&source).await })
-    })
-}
-
-/// Seconds after which a server with nothing to send sends a heartbeat.
-pub(super) const HEARTBEAT_SECS: u64 = 5;
 
 /// What is asked of the server.
 pub(super) struct Request<'a> {
@@ -46,11 +29,12 @@ pub(super) struct Request<'a> {
     pub(super) by_gtid: bool,
     /// Ends the stream at the end of the log.
     pub(super) to_end: bool,
+    /// After how long a server with nothing to send sends a heartbeat.
+    pub(super) heartbeat: Duration,
 }
 
 /// Turns a connection into a stream of events.
-pub(super) async fn open(connect: &Connect, request: &Request<'_>) -> Result<BinlogStream> {
-    let mut conn = connect().await?;
+pub(super) async fn open(mut conn: Conn, request: &Request<'_>) -> Result<BinlogStream> {
     let failed = |error| server_error(error, request.server_id);
     for statement in preparation(request) {
         conn.query_drop(statement).await.map_err(failed)?;
@@ -80,7 +64,7 @@ pub(super) fn first_offset(from: &Position) -> u64 {
 }
 
 fn preparation(request: &Request<'_>) -> Vec<String> {
-    let period = HEARTBEAT_SECS * 1_000_000_000;
+    let period = request.heartbeat.as_nanos();
     let mut statements = vec![
         // The older name is read by every server, the newer wins where it is known.
         format!("SET @master_heartbeat_period = {period}, @source_heartbeat_period = {period}"),
@@ -218,10 +202,7 @@ fn refused(server: &mysql_async::ServerError, server_id: u32) -> Error {
             "give each job and each replica an id of its own: set source.serverId, and see SHOW REPLICAS at the source",
         )
     } else if lower.contains("purged") || lower.contains("could not find first log") || lower.contains("not found in") {
-        error("the source no longer has the binlog from the job's position on").hint(
-            "start a new job with startup: initial to copy the tables again, or, if what was missed does not matter, with \
-             startup: earliest; keep binlogs longer with binlog_expire_logs_seconds",
-        )
+        error("the source no longer has the binlog from the job's position on").hint(WAYS_ON)
     } else if lower.contains("max_allowed_packet") {
         error("the source cannot send the next event: it is larger than max_allowed_packet, or the position is inside an event")
             .hint("SET GLOBAL max_allowed_packet = 1073741824 at the source; a start position must be one that the server reported")

@@ -17,11 +17,15 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{ClientIdentity, Conn, DriverError, IoError, OptsBuilder, Row, SslOpts};
 
-use crate::config::{Source, Tls, TlsMode};
+use crate::config::{Address, Source, Tls, TlsMode};
 use crate::{Error, Result};
 
+mod hosts;
+mod patience;
 mod server;
 
+pub use hosts::{Connect, connector};
+pub use patience::{Patience, Pauses};
 pub use server::{Flavor, ServerInfo, server_info, source_zone};
 
 /// Look-up, TCP, TLS and authentication together.
@@ -45,72 +49,90 @@ enum Security {
     },
 }
 
-/// Connects to the source.
+/// Connects to the first of the source's servers that lets us in.
 ///
 /// # Errors
 /// *Transient*: host not found, refused, timed out, cut off, too many connections. *Definite*: wrong user or
 /// password, host not allowed, TLS not possible as `tls` asks for it, an authentication plugin that is not supported.
 pub async fn open(source: &Source) -> Result<Conn> {
-    let connected = tokio::time::timeout(CONNECT_LIMIT, connect(source)).await;
-    let mut conn = connected.unwrap_or_else(|_| {
-        Err(Error::transient(format!(
-            "the source {} does not answer within {} s",
-            address(source),
-            CONNECT_LIMIT.as_secs()
-        ))
-        .hint("check source.host and source.port, and firewalls between here and there"))
-    })?;
-    conn.query_drop(SESSION).await.map_err(|error| source_error("setting up the session", error))?;
-    Ok(conn)
+    connector(source, Patience::default())(None).await
 }
 
-async fn connect(source: &Source) -> Result<Conn> {
-    let looked_up = tokio::net::lookup_host((source.host.as_str(), source.port)).await;
-    let addresses: Vec<IpAddr> = looked_up
-        .map_err(|error| {
-            Error::transient(format!("the source's host {} is not found", source.host))
-                .caused_by(Plain(error.to_string()))
-                .hint("check source.host")
-        })?
-        .map(|address| address.ip())
-        .collect();
-    let mut security = match source.tls.mode {
-        TlsMode::Disabled => Security::Plain,
-        TlsMode::Preferred | TlsMode::Required => Security::Encrypted,
-        TlsMode::VerifyCa | TlsMode::VerifyIdentity => Security::Verified { name: true },
-    };
-    loop {
-        let error = match Conn::new(options(source, &addresses, security)).await {
-            Ok(conn) => return Ok(conn),
-            Err(error) => error,
-        };
-        security = match (source.tls.mode, security, &error) {
-            (
-                TlsMode::Preferred,
-                Security::Encrypted,
-                mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer),
-            ) => Security::Plain,
-            (TlsMode::VerifyCa, Security::Verified { name: true }, error) if is_name_mismatch(error) => {
-                Security::Verified { name: false }
-            }
-            _ => return Err(connect_error(source, &error)),
-        };
+/// One server of the source and how to sign in there.
+struct Login<'a> {
+    address: &'a Address,
+    username: &'a str,
+    password: &'a str,
+    tls: &'a Tls,
+}
+
+impl Login<'_> {
+    async fn open(&self) -> Result<Conn> {
+        let connected = tokio::time::timeout(CONNECT_LIMIT, async {
+            let mut conn = self.connect().await?;
+            conn.query_drop(SESSION).await.map_err(|error| source_error("setting up the session", error))?;
+            Ok(conn)
+        });
+        connected.await.unwrap_or_else(|_| {
+            Err(Error::transient(format!(
+                "the source {} does not answer within {} s",
+                self.address,
+                CONNECT_LIMIT.as_secs()
+            ))
+            .hint("check source.host and source.port, and firewalls between here and there"))
+        })
     }
-}
 
-fn options(source: &Source, addresses: &[IpAddr], security: Security) -> OptsBuilder {
-    OptsBuilder::default()
-        .ip_or_hostname(source.host.clone())
-        .resolved_ips(Some(addresses.to_vec()))
-        .tcp_port(source.port)
-        .user(Some(source.username.clone()))
-        .pass(Some(source.password.reveal()))
-        .prefer_socket(false)
-        .tcp_keepalive(Some(KEEPALIVE))
-        .tcp_nodelay(true)
-        .max_allowed_packet(Some(MAX_PACKET))
-        .wait_timeout(Some(86_400))
-        .ssl_opts(tls(&source.tls, security))
+    async fn connect(&self) -> Result<Conn> {
+        let Address { host, port } = self.address;
+        let looked_up = tokio::net::lookup_host((host.as_str(), *port)).await;
+        let addresses: Vec<IpAddr> = looked_up
+            .map_err(|error| {
+                Error::transient(format!("the source's host {host} is not found"))
+                    .caused_by(Plain(error.to_string()))
+                    .hint("check source.host")
+            })?
+            .map(|address| address.ip())
+            .collect();
+        let mode = self.tls.mode;
+        let mut security = match mode {
+            TlsMode::Disabled => Security::Plain,
+            TlsMode::Preferred | TlsMode::Required => Security::Encrypted,
+            TlsMode::VerifyCa | TlsMode::VerifyIdentity => Security::Verified { name: true },
+        };
+        loop {
+            let error = match Conn::new(self.options(&addresses, security)).await {
+                Ok(conn) => return Ok(conn),
+                Err(error) => error,
+            };
+            security = match (mode, security, &error) {
+                (
+                    TlsMode::Preferred,
+                    Security::Encrypted,
+                    mysql_async::Error::Driver(DriverError::NoClientSslFlagFromServer),
+                ) => Security::Plain,
+                (TlsMode::VerifyCa, Security::Verified { name: true }, error) if is_name_mismatch(error) => {
+                    Security::Verified { name: false }
+                }
+                _ => return Err(connect_error(self, &error)),
+            };
+        }
+    }
+
+    fn options(&self, addresses: &[IpAddr], security: Security) -> OptsBuilder {
+        OptsBuilder::default()
+            .ip_or_hostname(self.address.host.clone())
+            .resolved_ips(Some(addresses.to_vec()))
+            .tcp_port(self.address.port)
+            .user(Some(self.username))
+            .pass(Some(self.password))
+            .prefer_socket(false)
+            .tcp_keepalive(Some(KEEPALIVE))
+            .tcp_nodelay(true)
+            .max_allowed_packet(Some(MAX_PACKET))
+            .wait_timeout(Some(86_400))
+            .ssl_opts(tls(self.tls, security))
+    }
 }
 
 /// `mysql_async` turns the name check off by looking for this word in the text of rustls' error. rustls writes
@@ -158,13 +180,8 @@ fn is_tls(error: &mysql_async::Error) -> bool {
     false
 }
 
-pub(crate) fn address(source: &Source) -> impl fmt::Display {
-    crate::config::Address { host: source.host.clone(), port: source.port }
-}
-
-fn connect_error(source: &Source, error: &mysql_async::Error) -> Error {
-    let at = address(source);
-    let user = &source.username;
+fn connect_error(login: &Login<'_>, error: &mysql_async::Error) -> Error {
+    let (at, user) = (login.address, login.username);
     let definite = |what: String| Error::definite(what);
     match error {
         mysql_async::Error::Server(server) => {
@@ -229,7 +246,7 @@ fn connect_error(source: &Source, error: &mysql_async::Error) -> Error {
                 .hint("check source.host and source.port, and whether the server runs and listens on the network")
         }
         _ if is_tls(error) => {
-            let hint = match source.tls.mode {
+            let hint = match login.tls.mode {
                 TlsMode::VerifyIdentity if is_name_mismatch(error) => {
                     "the certificate does not name the host; use the name it has as source.host, or source.tls.mode: verify_ca"
                 }
@@ -308,7 +325,7 @@ pub(super) fn optional(row: &Row, column: usize) -> Option<String> {
 
 /// Errors of the server that pass by themselves: too many connections, shutting down, network trouble,
 /// lock wait time-out, deadlock, interrupted, killed, gone, a member of a group that is recovering.
-fn is_transient_code(code: u16) -> bool {
+pub(crate) fn is_transient_code(code: u16) -> bool {
     matches!(
         code,
         1040 | 1053 | 1077..=1079 | 1152 | 1158..=1161 | 1203 | 1205 | 1213 | 1226 | 1317 | 1836 | 1927 | 2006 | 2013

@@ -1,6 +1,7 @@
 //! What the source's server is, and how it is set up.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use jiff::tz::{Offset, TimeZone};
 use mysql_async::Conn;
@@ -94,6 +95,22 @@ impl ServerInfo {
     /// A setting's value; `None` when this server has no such setting.
     pub(crate) fn variable(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str)
+    }
+
+    /// Tells which server a position in its log belongs to.
+    pub(crate) fn identity(&self) -> String {
+        match &self.server_uuid {
+            Some(uuid) => uuid.clone(),
+            // MariaDB has no uuid.
+            None => format!("server_id {}", self.server_id),
+        }
+    }
+
+    /// How long the server keeps its binlog; `None`: for ever, as far as its settings tell.
+    pub(crate) fn retention(&self) -> Option<Duration> {
+        let number = |name: &str| self.variable(name).and_then(|text| text.parse::<f64>().ok()).filter(|&n| n > 0.0);
+        let days = || number("expire_logs_days").map(|days| days * 86_400.0);
+        number("binlog_expire_logs_seconds").or_else(days).map(Duration::from_secs_f64)
     }
 
     /// `MySQL 9.7.4`, `MariaDB 10.11.19`

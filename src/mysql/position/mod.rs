@@ -18,8 +18,8 @@ mod server;
 pub use gtid::{Gtid, GtidSet};
 pub use mariadb::MariadbGtids;
 pub use mysql::MysqlGtids;
-pub(crate) use server::at_start_of;
 pub use server::{Log, check, current, logs, oldest};
+pub(crate) use server::{Serves, WAYS_ON, at_start_of, serves};
 
 /// A place between two transactions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

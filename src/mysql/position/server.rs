@@ -4,7 +4,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row};
 
 use super::{GtidSet, Position, order_places};
-use crate::mysql::connect::Flavor;
+use crate::mysql::connect::{Flavor, is_transient_code};
 use crate::{Error, Result};
 
 /// A binlog file that the server has.
@@ -17,7 +17,7 @@ pub struct Log {
 
 fn failed(what: &str, error: mysql_async::Error) -> Error {
     let error_of = match &error {
-        mysql_async::Error::Server(_) => Error::definite,
+        mysql_async::Error::Server(server) if !is_transient_code(server.code) => Error::definite,
         _ => Error::transient,
     };
     let privileges = matches!(&error, mysql_async::Error::Server(server) if matches!(server.code, 1044 | 1142 | 1227));
@@ -125,35 +125,91 @@ async fn mariadb_gtids_at(conn: &mut Conn, file: &str, offset: u64) -> Result<Op
     set.flatten().map(|text| text.parse()).transpose()
 }
 
-/// Whether everything behind `position` is still in the server's log. If not, the error names the first
-/// position that is.
-pub async fn check(conn: &mut Conn, flavor: Flavor, position: &Position) -> Result<()> {
-    match (&position.gtids, flavor) {
-        (Some(gtids), Flavor::Mysql) if mysql_has_gtids(conn).await? => check_gtids(conn, gtids).await,
-        _ if position.file.is_empty() => Ok(()),
-        _ => check_file(conn, position).await,
+/// Whether a server can be read from a position on.
+#[derive(Debug)]
+pub(crate) enum Serves {
+    Yes,
+    /// It does not have all that lies before the position.
+    Lacks(Lack),
+}
+
+/// What a server lacks of that which lies before a position.
+#[derive(Debug)]
+pub(crate) struct Lack {
+    pub(crate) missing: GtidSet,
+    read: GtidSet,
+    executed: GtidSet,
+}
+
+impl Lack {
+    pub(crate) fn error(&self) -> Error {
+        let Lack { missing, read, executed } = self;
+        Error::definite(format!(
+            "the source lacks transactions that the job has read: {missing}. The job has read {read}, the source has executed {executed}"
+        ))
+        .hint(
+            "it is a replica that lags behind, or another server than before, or one that lost transactions in a failover. \
+             If they will not come: compare both sides and start a new job with startup: initial",
+        )
     }
 }
 
-async fn check_gtids(conn: &mut Conn, gtids: &GtidSet) -> Result<()> {
+/// Whether everything before `position` is in the server and everything behind it still in its log. If not, the error
+/// says what is missing, or names the first position that the server still has.
+pub async fn check(conn: &mut Conn, flavor: Flavor, position: &Position) -> Result<()> {
+    match serves(conn, flavor, position).await? {
+        Serves::Yes => Ok(()),
+        Serves::Lacks(lack) => Err(lack.error()),
+    }
+}
+
+/// The same, with what is missing told apart.
+///
+/// # Errors
+/// Definite: the log behind the position is gone, or the position cannot be one of this server's.
+pub(crate) async fn serves(conn: &mut Conn, flavor: Flavor, position: &Position) -> Result<Serves> {
+    match (&position.gtids, flavor) {
+        (Some(gtids), Flavor::Mysql) if mysql_has_gtids(conn).await? => mysql_serves(conn, gtids).await,
+        (Some(gtids), Flavor::Mariadb) => mariadb_serves(conn, gtids).await,
+        _ if position.file.is_empty() => Ok(Serves::Yes),
+        _ => check_file(conn, position).await.map(|()| Serves::Yes),
+    }
+}
+
+fn lacks(read: &GtidSet, executed: GtidSet) -> Serves {
+    let missing = read.subtract(&executed);
+    if missing.is_empty() { Serves::Yes } else { Serves::Lacks(Lack { missing, read: read.clone(), executed }) }
+}
+
+async fn mysql_serves(conn: &mut Conn, gtids: &GtidSet) -> Result<Serves> {
     let sets: Option<(String, String)> = conn
         .query_first("SELECT @@GLOBAL.gtid_purged, @@GLOBAL.gtid_executed")
         .await
         .map_err(|error| failed("cannot ask for gtid_purged", error))?;
     let (purged, executed) = sets.unwrap_or_default();
-    let missing = purged.parse::<GtidSet>()?.subtract(gtids);
-    if !missing.is_empty() {
+    let unread = purged.parse::<GtidSet>()?.subtract(gtids);
+    if !unread.is_empty() {
         let first = oldest(conn, Flavor::Mysql).await?;
-        return Err(gone(&format!("transactions {missing}, which the job has not read"), &first));
+        let what = format!("transactions {unread}, which the job has not read (it has read {gtids}),");
+        return Err(gone(&what, &first));
     }
-    let unknown = gtids.subtract(&executed.parse()?);
-    if !unknown.is_empty() {
-        return Err(Error::definite(format!("the job's position has transactions that the source does not know: {unknown}")).hint(
-            "the source is another server than before, or one that lost transactions in a failover: compare both sides, \
-             then start a new job with startup: initial",
-        ));
+    Ok(lacks(gtids, executed.parse()?))
+}
+
+async fn mariadb_serves(conn: &mut Conn, gtids: &GtidSet) -> Result<Serves> {
+    let first = oldest(conn, Flavor::Mariadb).await?;
+    if let Some(before) = &first.gtids {
+        // A domain that is further at the log's beginning than we are.
+        let unread = before.subtract(gtids);
+        if !unread.is_empty() {
+            return Err(gone(&format!("transactions up to {unread}, and the job has read {gtids},"), &first));
+        }
     }
-    Ok(())
+    let executed: Option<String> = conn
+        .query_first("SELECT @@GLOBAL.gtid_binlog_pos")
+        .await
+        .map_err(|error| failed("cannot ask for gtid_binlog_pos", error))?;
+    Ok(lacks(gtids, executed.unwrap_or_default().parse()?))
 }
 
 async fn check_file(conn: &mut Conn, position: &Position) -> Result<()> {
@@ -180,12 +236,10 @@ async fn check_file(conn: &mut Conn, position: &Position) -> Result<()> {
 }
 
 fn gone(what: &str, first: &Position) -> Error {
-    Error::definite(format!(
-        "the source has purged {what}; the first position it has is {}:{}",
-        first.file, first.offset
-    ))
-    .hint(
-        "start a new job with startup: initial to copy the tables again, or, if what was missed does not matter, with \
-             startup: earliest; keep binlogs longer with binlog_expire_logs_seconds",
-    )
+    Error::definite(format!("the source has purged {what}; the first position it has is {first}")).hint(WAYS_ON)
 }
+
+/// What can be done when the log behind a job's position is gone.
+pub(crate) const WAYS_ON: &str = "to copy the tables again, start a new job (another `name`, startup: initial) with empty target tables; or, if what was \
+     missed does not matter, move this one: `towpath reposition JOB earliest --accept-loss`. Keep binlogs longer with \
+     binlog_expire_logs_seconds";

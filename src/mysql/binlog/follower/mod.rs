@@ -170,6 +170,22 @@ impl Follower {
         self.payload_left = 0;
     }
 
+    /// File and offset behind the last event.
+    pub(super) fn behind(&self) -> (&str, u64) {
+        (&self.file, self.offset)
+    }
+
+    /// No transaction is open.
+    pub(super) fn is_outside(&self) -> bool {
+        self.transaction.is_none()
+    }
+
+    /// The connection is lost. If rows of a transaction were sent and not its end: what says so.
+    pub(super) fn cut_off(&mut self) -> Option<Slot> {
+        let transaction = self.transaction.take()?;
+        transaction.rows.then_some(Slot::CutOff(transaction.gtid))
+    }
+
     /// `file:offset` of the event being read, for messages.
     pub(super) fn here(&self) -> String {
         format!("binlog {}:{}", self.file, self.offset)

@@ -95,6 +95,7 @@ fn short(slot: &Slot) -> String {
         Slot::Rows(rows) => {
             format!("{} {}", if rows.kind == RowsKind::Insert { "insert" } else { "change" }, rows.table.name)
         }
+        Slot::CutOff(gtid) => format!("cut off {}", gtid.as_ref().map(ToString::to_string).unwrap_or_default()),
         Slot::Commit(place) => format!("commit {}", place.offset),
         Slot::Passed(place, gtids) => format!("passed {} {gtids}", place.offset),
         Slot::Statement(statement) => format!("statement {} {}", statement.place.offset, statement.sql),

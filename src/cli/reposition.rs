@@ -1,0 +1,15 @@
+//! `towpath reposition`
+
+use std::path::Path;
+
+use super::Outcome;
+use crate::Result;
+use crate::config::Job;
+use crate::job::{Moved, reposition};
+
+pub(super) async fn run(path: &Path, place: &str, accept_loss: bool) -> Result<Outcome> {
+    let job = Job::load(path)?;
+    let Moved { from, to } = reposition(&job, place, accept_loss).await?;
+    println!("job {}: from {from} to {to}", job.name);
+    Ok(Outcome::Done)
+}
