@@ -9,7 +9,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts};
 use tokio_util::sync::CancellationToken;
 use towpath::config::Startup;
-use towpath::mysql::binlog::{self, Connect, Place, ReaderOptions, RowsKind, Slot};
+use towpath::mysql::binlog::{self, Connect, Place, ReaderOptions, RowsKind, Slot, XaStep};
 use towpath::mysql::connect::Flavor;
 use towpath::mysql::position::{self, GtidSet, Position};
 use towpath::ring::{Budget, Receiver, ring};
@@ -54,6 +54,8 @@ struct Reading {
     tables: BTreeSet<String>,
     statements: Vec<String>,
     commits: usize,
+    /// Marks of XA transactions' rows, and their steps.
+    xa: Vec<String>,
     at: Position,
 }
 
@@ -83,6 +85,7 @@ impl Reading {
             tables: BTreeSet::new(),
             statements: Vec::new(),
             commits: 0,
+            xa: Vec::new(),
             at,
         }
     }
@@ -118,6 +121,17 @@ impl Reading {
                 }
                 Slot::Commit(place) => {
                     self.commits += 1;
+                    self.place(&place);
+                }
+                Slot::XaRows { event, .. } => self.xa.extend(marks_in(&event.images)),
+                Slot::Xa(place, step) => {
+                    let step = match step {
+                        XaStep::Prepared(_) => "prepared",
+                        XaStep::OnePhase => "one phase",
+                        XaStep::Commit(_) => "commit",
+                        XaStep::Rollback(_) => "rollback",
+                    };
+                    self.xa.push(step.to_owned());
                     self.place(&place);
                 }
                 Slot::Passed(place, gtids) => {
@@ -349,7 +363,7 @@ async fn a_partial_row_image_stops_the_reader_and_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn statement_format_and_prepared_xa_rows_are_not_skipped() {
+async fn statement_format_and_steps_of_xa_are_not_skipped() {
     for (server, flavor) in both().await {
         let db = prepare(server).await;
         let start = now(server, flavor).await;
@@ -362,23 +376,38 @@ async fn statement_format_and_prepared_xa_rows_are_not_skipped() {
         assert_eq!(reading.statements, [format!("INSERT INTO {db}.ours VALUES (1, 'as text')")]);
         drop(reading);
 
-        let xid = format!("'{db}'");
-        server
-            .run([
-                format!("XA START {xid}"),
-                format!("INSERT INTO {db}.theirs VALUES (5, 'xa')"),
-                format!("XA END {xid}"),
-                format!("XA PREPARE {xid}"),
-                format!("XA COMMIT {xid}"),
-                format!("XA START {xid}"),
-                format!("INSERT INTO {db}.ours VALUES (5, 'xa')"),
-                format!("XA END {xid}"),
-                format!("XA PREPARE {xid}"),
-                format!("XA ROLLBACK {xid}"),
-            ])
-            .await;
-        let text = Reading::start(server.port(), flavor, middle, false, &db).outcome().unwrap_err().to_string();
-        assert!(text.contains("XA transaction"), "{text}");
+        let xid = format!("'{db}','b',7");
+        let begun = |insert: &str| [format!("XA START {xid}"), insert.to_owned(), format!("XA END {xid}")];
+        let ours = |id: u8, mark: &str| format!("INSERT INTO {db}.ours VALUES ({id}, '<{mark}>')");
+        let mut statements: Vec<String> = Vec::new();
+        for (insert, ends) in [
+            (format!("INSERT INTO {db}.theirs VALUES (5, 'x')"), &["PREPARE", "COMMIT"][..]),
+            (ours(5, "committed"), &["PREPARE", "COMMIT"]),
+            (ours(6, "rolledback"), &["PREPARE", "ROLLBACK"]),
+            (ours(7, "onephase"), &["COMMIT-"]),
+            (ours(8, "never"), &["ROLLBACK"]),
+        ] {
+            statements.extend(begun(&insert));
+            statements.extend(ends.iter().map(|end| match *end {
+                "COMMIT-" => format!("XA COMMIT {xid} ONE PHASE"),
+                end => format!("XA {end} {xid}"),
+            }));
+        }
+        server.run(statements).await;
+        let end = now(server, flavor).await;
+        let mut reading = Reading::start(server.port(), flavor, middle, false, &db);
+        reading.until(&end);
+        // Others use XA on the shared server too, and their steps are told as well.
+        let of_marks: Vec<&str> = reading.xa.iter().map(String::as_str).filter(|told| told.contains(|c| c != ' ')).collect();
+        let at = of_marks.iter().position(|told| *told == "committed").unwrap();
+        assert_eq!(of_marks[at..at + 5], ["committed", "prepared", "commit", "rolledback", "prepared"], "{flavor:?}");
+        match flavor {
+            Flavor::Mysql => assert_eq!(of_marks[at + 5..], ["rollback", "onephase", "one phase"]),
+            Flavor::Mariadb => {
+                assert_eq!(of_marks[at + 5..], ["rollback"]);
+                assert_eq!(reading.marks(RowsKind::Insert), ["onephase"]);
+            }
+        }
     }
 }
 

@@ -82,7 +82,7 @@ impl<T: Target> Committer<T> {
 
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
         let number = self.checkpoint.epoch + 1;
-        let Epoch { begin, end, committed_at, mut batch } = epoch;
+        let Epoch { begin, end, committed_at, mut batch, prepared } = epoch;
         let read = batch.read();
         // The bodies take the events' place in memory, so they keep the events' share of the budget.
         let held = batch.take_held();
@@ -106,7 +106,7 @@ impl<T: Target> Committer<T> {
             read: last.read + read,
             loaded: last.loaded + rows,
         };
-        self.store.close_epoch(&self.checkpoint)?;
+        self.store.close_epoch(&self.checkpoint, &prepared)?;
         self.progress.committed(&self.checkpoint);
         Ok(())
     }

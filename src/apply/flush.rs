@@ -19,12 +19,16 @@ use crossbeam_channel as channel;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
-use crate::mysql::binlog::{EventPlan, ImageColumns, Place, RowsEvent, RowsKind, Slot, Statement, TableMap};
+use super::xa::{Replay, Waiting, XaRows};
+use crate::mysql::binlog::{
+    EventPlan, ImageColumns, Place, RowsEvent, RowsKind, Slot, Statement, TableMap, XaStep,
+};
 use crate::mysql::position::{GtidSet, Position};
 use crate::mysql::value::ValueOptions;
 use crate::progress::Progress;
 use crate::ring::{Budget, Closed, Entry, Held, Receiver};
 use crate::schema::{Mapping, TableName};
+use crate::state::PreparedChanges;
 use crate::{Error, Result};
 
 /// Rows between two positions, ready to be loaded.
@@ -35,6 +39,8 @@ pub struct Epoch {
     /// The source's commit time of the last transaction, microseconds since 1970; 0 = none.
     pub committed_at: u64,
     pub batch: Batch,
+    /// What is prepared at `end` and was not at `begin`, or the other way round.
+    pub prepared: PreparedChanges,
 }
 
 /// When a batch is full, and how long a flush waits.
@@ -124,6 +130,8 @@ const IDLE_CHECKPOINT: Duration = Duration::from_secs(1);
 pub struct Flusher {
     pub receiver: Receiver<Slot>,
     pub tables: Tables,
+    /// As at the position where it begins.
+    pub xa: XaRows,
     pub limits: Limits,
     /// To the committer; it takes one epoch at a time.
     pub epochs: channel::Sender<Epoch>,
@@ -199,6 +207,8 @@ impl Flusher {
                         filling.in_transaction = false;
                         self.boundary(&mut filling, &place, None)?;
                     }
+                    Slot::XaRows { first, event } => self.xa.add(first, event, held)?,
+                    Slot::Xa(place, step) => self.xa(&mut filling, &place, &step)?,
                     // After rows it says that the reader has connected again: their transaction comes once more, whole.
                     Slot::Passed(place, gtids) => self.boundary(&mut filling, &place, Some(&gtids))?,
                     Slot::Statement(statement) => return Err(self.statement(filling, &statement)),
@@ -239,9 +249,54 @@ impl Flusher {
                 end: filling.begin.clone(),
                 committed_at: filling.committed_at,
                 batch: std::mem::take(&mut filling.batch),
+                prepared: PreparedChanges::default(),
             };
             filling.in_pieces = true;
             self.hand_over(filling, piece)?;
+        }
+        Ok(())
+    }
+
+    /// A step of an XA transaction. A commit is where its rows enter the batch.
+    fn xa(&mut self, filling: &mut Filling, place: &Place, step: &XaStep) -> Result<()> {
+        match step {
+            XaStep::Prepared(name) => self.xa.prepare(name.clone()),
+            XaStep::OnePhase => {
+                if let Some(waiting) = self.xa.one_phase() {
+                    self.replay(filling, waiting)?;
+                }
+            }
+            XaStep::Commit(name) => {
+                let waiting = self.xa.decide(name).ok_or_else(|| {
+                    Error::definite(format!(
+                        "binlog {}:{}: XA transaction {name} is committed, and was prepared before the place where the job began: \
+                         its rows were not read",
+                        place.file, place.offset
+                    ))
+                    .hint(
+                        "start a new job (another `name`) with startup: initial, or with a place before the prepare; for a copy to \
+                         see prepared transactions, the job's user needs XA_RECOVER_ADMIN at a MySQL source",
+                    )
+                })?;
+                self.replay(filling, waiting)?;
+            }
+            XaStep::Rollback(name) => {
+                if let Some(waiting) = self.xa.decide(name) {
+                    self.xa.forget(waiting);
+                }
+            }
+        }
+        if matches!(step, XaStep::OnePhase | XaStep::Commit(_)) {
+            filling.committed_at = place.committed_at;
+        }
+        filling.in_transaction = false;
+        self.boundary(filling, place, None)
+    }
+
+    fn replay(&mut self, filling: &mut Filling, waiting: Waiting) -> Result<()> {
+        let mut replay = Replay::from(waiting);
+        while let Some((event, held)) = self.xa.next_row(&mut replay)? {
+            self.rows(filling, &event, held)?;
         }
         Ok(())
     }
@@ -283,7 +338,7 @@ impl Flusher {
     }
 
     /// Hands the batch over as a whole epoch, waiting for the one before it.
-    fn close(&self, filling: &mut Filling) -> Result<()> {
+    fn close(&mut self, filling: &mut Filling) -> Result<()> {
         self.wait_for_flight(filling)?;
         filling.in_pieces = false;
         let epoch = Epoch {
@@ -291,6 +346,7 @@ impl Flusher {
             end: filling.position.clone(),
             committed_at: filling.committed_at,
             batch: std::mem::take(&mut filling.batch),
+            prepared: self.xa.close()?,
         };
         self.hand_over(filling, epoch)
     }
@@ -310,7 +366,7 @@ impl Flusher {
         Ok(())
     }
 
-    fn finish(self, mut filling: Filling, ended: Ended) -> Result<Ended> {
+    fn finish(mut self, mut filling: Filling, ended: Ended) -> Result<Ended> {
         if filling.has_news() {
             self.close(&mut filling)?;
         }
@@ -319,7 +375,7 @@ impl Flusher {
     }
 
     /// Everything before the statement goes out; then the job stops.
-    fn statement(self, mut filling: Filling, statement: &Statement) -> Error {
+    fn statement(mut self, mut filling: Filling, statement: &Statement) -> Error {
         let error = Error::definite(format!(
             "{}:{}: a statement changes a replicated table: {}",
             statement.place.file,

@@ -1,7 +1,7 @@
 //! From rows to loads.
 //!
 //! [`batch`] keeps the last image per key, undecoded; [`encode`] writes what is left into bodies;
-//! [`flush`] closes epochs; [`commit`] brings an epoch into the target and moves the checkpoint.
+//! [`xa`] keeps the rows of XA transactions until they are committed; [`flush`] closes epochs; [`commit`] brings an epoch into the target and moves the checkpoint.
 
 pub mod batch;
 pub mod commit;
@@ -10,5 +10,6 @@ pub mod flush;
 mod label;
 #[cfg(test)]
 mod sample;
+pub mod xa;
 
 pub use label::load_label;

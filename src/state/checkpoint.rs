@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::OptionalExtension;
 
+use super::prepared::{self, PreparedChanges};
 use super::Store;
 use super::store::json;
 use crate::Result;
@@ -103,8 +104,8 @@ impl Store {
             .transpose()
     }
 
-    /// Moves the checkpoint and closes the open epoch, if there is one.
-    pub fn close_epoch(&self, checkpoint: &Checkpoint) -> Result<()> {
+    /// Moves the checkpoint, with what is prepared at it, and closes the open epoch, if there is one.
+    pub fn close_epoch(&self, checkpoint: &Checkpoint, prepared: &PreparedChanges) -> Result<()> {
         self.transaction(|transaction| {
             let numbers = [
                 checkpoint.epoch,
@@ -132,6 +133,7 @@ impl Store {
                     numbers[5],
                     numbers[6],
                 ))?;
+            prepared::change(transaction, prepared)?;
             transaction.execute("DELETE FROM intent", [])?;
             transaction.execute("DELETE FROM load", [])?;
             Ok(())

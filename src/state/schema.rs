@@ -57,6 +57,17 @@ const STEPS: &[&str] = &["
         rows INTEGER,                  -- NULL: not yet in the target
         PRIMARY KEY (database, name, number)
     ) STRICT;
+", "
+    CREATE TABLE xa (                  -- XA transactions that are prepared at the checkpoint
+        number INTEGER PRIMARY KEY,
+        name TEXT NOT NULL             -- X'…',X'…',format
+    ) STRICT;
+    CREATE TABLE xa_rows (             -- their rows; also those of transactions whose prepare is behind the checkpoint
+        number INTEGER NOT NULL,
+        part INTEGER NOT NULL,
+        rows BLOB NOT NULL,            -- mysql::binlog::stored, cut anywhere
+        PRIMARY KEY (number, part)
+    ) STRICT;
 "];
 
 /// Brings a store to this program's version.

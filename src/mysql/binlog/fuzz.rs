@@ -45,7 +45,7 @@ fn fuzz_event_bodies() {
         for (version, bitmaps) in [(1, 1), (1, 2), (2, 1), (2, 2)] {
             assert!(event::rows(&body, version, bitmaps).is_none_or(|header| header.images <= body.len()));
         }
-        let _ = (event::table_id(&body), event::mariadb_gtid(&body, 1), event::xa_one_phase(&body));
+        let _ = (event::table_id(&body), event::mariadb_gtid(&body, 1), event::xa_prepare(&body));
         let _ = (event::payload_size(&body), event::mariadb_uncompress(&body), event::client_collation(&body));
         let _ = (TableMap::peek(&body), TableMap::parse(&body));
     });

@@ -65,19 +65,16 @@ impl Follower {
         } else {
             images
         };
-        match &mut self.transaction {
-            Some(transaction) => transaction.rows = true,
-            None => {
-                self.begin(at, None, 0, true)?;
-                if let Some(transaction) = &mut self.transaction {
-                    transaction.rows = true;
-                }
-            }
-        }
+        let transaction = match &mut self.transaction {
+            Some(transaction) => transaction,
+            None => self.begin(at, None, 0, true)?,
+        };
+        let first = !std::mem::replace(&mut transaction.rows, true);
+        let xa = transaction.xa;
         self.clear_passed(out)?;
         let bytes = images.len() + SLOT_BYTES;
-        let rows = RowsEvent { table, kind: row_kind, columns, images, file: Arc::clone(&self.file), offset: at };
-        out(Slot::Rows(rows), bytes)?;
+        let event = RowsEvent { table, kind: row_kind, columns, images, file: Arc::clone(&self.file), offset: at };
+        out(if xa { Slot::XaRows { first, event } } else { Slot::Rows(event) }, bytes)?;
         Ok(())
     }
 
