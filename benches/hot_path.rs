@@ -12,7 +12,7 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use towpath::apply::batch::Batch;
 use towpath::apply::encode::{BinaryText, Encoder};
-use towpath::mysql::binlog::{EventPlan, RowPlan, RowsEvent, RowsKind, TableMap};
+use towpath::mysql::binlog::{ColumnBits, EventPlan, ImageColumns, RowPlan, RowsEvent, RowsKind, TableMap};
 use towpath::mysql::value::ValueOptions;
 use towpath::ring::Budget;
 use towpath::schema::{Column, ColumnType, IntegerSize, Mapping, MappingOptions, Table, TableName, map_table};
@@ -31,6 +31,42 @@ fn main() {
 fn keep_the_last_image_per_key(bencher: Bencher<'_, '_>, distinct: usize) {
     let scene = Scene::new(distinct);
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| scene.batch());
+}
+
+/// `binlog_row_image=MINIMAL`: updates that set `k`, over a whole row or not.
+#[divan::bench(args = [ROWS, ROWS / 10])]
+fn merge_and_write_minimal_images(bencher: Bencher<'_, '_>, distinct: usize) {
+    let scene = Scene::new(distinct);
+    let columns =
+        Arc::new(ImageColumns { before: ColumnBits::new(&[1]), after: ColumnBits::new(&[2]), mariadb: false });
+    let events: Vec<RowsEvent> = (0..EVENTS)
+        .map(|event| {
+            let rows = (0..ROWS_AN_EVENT).flat_map(|row| {
+                let id = ((event * ROWS_AN_EVENT + row) % distinct) as u32;
+                [&[0][..], &id.to_le_bytes(), &[0], &row.to_le_bytes()[..4]].concat()
+            });
+            RowsEvent {
+                table: Arc::clone(&scene.map),
+                kind: RowsKind::Update,
+                columns: Some(Arc::clone(&columns)),
+                images: Bytes::from(rows.collect::<Vec<u8>>()),
+                file: "binlog.000001".into(),
+                offset: 4,
+            }
+        })
+        .collect();
+    let plan = EventPlan::new(&scene.mapping, &events[0], &ValueOptions::default()).unwrap();
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
+        let mut batch = Batch::default();
+        for event in &events {
+            batch.add(&scene.mapping, &plan, event, scene.budget.hold(event.images.len())).unwrap();
+        }
+        let mut encoder = Encoder::new(&scene.mapping.target, BinaryText::Base64, 64 << 20);
+        for table in batch.into_tables() {
+            table.encode(&mut encoder).unwrap();
+        }
+        black_box(encoder.finish())
+    });
 }
 
 #[divan::bench]

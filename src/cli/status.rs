@@ -20,6 +20,7 @@ pub(super) fn run(path: &Path, as_json: bool) -> Result<Outcome> {
     let checkpoint = store.checkpoint()?;
     let tables = store.snapshot_tables()?;
     let intent = store.intent()?;
+    let prepared = store.prepared_count()?;
     let running = Store::is_running(&job.state_dir, &job.name);
     let position = checkpoint.as_ref().map_or(&identity.start, |checkpoint| &checkpoint.position);
     let age = |micros: u64| now_micros().saturating_sub(micros) as f64 / 1e6;
@@ -38,6 +39,7 @@ pub(super) fn run(path: &Path, as_json: bool) -> Result<Outcome> {
             "lastCommitAgeSeconds": checkpoint.as_ref().filter(|at| at.committed_at > 0).map(|at| age(at.committed_at)),
             "epochs": checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.epoch),
             "openEpoch": intent.as_ref().map(|intent| intent.epoch),
+            "preparedXa": prepared,
             "inserts": checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.read.inserts),
             "updates": checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.read.updates),
             "deletes": checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.read.deletes),
@@ -69,6 +71,9 @@ pub(super) fn run(path: &Path, as_json: bool) -> Result<Outcome> {
             "open epoch  {} ({}:{} to {}:{})",
             intent.epoch, intent.begin.file, intent.begin.offset, intent.end.file, intent.end.offset
         );
+    }
+    if prepared > 0 {
+        println!("XA          {prepared} transactions are prepared at the source and wait for XA COMMIT or XA ROLLBACK");
     }
     for table in &tables {
         let state = if table.done() { "done" } else { "copying" };

@@ -112,7 +112,9 @@ fn any(ty: TargetType, out: &mut impl ValueWriter) {
 pub(super) fn key_bytes(column: &Column, wire: Wire, mariadb: bool) -> Result<Vec<u8>> {
     let value = default_of(column, mariadb)?;
     let bytes = match (wire, value) {
-        (Wire::Integer { bytes }, Some(Value::Signed(value))) => Some(value.to_le_bytes()[..usize::from(bytes)].to_vec()),
+        (Wire::Integer { bytes }, Some(Value::Signed(value))) => {
+            Some(value.to_le_bytes()[..usize::from(bytes)].to_vec())
+        }
         (Wire::Integer { bytes } | Wire::Enum { bytes }, Some(Value::Unsigned(value))) => {
             Some(value.to_le_bytes()[..usize::from(bytes)].to_vec())
         }
@@ -153,14 +155,19 @@ fn in_utf8(column: &Column) -> Cow<'_, Column> {
 /// `None`: NULL.
 fn default_of(column: &Column, mariadb: bool) -> Result<Option<Value>> {
     if column.generated != Generated::No {
-        return Err(untold(column, "it is generated, and MariaDB logs such columns in minimal images only if stored or indexed"));
+        return Err(untold(
+            column,
+            "it is generated, and MariaDB logs such columns in minimal images only if stored or indexed",
+        ));
     }
     let value = match &column.default {
         None if column.nullable => return Ok(None),
         None => zero(&column.ty).ok_or("the type has none"),
         // These are always in the image, so the definition is not the one the row was written with.
-        Some(DefaultValue::CurrentTimestamp) => Err("the definition says CURRENT_TIMESTAMP, which would have been logged"),
-        Some(DefaultValue::Literal(text)) => literal(&column.ty, text),
+        Some(DefaultValue::CurrentTimestamp) => {
+            Err("the definition says CURRENT_TIMESTAMP, which would have been logged")
+        }
+        Some(DefaultValue::Literal(text)) => literal(&column.ty, text, mariadb),
         Some(DefaultValue::Expression(text)) => match &column.ty {
             // The catalogue cannot tell a constant of these from an expression, but no expression is left out.
             ColumnType::Binary { .. } | ColumnType::Varbinary { .. } | ColumnType::Blob { .. } => binary(text, mariadb),
@@ -181,10 +188,9 @@ fn untold(column: &Column, why: &str) -> Error {
 /// What a session that is not strict stores in a NOT NULL column without a default.
 fn zero(ty: &ColumnType) -> Option<Value> {
     Some(match ty {
-        ColumnType::Integer { .. }
-        | ColumnType::Bit { .. }
-        | ColumnType::Year
-        | ColumnType::Set { .. } => Value::Unsigned(0),
+        ColumnType::Integer { .. } | ColumnType::Bit { .. } | ColumnType::Year | ColumnType::Set { .. } => {
+            Value::Unsigned(0)
+        }
         ColumnType::Enum { .. } => Value::Unsigned(1),
         ColumnType::Decimal { scale, .. } => Value::Bytes(scaled("0", *scale).into_bytes()),
         ColumnType::Float => Value::Float(0.0),
@@ -209,7 +215,7 @@ fn zero(ty: &ColumnType) -> Option<Value> {
 const NO_DATE: Civil = Civil { year: 0, month: 0, day: 0, hour: 0, minute: 0, second: 0, micros: 0 };
 
 /// A constant as the catalogue writes it.
-fn literal(ty: &ColumnType, text: &str) -> Result<Value, &'static str> {
+fn literal(ty: &ColumnType, text: &str, mariadb: bool) -> Result<Value, &'static str> {
     const MALFORMED: &str = "the catalogue's text for it is not understood";
     Ok(match ty {
         ColumnType::Integer { unsigned: true, .. } | ColumnType::Bit { .. } | ColumnType::Year => {
@@ -244,7 +250,9 @@ fn literal(ty: &ColumnType, text: &str) -> Result<Value, &'static str> {
         ColumnType::Date | ColumnType::DateTime { .. } => Value::Civil(civil(text).ok_or(MALFORMED)?),
         ColumnType::Timestamp { .. } => match civil(text).ok_or(MALFORMED)? {
             NO_DATE => Value::Civil(NO_DATE),
-            _ => return Err("the catalogue tells a TIMESTAMP's without its time zone"),
+            // MariaDB's catalogue shows it in the session's zone, and ours asks in UTC.
+            civil if mariadb => Value::Civil(civil),
+            _ => return Err("MySQL's catalogue shows a TIMESTAMP's in the time zone of the session that defined it"),
         },
         ColumnType::Time { .. } => Value::Clock(clock(text).ok_or(MALFORMED)?),
         ColumnType::Uuid | ColumnType::Inet4 | ColumnType::Inet6 => {
@@ -325,12 +333,8 @@ mod tests {
             _ => DefaultValue::Literal(text.to_owned()),
         });
         let id = Column::new("id", ColumnType::Integer { size: IntegerSize::Int, unsigned: false });
-        let table = Table {
-            name: TableName::new("d", "t"),
-            columns: vec![id, column],
-            key: vec![0],
-            comment: String::new(),
-        };
+        let table =
+            Table { name: TableName::new("d", "t"), columns: vec![id, column], key: vec![0], comment: String::new() };
         let mapping = map_table(&table, &MappingOptions::for_version(3, 5)).unwrap();
         let filler =
             Filler::default(&mapping.source.columns[1], &mapping.target.columns[1], &ValueOptions::default(), mariadb);
@@ -348,7 +352,11 @@ mod tests {
         let members = || vec!["a".to_owned(), "b".to_owned()];
         for (ty, default, expected) in [
             (ColumnType::Integer { size: IntegerSize::Big, unsigned: false }, "-5", "-5"),
-            (ColumnType::Integer { size: IntegerSize::Big, unsigned: true }, "18446744073709551615", "18446744073709551615"),
+            (
+                ColumnType::Integer { size: IntegerSize::Big, unsigned: true },
+                "18446744073709551615",
+                "18446744073709551615",
+            ),
             (ColumnType::Decimal { precision: 5, scale: 2 }, "1", "1.00"),
             (ColumnType::Decimal { precision: 50, scale: 2 }, "-1.5", "-1.50"),
             (ColumnType::Float, "0.1", "0.1"),
@@ -367,6 +375,8 @@ mod tests {
         ] {
             assert_eq!(written(ty.clone(), Some(default), false).as_deref(), Ok(expected), "{ty:?} {default}");
         }
+        let moment = written(ColumnType::Timestamp { digits: 0 }, Some("2020-01-01 00:00:00"), true);
+        assert_eq!(moment.as_deref(), Ok("2020-01-01 00:00:00"));
         assert_eq!(written(ColumnType::Varbinary { bytes: 4 }, Some("0x61"), true).as_deref(), Ok("[30, 78, 36, 31]"));
     }
 

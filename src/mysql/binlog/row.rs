@@ -213,8 +213,13 @@ impl RowPlan {
             Some(places) if places.is_sorted() => KeyForm::InKeyOrder,
             Some(_) => KeyForm::Scattered,
         };
-        let nullable: Vec<bool> =
-            map.columns().iter().enumerate().filter(|(index, _)| has(*index)).map(|(_, column)| column.nullable).collect();
+        let nullable: Vec<bool> = map
+            .columns()
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| has(*index))
+            .map(|(_, column)| column.nullable)
+            .collect();
         let count = columns.len();
         Ok(RowPlan {
             bitmap_bytes: count.div_ceil(8),
@@ -241,6 +246,11 @@ impl RowPlan {
         places.iter().enumerate().filter(|(_, place)| matches!(place, Place::Elsewhere(_))).map(|(index, _)| index)
     }
 
+    /// Whether the image has no columns, and so no bytes.
+    pub fn has_no_columns(&self) -> bool {
+        self.columns.is_empty()
+    }
+
     /// Whether the image has every part of the key, or stands in for it.
     pub(super) fn has_whole_key(&self) -> bool {
         !matches!(self.key, KeyForm::Lacking(_))
@@ -254,7 +264,7 @@ impl RowPlan {
     pub fn walk(&self, row: &[u8], key: &mut Vec<u8>) -> Result<usize, RowError> {
         let bitmap = row.get(..self.bitmap_bytes).ok_or_else(cut)?;
         let steps = if self.is_dense(bitmap) { &self.dense } else { &self.sparse };
-        if self.key == KeyForm::InKeyOrder {
+        if matches!(self.key, KeyForm::InKeyOrder) {
             // Almost every table: the key's parts are met in their order.
             return walk(steps, bitmap, row, |_, start, end| match row.get(start..end) {
                 Some(part) => {

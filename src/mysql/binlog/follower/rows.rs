@@ -30,7 +30,8 @@ impl Follower {
             None
         };
         // A copy: the event's buffer may be a part of something larger.
-        self.tables.insert(table_id, KnownTable { body: Bytes::copy_from_slice(&event.body), map, columns: Vec::new() });
+        self.tables
+            .insert(table_id, KnownTable { body: Bytes::copy_from_slice(&event.body), map, columns: Vec::new() });
         Ok(())
     }
 
