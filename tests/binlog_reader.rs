@@ -74,6 +74,7 @@ impl Reading {
             by_gtid,
             server_id: server_id(),
             replica_host: "towpath-test".into(),
+            heard: Default::default(),
             wanted: Arc::new(move |table: &TableName| table.database == database && table.table.starts_with("our")),
         };
         let thread = Some(binlog::spawn(options, sender, cancel.clone()).unwrap());
@@ -428,6 +429,7 @@ async fn a_second_replica_with_our_server_id_is_named() {
             by_gtid: false,
             server_id: id,
             replica_host: "towpath-test".into(),
+            heard: Default::default(),
             wanted: Arc::new(|_: &TableName| false),
         };
         let cancel = CancellationToken::new();

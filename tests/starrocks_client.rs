@@ -112,7 +112,13 @@ fn utf8(chars: u32) -> ColumnType {
 fn source(name: &str, columns: Vec<(&str, ColumnType)>) -> Table {
     let mut columns: Vec<Column> = columns.into_iter().map(|(name, ty)| column(name, ty)).collect();
     columns[0].nullable = false;
-    Table { name: TableName::new("shop", name), columns, key: vec![0], comment: "it's a \"table\"".into() }
+    Table {
+        name: TableName::new("shop", name),
+        columns,
+        key: vec![0],
+        primary: true,
+        comment: "it's a \"table\"".into(),
+    }
 }
 
 async fn mapped(client: &StarRocks, source: &Table) -> TargetTable {

@@ -56,7 +56,8 @@ async fn prepared_rows_wait(product: Product) {
     let source = source(product).await;
     let mut conn = source.connect().await.unwrap();
     let target = Target::start().await;
-    prepare(&source, "early", &["INSERT INTO d.t VALUES (11, 'early')", "UPDATE d.t SET v = 'early' WHERE id = 1"]).await;
+    prepare(&source, "early", &["INSERT INTO d.t VALUES (11, 'early')", "UPDATE d.t SET v = 'early' WHERE id = 1"])
+        .await;
     run(&mut conn, &["FLUSH BINARY LOGS", "INSERT INTO d.t VALUES (12, 'plain')"]).await;
     prepare(&source, "rolled back", &["INSERT INTO d.t VALUES (13, 'no')", "DELETE FROM d.t WHERE id = 2"]).await;
     prepare(&source, "gone", &["INSERT INTO d.t VALUES (14, 'no')"]).await;
@@ -75,14 +76,20 @@ async fn prepared_rows_wait(product: Product) {
     assert_equal(source.port(), &target, "d").await;
     assert_eq!(ids(&target).await, "12,16", "what is prepared is not to be seen");
 
-    let last: Vec<(String, u64)> =
-        conn.query_map("SHOW BINARY LOGS", |row: mysql_async::Row| (row.get(0).unwrap(), row.get(1).unwrap())).await.unwrap();
+    let last: Vec<(String, u64)> = conn
+        .query_map("SHOW BINARY LOGS", |row: mysql_async::Row| (row.get(0).unwrap(), row.get(1).unwrap()))
+        .await
+        .unwrap();
     run(&mut conn, &[&format!("PURGE BINARY LOGS TO '{}'", last.last().unwrap().0)]).await;
     decide(&mut conn, "ROLLBACK", "rolled back").await;
     for name in ["late", "large", "early"] {
         decide(&mut conn, "COMMIT", name).await;
     }
-    run(&mut conn, &["XA START 'one'", "INSERT INTO d.t VALUES (17, 'one phase')", "XA END 'one'", "XA COMMIT 'one' ONE PHASE"]).await;
+    run(
+        &mut conn,
+        &["XA START 'one'", "INSERT INTO d.t VALUES (17, 'one phase')", "XA END 'one'", "XA COMMIT 'one' ONE PHASE"],
+    )
+    .await;
     run(&mut conn, &["UPDATE d.t SET v = 'after' WHERE id IN (1, 15)"]).await;
     job.run_to_end().await;
     assert_equal(source.port(), &target, "d").await;

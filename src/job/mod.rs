@@ -20,8 +20,8 @@ use std::time::Duration;
 use mysql_async::Conn;
 use tokio_util::sync::CancellationToken;
 
-use crate::config;
 use crate::apply::xa::XaRows;
+use crate::config;
 use crate::mysql::binlog::{self, Slot, XaStep};
 use crate::progress::Progress;
 use crate::ring::Budget;

@@ -10,8 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use rusqlite::OptionalExtension;
 
-use super::prepared::{self, PreparedChanges};
 use super::Store;
+use super::prepared::{self, PreparedChanges};
 use super::store::json;
 use crate::Result;
 use crate::mysql::position::Position;

@@ -5,7 +5,8 @@ use rusqlite::Connection;
 use crate::{Error, Result};
 
 /// One step a version; a store of version `n` has had the first `n` steps.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE job (
         id INTEGER PRIMARY KEY CHECK (id = 1),
         name TEXT NOT NULL,
@@ -57,7 +58,8 @@ const STEPS: &[&str] = &["
         rows INTEGER,                  -- NULL: not yet in the target
         PRIMARY KEY (database, name, number)
     ) STRICT;
-", "
+",
+    "
     CREATE TABLE xa (                  -- XA transactions that are prepared at the checkpoint
         number INTEGER PRIMARY KEY,
         name TEXT NOT NULL             -- X'…',X'…',format
@@ -68,7 +70,8 @@ const STEPS: &[&str] = &["
         rows BLOB NOT NULL,            -- mysql::binlog::stored, cut anywhere
         PRIMARY KEY (number, part)
     ) STRICT;
-"];
+",
+];
 
 /// Brings a store to this program's version.
 ///

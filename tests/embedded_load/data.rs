@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::Value;
+use towpath::embedded::fault::{Fault, Mode};
 
 use super::{AUTH, CSV, PATH, STRICT, Target, connect, http, parse, read_answer, read_now};
 
@@ -118,7 +119,8 @@ fn g22_op_marks_deletes_and_the_last_of_a_key_wins() {
 
 #[test]
 fn g22_a_shared_data_cluster_may_apply_deletes_last() {
-    let target = Target::with(|options| options.deletes_after_upserts = true);
+    let target = Target::start();
+    target.running().inject(Fault::new(Mode::DeletesAfterUpserts)).unwrap();
     target.load(&[CSV, "columns: id,__op"], b"1,0\n1,1\n1,0\n2,1\n2,0\n3,0\n");
     assert_eq!(target.rows("SELECT id FROM shop.t"), ["3"]);
 }

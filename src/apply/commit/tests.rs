@@ -154,7 +154,13 @@ fn other_content_and_other_epochs_have_other_labels() {
 #[test]
 fn an_epoch_without_rows_only_moves_the_checkpoint() {
     let scene = Scene::new();
-    let empty = Epoch { begin: position(0), end: position(100), committed_at: 0, batch: Batch::default(), prepared: PreparedChanges::default() };
+    let empty = Epoch {
+        begin: position(0),
+        end: position(100),
+        committed_at: 0,
+        batch: Batch::default(),
+        prepared: PreparedChanges::default(),
+    };
     scene.committer().commit(empty).unwrap();
     assert_eq!(scene.seen(), []);
     assert_eq!(scene.store.checkpoint().unwrap().unwrap().position, position(100));

@@ -30,7 +30,7 @@ mod xid;
 pub use columns::{ColumnBits, ImageColumns};
 pub use event_plan::EventPlan;
 pub use overlay::Overlay;
-pub use reader::{ReaderOptions, spawn};
+pub use reader::{Heard, ReaderOptions, spawn};
 pub use row::RowPlan;
 pub use start::resolve;
 pub use stored::{Damaged, StoredRows};

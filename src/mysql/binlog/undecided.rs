@@ -70,9 +70,10 @@ async fn prepared(conn: &mut Conn) -> Result<Option<HashSet<Xid>>> {
         Xid::new(format as u64, global, branch)
     };
     let names = rows.iter().map(|row| {
-        name(row).ok_or_else(|| Error::definite("the source's answer to XA RECOVER cannot be read").hint(
-            "commit or roll back the XA transactions that it shows, then start the job",
-        ))
+        name(row).ok_or_else(|| {
+            Error::definite("the source's answer to XA RECOVER cannot be read")
+                .hint("commit or roll back the XA transactions that it shows, then start the job")
+        })
     });
     names.collect::<Result<_>>().map(Some)
 }
