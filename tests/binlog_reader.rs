@@ -18,6 +18,8 @@ use towpath::{Error, Result};
 
 use crate::servers::{self, Shared};
 
+mod features;
+
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn connect_to(port: u16) -> Connect {

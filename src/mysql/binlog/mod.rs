@@ -16,6 +16,7 @@ mod follower;
 #[cfg(test)]
 mod fuzz;
 mod overlay;
+mod partial_json;
 mod reader;
 mod row;
 mod start;

@@ -221,10 +221,10 @@ impl Follower {
             | kind::WRITE_ROWS
             | kind::UPDATE_ROWS
             | kind::DELETE_ROWS
+            | kind::PARTIAL_UPDATE_ROWS
             | kind::MARIADB_WRITE_ROWS_COMPRESSED_V1..=kind::MARIADB_DELETE_ROWS_COMPRESSED => {
                 self.rows(event, at, out)?;
             }
-            kind::PARTIAL_UPDATE_ROWS => self.partial_update(event, at)?,
             kind::TRANSACTION_PAYLOAD => {
                 self.payload_left = event::payload_size(&event.body).ok_or_else(|| self.cannot_expand(at))?;
             }

@@ -373,17 +373,38 @@ fn nothing_unknown_is_skipped() {
 }
 
 #[test]
-fn partial_json_is_refused_for_replicated_tables_only() {
-    for (table, refused) in [("ours", true), ("theirs", false)] {
+fn changes_of_a_json_value_are_applied_or_refused_and_those_of_other_tables_are_not_looked_at() {
+    // INT and JSON; the value is `[true]`, and the change puts 7 into its cell.
+    let id = [9, 0, 0, 0];
+    let document = b"\x08\0\0\0\x02\x01\0\x07\0\x04\x01\0";
+    let change = b"\x0a\0\0\0\0\x04$[0]\x03\x05\x07\0";
+    let head = [9, 0, 0, 0, 0, 0, 1, 0, 2, 0, 2];
+    let full = [&head[..], &[3, 3, 0], &id, document, &[1, 1, 0], &id, change].concat();
+    let minimal = [&head[..], &[1, 2, 0], &id, &[1, 1, 0], change].concat();
+    for (table, event, expected) in
+        [("ours", &full, None), ("ours", &minimal, Some("binlog_row_image")), ("theirs", &minimal, None)]
+    {
         let mut log = Log::at(4);
         log.gtid(1);
         log.query("BEGIN").unwrap();
-        log.put(kind::TABLE_MAP, &table_map(table)).unwrap();
-        let json = log.put(kind::PARTIAL_UPDATE_ROWS, &[9, 0, 0, 0, 0, 0, 1, 0]);
-        assert_eq!(json.is_err(), refused);
-        if let Err(json) = json {
-            assert!(json.contains("binlog_row_value_options") && json.contains("shop.ours"), "{json}");
+        let mut map = table_map(table);
+        map.truncate(map.len() - 5);
+        map.extend_from_slice(&[0, 2, 3, 245, 1, 4, 2]);
+        log.put(kind::TABLE_MAP, &map).unwrap();
+        match (log.put(kind::PARTIAL_UPDATE_ROWS, event), expected) {
+            (Ok(()), None) => {}
+            (Err(error), Some(expected)) => {
+                assert!(error.contains(expected) && error.contains("shop.ours, column number 2"), "{error}");
+                assert!(error.contains("binlog.000001:"), "{error}");
+            }
+            (result, _) => panic!("{result:?}"),
         }
+        if table == "ours" && expected.is_none() {
+            let Some(Slot::Rows(rows)) = log.slots.pop() else { panic!("no rows") };
+            assert!(rows.columns.is_none());
+            assert!(rows.images.ends_with(b"\x05\x07\0\0\0"), "{:?}", rows.images);
+        }
+        assert!(log.put(kind::PARTIAL_UPDATE_ROWS, &event[..event.len() - 1]).is_err() == (table == "ours"));
     }
 }
 
