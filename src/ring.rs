@@ -51,6 +51,14 @@ impl Budget {
     }
 }
 
+impl Budget {
+    /// Takes `bytes` without waiting, also when nothing is free: for what must come in before anything can be given back.
+    pub fn hold_at_once(&self, bytes: usize) -> Held {
+        *self.0.lock() -= bytes as isize;
+        Held { bytes, ledger: Arc::clone(&self.0) }
+    }
+}
+
 impl Ledger {
     fn lock(&self) -> MutexGuard<'_, isize> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)

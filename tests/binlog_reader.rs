@@ -9,7 +9,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts};
 use tokio_util::sync::CancellationToken;
 use towpath::config::Startup;
-use towpath::mysql::binlog::{self, Place, ReaderOptions, RowsKind, Slot};
+use towpath::mysql::binlog::{self, Place, ReaderOptions, RowsKind, Slot, XaStep, Xid};
 use towpath::mysql::connect::{Connect, Flavor, Patience};
 use towpath::mysql::position::{self, GtidSet, Position};
 use towpath::ring::{Budget, Receiver, ring};
@@ -17,6 +17,8 @@ use towpath::schema::TableName;
 use towpath::{Error, Result};
 
 use crate::servers::{self, Shared};
+
+mod features;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -55,6 +57,10 @@ struct Reading {
     statements: Vec<String>,
     commits: usize,
     cut_offs: usize,
+    /// Marks of XA transactions' rows, and their steps.
+    xa: Vec<String>,
+    /// Whose steps are noted.
+    xid: Option<Xid>,
     at: Position,
 }
 
@@ -87,6 +93,8 @@ impl Reading {
             statements: Vec::new(),
             commits: 0,
             cut_offs: 0,
+            xa: Vec::new(),
+            xid: None,
             at,
         }
     }
@@ -123,6 +131,20 @@ impl Reading {
                 Slot::CutOff(_) => self.cut_offs += 1,
                 Slot::Commit(place) => {
                     self.commits += 1;
+                    self.place(&place);
+                }
+                Slot::XaRows { event, .. } => self.xa.extend(marks_in(&event.images)),
+                Slot::Xa(place, step) => {
+                    let (step, xid) = match &step {
+                        XaStep::Prepared(xid) => ("prepared", xid.as_str()),
+                        XaStep::OnePhase => ("one phase", ""),
+                        XaStep::Commit(xid) => ("commit", xid.as_str()),
+                        XaStep::Rollback(xid) => ("rollback", xid.as_str()),
+                    };
+                    // Others use XA on a shared server too.
+                    if self.xid.as_ref().is_some_and(|mine| mine.as_str() == xid || xid.is_empty()) {
+                        self.xa.push(step.to_owned());
+                    }
                     self.place(&place);
                 }
                 Slot::Passed(place, gtids) => {
@@ -333,7 +355,7 @@ async fn mariadbs_compressed_events_are_expanded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn statement_format_and_prepared_xa_rows_are_not_skipped() {
+async fn statement_format_and_steps_of_xa_are_not_skipped() {
     for (server, flavor) in both().await {
         let db = prepare(server).await;
         let start = now(server, flavor).await;
@@ -346,23 +368,36 @@ async fn statement_format_and_prepared_xa_rows_are_not_skipped() {
         assert_eq!(reading.statements, [format!("INSERT INTO {db}.ours VALUES (1, 'as text')")]);
         drop(reading);
 
-        let xid = format!("'{db}'");
-        server
-            .run([
-                format!("XA START {xid}"),
-                format!("INSERT INTO {db}.theirs VALUES (5, 'xa')"),
-                format!("XA END {xid}"),
-                format!("XA PREPARE {xid}"),
-                format!("XA COMMIT {xid}"),
-                format!("XA START {xid}"),
-                format!("INSERT INTO {db}.ours VALUES (5, 'xa')"),
-                format!("XA END {xid}"),
-                format!("XA PREPARE {xid}"),
-                format!("XA ROLLBACK {xid}"),
-            ])
-            .await;
-        let text = Reading::start(server.port(), flavor, middle, false, &db).outcome().unwrap_err().to_string();
-        assert!(text.contains("XA transaction"), "{text}");
+        let xid = format!("'{db}','b',7");
+        let begun = |insert: &str| [format!("XA START {xid}"), insert.to_owned(), format!("XA END {xid}")];
+        let ours = |id: u8, mark: &str| format!("INSERT INTO {db}.ours VALUES ({id}, '<{mark}>')");
+        let mut statements: Vec<String> = Vec::new();
+        for (insert, ends) in [
+            (format!("INSERT INTO {db}.theirs VALUES (5, 'x')"), &["PREPARE", "COMMIT"][..]),
+            (ours(5, "committed"), &["PREPARE", "COMMIT"]),
+            (ours(6, "rolledback"), &["PREPARE", "ROLLBACK"]),
+            (ours(7, "onephase"), &["COMMIT-"]),
+            (ours(8, "never"), &["ROLLBACK"]),
+        ] {
+            statements.extend(begun(&insert));
+            statements.extend(ends.iter().map(|end| match *end {
+                "COMMIT-" => format!("XA COMMIT {xid} ONE PHASE"),
+                end => format!("XA {end} {xid}"),
+            }));
+        }
+        server.run(statements).await;
+        let end = now(server, flavor).await;
+        let mut reading = Reading::start(server.port(), flavor, middle, false, &db);
+        reading.xid = Xid::new(7, db.as_bytes(), b"b");
+        reading.until(&end);
+        let steps = ["prepared", "commit", "committed", "prepared", "commit", "rolledback", "prepared", "rollback"];
+        match flavor {
+            Flavor::Mysql => assert_eq!(reading.xa, [&steps[..], &["onephase", "one phase"]].concat()),
+            Flavor::Mariadb => {
+                assert_eq!(reading.xa, steps);
+                assert_eq!(reading.marks(RowsKind::Insert), ["onephase"]);
+            }
+        }
     }
 }
 

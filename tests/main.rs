@@ -29,3 +29,4 @@ mod sysbench;
 mod target_faults;
 mod two_decoders;
 mod values;
+mod xa;

@@ -20,6 +20,7 @@ use crate::servers::{self, Shared};
 
 mod charsets;
 mod corpus;
+mod partial_json;
 
 /// Cells as text that tells their kind.
 #[derive(Default)]

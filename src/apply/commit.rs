@@ -114,7 +114,7 @@ impl<T: Target> Committer<T> {
 
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
         let number = self.checkpoint.epoch + 1;
-        let Epoch { begin, end, committed_at, mut batch } = epoch;
+        let Epoch { begin, end, committed_at, mut batch, prepared } = epoch;
         if self.options.together && begin == end && !batch.is_empty() {
             return Err(together::too_large(&begin, batch.bytes()));
         }
@@ -154,7 +154,8 @@ impl<T: Target> Committer<T> {
             read: last.read + read,
             loaded: last.loaded + rows,
         };
-        self.progress.metrics().timed(Phase::Checkpoint, || self.store.close_epoch_with(&self.checkpoint, &changes))?;
+        let metrics = self.progress.metrics();
+        metrics.timed(Phase::Checkpoint, || self.store.close_epoch(&self.checkpoint, &changes, &prepared))?;
         self.letters.written(&changes)?;
         self.progress.committed(&self.checkpoint);
         Ok(())

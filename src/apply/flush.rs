@@ -25,14 +25,16 @@ use crossbeam_channel as channel;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Batch, MERGED_ROW_BYTES};
+use super::xa::{Replay, Waiting, XaRows};
 use crate::metrics::Phase;
-use crate::mysql::binlog::{EventPlan, ImageColumns, Place, RowsEvent, RowsKind, Slot, Statement, TableMap};
+use crate::mysql::binlog::{EventPlan, ImageColumns, Place, RowsEvent, RowsKind, Slot, Statement, TableMap, XaStep};
 use crate::mysql::ddl::{self, Ddl};
 use crate::mysql::position::{Gtid, GtidSet, Position, order_places};
 use crate::mysql::value::ValueOptions;
 use crate::progress::Progress;
 use crate::ring::{Budget, Closed, Entry, Receiver};
 use crate::schema::{Mapping, TableName};
+use crate::state::PreparedChanges;
 use crate::{Error, Result};
 
 /// Rows between two positions, ready to be loaded.
@@ -43,6 +45,8 @@ pub struct Epoch {
     /// The source's commit time of the last transaction, microseconds since 1970; 0 = none.
     pub committed_at: u64,
     pub batch: Batch,
+    /// What is prepared at `end` and was not at `begin`, or the other way round.
+    pub prepared: PreparedChanges,
 }
 
 /// When a batch is full, and how long a flush waits.
@@ -139,6 +143,8 @@ const IDLE_CHECKPOINT: Duration = Duration::from_secs(1);
 pub struct Flusher {
     pub receiver: Receiver<Slot>,
     pub tables: Tables,
+    /// As at the position where it begins.
+    pub xa: XaRows,
     pub limits: Limits,
     /// To the committer; it takes one epoch at a time.
     pub epochs: channel::Sender<Epoch>,
@@ -240,6 +246,8 @@ impl Flusher {
                         filling.passes(&place)?;
                         self.boundary(&mut filling, &place, Some(&gtids))?;
                     }
+                    Slot::XaRows { first, event } => self.xa.add(first, event, held)?,
+                    Slot::Xa(place, step) => self.xa(&mut filling, &place, &step)?,
                     Slot::Statement(statement) if self.tables.unmoved_by(&statement) => {
                         self.boundary(&mut filling, &statement.place, None)?;
                     }
@@ -322,6 +330,7 @@ impl Flusher {
                 end: filling.begin.clone(),
                 committed_at: filling.committed_at,
                 batch: std::mem::take(&mut filling.batch),
+                prepared: PreparedChanges::default(),
             };
             filling.in_pieces = true;
             self.hand_over(filling, piece)?;
@@ -335,6 +344,50 @@ impl Flusher {
         filling.committed_at = place.committed_at;
         (filling.in_transaction, filling.open_at) = (false, None);
         self.boundary(filling, place, None)
+    }
+
+    /// A step of an XA transaction. A commit is where its rows enter the batch.
+    fn xa(&mut self, filling: &mut Filling, place: &Place, step: &XaStep) -> Result<()> {
+        filling.comes_again(place)?;
+        match step {
+            XaStep::Prepared(name) => self.xa.prepare(name.clone()),
+            XaStep::OnePhase => {
+                if let Some(waiting) = self.xa.one_phase() {
+                    self.replay(filling, waiting)?;
+                }
+            }
+            XaStep::Commit(name) => {
+                let waiting = self.xa.decide(name).ok_or_else(|| {
+                    Error::definite(format!(
+                        "binlog {}:{}: XA transaction {name} is committed, and was prepared before the place where the job began: \
+                         its rows were not read",
+                        place.file, place.offset
+                    ))
+                    .hint(
+                        "start a new job (another `name`) with startup: initial, or with a place before the prepare; for a copy to \
+                         see prepared transactions, the job's user needs XA_RECOVER_ADMIN at a MySQL source",
+                    )
+                })?;
+                self.replay(filling, waiting)?;
+            }
+            XaStep::Rollback(name) => {
+                if let Some(waiting) = self.xa.decide(name) {
+                    self.xa.forget(waiting);
+                }
+            }
+        }
+        match step {
+            XaStep::OnePhase | XaStep::Commit(_) => self.commit(filling, place),
+            XaStep::Prepared(_) | XaStep::Rollback(_) => self.boundary(filling, place, None),
+        }
+    }
+
+    fn replay(&mut self, filling: &mut Filling, waiting: Waiting) -> Result<()> {
+        let mut replay = Replay::from(waiting);
+        while let Some((item, held)) = self.xa.next_row(&mut replay)? {
+            self.rows(filling, Entry { item, held })?;
+        }
+        Ok(())
     }
 
     fn boundary(&mut self, filling: &mut Filling, place: &Place, passed: Option<&GtidSet>) -> Result<()> {
@@ -375,7 +428,7 @@ impl Flusher {
     }
 
     /// Hands the batch over as a whole epoch, waiting for the one before it.
-    fn close(&self, filling: &mut Filling) -> Result<()> {
+    fn close(&mut self, filling: &mut Filling) -> Result<()> {
         self.wait_for_flight(filling)?;
         filling.in_pieces = false;
         let epoch = Epoch {
@@ -383,6 +436,7 @@ impl Flusher {
             end: filling.position.clone(),
             committed_at: filling.committed_at,
             batch: std::mem::take(&mut filling.batch),
+            prepared: self.xa.close()?,
         };
         self.hand_over(filling, epoch)
     }
@@ -403,7 +457,7 @@ impl Flusher {
         Ok(())
     }
 
-    fn finish(self, mut filling: Filling, ended: Ended) -> Result<Ended> {
+    fn finish(mut self, mut filling: Filling, ended: Ended) -> Result<Ended> {
         if filling.has_news() {
             self.close(&mut filling)?;
         }
@@ -412,7 +466,7 @@ impl Flusher {
     }
 
     /// Everything before the statement goes out; then the job stops.
-    fn statement(self, mut filling: Filling, statement: &Statement) -> Error {
+    fn statement(mut self, mut filling: Filling, statement: &Statement) -> Error {
         let error = Error::definite(format!(
             "{}:{}: a statement changes a replicated table: {}",
             statement.place.file,

@@ -1,8 +1,9 @@
 //! From rows to loads.
 //!
 //! [`batch`] keeps the last image per key, undecoded; [`encode`] writes what is left into bodies;
-//! [`flush`] closes epochs; [`commit`] brings an epoch into the target and moves the checkpoint, [`together`] makes it
-//! visible whole; [`dead_letter`] says what becomes of rows that the target refuses.
+//! [`xa`] keeps the rows of XA transactions until they are committed; [`flush`] closes epochs; [`commit`] brings an epoch
+//! into the target and moves the checkpoint, [`together`] makes it visible whole; [`dead_letter`] says what becomes of rows
+//! that the target refuses.
 
 pub mod batch;
 pub(crate) mod body;
@@ -18,5 +19,6 @@ mod retry;
 mod sample;
 mod together;
 pub(crate) mod unwritable;
+pub mod xa;
 
 pub use label::load_label;

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Context, last_call};
 use crate::apply::commit::Committer;
 use crate::apply::flush::{Ended, Flusher, Limits, Tables};
+use crate::apply::xa::XaRows;
 use crate::mysql::binlog::{Heard, ReaderOptions, Slot, spawn};
 use crate::mysql::position;
 use crate::mysql::preflight::replica_host;
@@ -82,6 +83,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
     };
     let flusher = Flusher {
         receiver,
+        xa: XaRows::open(store, &budget, budget.total() / 12)?,
         tables: Tables::new(prepared.mappings.iter().cloned(), prepared.values.clone()),
         limits: Limits::new(
             Duration::from_secs_f64(job.params.real_flush_pause_sec),

@@ -22,11 +22,13 @@ use mysql_async::Conn;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::dead_letter::{DeadLetters, Policy};
+use crate::apply::xa::XaRows;
 use crate::config;
-use crate::mysql::binlog;
+use crate::mysql::binlog::{self, Slot, XaStep};
 use crate::mysql::connect::Patience;
 use crate::mysql::position::Position;
 use crate::progress::Progress;
+use crate::ring::Budget;
 use crate::state::{Identity, Stage, Store};
 use crate::target::Target;
 use crate::{Error, Result};
@@ -38,6 +40,9 @@ pub use target::{Connected, connect};
 
 /// How long loads may go on after a stop was asked for.
 const STOP_PATIENCE: Duration = Duration::from_secs(6);
+
+/// Bytes of prepared rows in memory before the job begins.
+const UNDECIDED_BYTES: usize = 8 << 20;
 
 /// How a job is run.
 #[derive(Debug, Clone, Default)]
@@ -86,7 +91,7 @@ pub async fn run<T: Target>(job: &config::Job, target: Arc<T>, options: &RunOpti
 
 /// Everything before the first stage: what cannot work is refused, the target's tables are there, and no load of an
 /// earlier run is under way.
-async fn start<T: Target>(job: &config::Job, store: &Store, target: &T) -> Result<(Prepared, Identity)> {
+async fn start<T: Target>(job: &config::Job, store: &Arc<Store>, target: &T) -> Result<(Prepared, Identity)> {
     let prepared = prepare(job, target).await.map_err(Problems::into_error)?;
     for warning in &prepared.warnings {
         tracing::warn!("{warning}");
@@ -186,7 +191,14 @@ fn last_call(stop: &CancellationToken) -> CancellationToken {
 }
 
 /// Records the position first, before anything is read: what changes after it is in the log behind it.
-async fn begin(job: &config::Job, prepared: &Prepared, store: &Store) -> Result<Identity> {
+async fn begin(job: &config::Job, prepared: &Prepared, store: &Arc<Store>) -> Result<Identity> {
+    let connect = &prepared.connect;
+    let flavor = prepared.server.flavor;
+    // A place that is given says itself what lies before it.
+    let moment = match job.source.startup {
+        config::Startup::Initial | config::Startup::Latest => Some(binlog::Moment::now(connect, flavor).await?),
+        _ => None,
+    };
     let start =
         binlog::resolve(&job.source.startup, &prepared.connect, prepared.server.flavor, job.replica_id()).await?;
     let identity = Identity {
@@ -196,9 +208,62 @@ async fn begin(job: &config::Job, prepared: &Prepared, store: &Store) -> Result<
         stage: Stage::Schema,
         start,
     };
+    store.forget_prepared()?;
+    if let Some(moment) = moment {
+        let end = &identity.start;
+        let undecided = binlog::Undecided { connect, flavor, server_id: job.replica_id(), end };
+        keep_undecided(&undecided, &moment, prepared, store).await?;
+    }
     let tables: Vec<_> = prepared.mappings.iter().map(|mapping| mapping.source.clone()).collect();
     store.begin(&identity, &tables)?;
     Ok(identity)
+}
+
+/// Keeps the rows of XA transactions that are prepared at the job's place, which nobody can see yet.
+async fn keep_undecided(
+    undecided: &binlog::Undecided<'_>,
+    moment: &binlog::Moment,
+    prepared: &Prepared,
+    store: &Arc<Store>,
+) -> Result<()> {
+    if moment.is_blind() {
+        tracing::warn!(
+            "the source does not tell which XA transactions are prepared (XA_RECOVER_ADMIN); if one of them is committed \
+             later, the job stops there"
+        );
+    }
+    let budget = Budget::new(UNDECIDED_BYTES);
+    let mut rows = XaRows::open(store, &budget, UNDECIDED_BYTES)?;
+    let missing = undecided
+        .send(moment, prepared.wanted(), &mut |slot| {
+            match slot {
+                Slot::XaRows { first, event } => {
+                    let held = budget.hold_at_once(event.images.len());
+                    rows.add(first, event, held)?;
+                }
+                Slot::Xa(_, XaStep::Prepared(name)) => rows.prepare(name),
+                Slot::Xa(_, XaStep::OnePhase) => {
+                    if let Some(waiting) = rows.one_phase() {
+                        rows.forget(waiting);
+                    }
+                }
+                Slot::Xa(_, XaStep::Commit(name) | XaStep::Rollback(name)) => {
+                    if let Some(waiting) = rows.decide(&name) {
+                        rows.forget(waiting);
+                    }
+                }
+                _ => {}
+            }
+            Ok(())
+        })
+        .await?;
+    for name in missing {
+        tracing::warn!(
+            "XA transaction {name} is prepared at the source and not found in its log; if it is committed later and is in the \
+             log, the job stops there"
+        );
+    }
+    store.change_prepared(&rows.close()?)
 }
 
 async fn make_tables<T: Target>(prepared: &Prepared, target: &T) -> Result<()> {

@@ -104,11 +104,17 @@ fn check_binlog_settings(info: &ServerInfo, report: &mut Report) {
         let hint = format!("{}; {sessions}", set("binlog_format", "ROW"));
         problem(format!("the source's binlog_format is {found}; it must be ROW"), &hint);
     }
-    if info.variable("binlog_row_value_options").is_some_and(|found| found.to_uppercase().contains("PARTIAL_JSON")) {
-        let hint = format!("{}; {sessions}", set("binlog_row_value_options", ""));
+    let partial =
+        info.variable("binlog_row_value_options").is_some_and(|found| found.to_uppercase().contains("PARTIAL_JSON"));
+    let image = info.variable("binlog_row_image").filter(|image| !image.eq_ignore_ascii_case("FULL"));
+    if let (true, Some(image)) = (partial, image) {
+        let hint =
+            format!("{}; or {}; {sessions}", set("binlog_row_value_options", ""), set("binlog_row_image", "FULL"));
         problem(
-            "the source's binlog_row_value_options is PARTIAL_JSON: it writes changes of JSON values, not the values"
-                .to_owned(),
+            format!(
+                "the source's binlog_row_value_options is PARTIAL_JSON and its binlog_row_image {image}: the log has changes \
+                 of JSON values and not the values that they change"
+            ),
             &hint,
         );
     }

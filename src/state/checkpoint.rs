@@ -12,6 +12,7 @@ use rusqlite::OptionalExtension;
 
 use super::Store;
 use super::dead_letter::{self, LetterChanges};
+use super::prepared::{self, PreparedChanges};
 use super::store::json;
 use crate::Result;
 use crate::mysql::position::Position;
@@ -104,15 +105,17 @@ impl Store {
             .transpose()
     }
 
-    /// Moves the checkpoint and closes the open epoch, if there is one.
-    pub fn close_epoch(&self, checkpoint: &Checkpoint) -> Result<()> {
-        self.close_epoch_with(checkpoint, &LetterChanges::default())
-    }
-
-    /// As [`Store::close_epoch`], with what the epoch changes about dead letters, in one transaction.
-    pub fn close_epoch_with(&self, checkpoint: &Checkpoint, letters: &LetterChanges) -> Result<()> {
+    /// Moves the checkpoint, with what the epoch changes about dead letters and what is prepared at its end, and closes the
+    /// open epoch, if there is one; in one transaction.
+    pub fn close_epoch(
+        &self,
+        checkpoint: &Checkpoint,
+        letters: &LetterChanges,
+        prepared: &PreparedChanges,
+    ) -> Result<()> {
         self.transaction(|transaction| {
             dead_letter::apply(transaction, letters)?;
+            prepared::change(transaction, prepared)?;
             write(transaction, checkpoint)?;
             transaction.execute("DELETE FROM intent", [])?;
             transaction.execute("DELETE FROM load", [])?;

@@ -11,6 +11,7 @@
 
 mod checkpoint;
 mod dead_letter;
+mod prepared;
 mod schema;
 mod snapshot;
 mod status;
@@ -20,6 +21,7 @@ pub use checkpoint::{Checkpoint, Intent, LoadName, RowCounts, now_micros};
 pub use dead_letter::{
     DeadLetter, Filter, LetterChanges, LetterCounts, LetterKey, LetterShape, LetterState, NewLetter, Settled,
 };
+pub use prepared::{PreparedChanges, PreparedTransaction};
 pub use snapshot::{ChunkRecord, TableProgress};
 pub use status::Status;
 pub use store::{Identity, Stage, Store};

@@ -82,6 +82,18 @@ const STEPS: &[&str] = &[
     CREATE INDEX live_dead_letter ON dead_letter (database, name, key) WHERE state IN ('open', 'retry');
     CREATE INDEX asked_dead_letter ON dead_letter (id) WHERE state = 'retry';
 ",
+    "
+    CREATE TABLE xa (                  -- XA transactions that are prepared at the checkpoint
+        number INTEGER PRIMARY KEY,
+        name TEXT NOT NULL             -- X'…',X'…',format
+    ) STRICT;
+    CREATE TABLE xa_rows (             -- their rows; also those of transactions whose prepare is behind the checkpoint
+        number INTEGER NOT NULL,
+        part INTEGER NOT NULL,
+        rows BLOB NOT NULL,            -- mysql::binlog::stored, cut anywhere
+        PRIMARY KEY (number, part)
+    ) STRICT;
+",
 ];
 
 /// # Errors

@@ -16,6 +16,8 @@ pub struct Status {
     pub identity: Identity,
     pub checkpoint: Option<Checkpoint>,
     pub intent: Option<Intent>,
+    /// XA transactions that are prepared at the checkpoint.
+    pub prepared: u64,
     pub tables: Vec<TableProgress>,
     pub letters: LetterCounts,
 }
@@ -30,6 +32,7 @@ impl Status {
             identity,
             checkpoint: store.checkpoint()?,
             intent: store.intent()?,
+            prepared: store.prepared_count()?,
             tables: store.snapshot_tables()?,
             letters: store.letter_counts()?,
         }))
@@ -55,6 +58,7 @@ impl Status {
             "lastCommitAgeSeconds": checkpoint.filter(|at| at.committed_at > 0).map(|at| age(at.committed_at)),
             "epochs": checkpoint.map_or(0, |checkpoint| checkpoint.epoch),
             "openEpoch": self.intent.as_ref().map(|intent| intent.epoch),
+            "preparedXa": self.prepared,
             "inserts": checkpoint.map_or(0, |checkpoint| checkpoint.read.inserts),
             "updates": checkpoint.map_or(0, |checkpoint| checkpoint.read.updates),
             "deletes": checkpoint.map_or(0, |checkpoint| checkpoint.read.deletes),
@@ -105,6 +109,9 @@ impl fmt::Display for Status {
                 f,
                 "dead letters {open} open, {retry} to be sent again, {superseded} superseded, {resolved} resolved"
             )?;
+        }
+        if self.prepared > 0 {
+            writeln!(f, "XA          {} prepared, waiting for XA COMMIT or XA ROLLBACK", self.prepared)?;
         }
         for table in &self.tables {
             let state = if table.done() { "done" } else { "copying" };

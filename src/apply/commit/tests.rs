@@ -8,6 +8,7 @@ use super::*;
 use crate::mysql::binlog::RowsKind;
 use crate::mysql::position::Position;
 use crate::ring::Budget;
+use crate::state::PreparedChanges;
 use crate::target::{Loaded, Version};
 
 /// A target that notes, at each load, what the state store says at that moment.
@@ -113,7 +114,7 @@ fn epoch(begin: u64, end: u64, rows: &[(i32, &str)]) -> Epoch {
     let mut batch = Batch::default();
     let event = sample.event(RowsKind::Insert, rows);
     batch.add(&sample.mapping, &sample.plan, &event, Budget::new(1).hold(0)).unwrap();
-    Epoch { begin: position(begin), end: position(end), committed_at: end, batch }
+    Epoch { begin: position(begin), end: position(end), committed_at: end, batch, prepared: PreparedChanges::default() }
 }
 
 #[test]
@@ -163,7 +164,13 @@ fn other_content_and_other_epochs_have_other_labels() {
 #[test]
 fn an_epoch_without_rows_only_moves_the_checkpoint() {
     let scene = Scene::new();
-    let empty = Epoch { begin: position(0), end: position(100), committed_at: 0, batch: Batch::default() };
+    let empty = Epoch {
+        begin: position(0),
+        end: position(100),
+        committed_at: 0,
+        batch: Batch::default(),
+        prepared: PreparedChanges::default(),
+    };
     scene.committer().commit(empty).unwrap();
     assert_eq!(scene.seen(), []);
     assert_eq!(scene.store.checkpoint().unwrap().unwrap().position, position(100));

@@ -3,8 +3,9 @@ use std::thread::{self, JoinHandle};
 use super::super::batch::MERGED_ROW_BYTES;
 use super::super::sample::{Sample, place, position};
 use super::*;
-use crate::mysql::binlog::RowsKind;
+use crate::mysql::binlog::{RowsKind, Xid};
 use crate::ring::{Sender, ring};
+use crate::state::Store;
 
 /// A flusher with the test at both its ends: it feeds slots and takes epochs.
 struct Scene {
@@ -14,6 +15,7 @@ struct Scene {
     done: channel::Sender<()>,
     stop: CancellationToken,
     flusher: JoinHandle<Result<Ended>>,
+    _state: tempfile::TempDir,
 }
 
 const LONG: Duration = Duration::from_secs(20);
@@ -25,13 +27,17 @@ impl Scene {
     /// A flusher without a pause between epochs that begins at offset 0.
     fn new(adjust: impl FnOnce(&mut Flusher)) -> Scene {
         let sample = Sample::new();
-        let (slots, receiver) = ring(16, &Budget::new(1 << 20));
+        let budget = Budget::new(1 << 20);
+        let (slots, receiver) = ring(16, &budget);
+        let state = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(state.path(), "shop").unwrap());
         let (epochs_out, epochs) = channel::bounded(0);
         let (done, done_in) = channel::bounded(1);
         let stop = CancellationToken::new();
         let mut flusher = Flusher {
             receiver,
             tables: Tables::new([Arc::clone(&sample.mapping)], ValueOptions::default()),
+            xa: XaRows::open(&store, &budget, 1 << 18).unwrap(),
             limits: Limits { pause: Duration::ZERO, rows: 1000, bytes: 1 << 20 },
             epochs: epochs_out,
             done: done_in,
@@ -43,7 +49,7 @@ impl Scene {
         };
         adjust(&mut flusher);
         let flusher = thread::spawn(move || flusher.run(position(0)));
-        Scene { sample, slots, epochs, done, stop, flusher }
+        Scene { sample, slots, epochs, done, stop, flusher, _state: state }
     }
 
     fn row(&self, id: i32) {
@@ -305,4 +311,92 @@ fn a_torn_transaction_that_the_source_has_lost_stops_the_job() {
         let error = scene.flusher.join().unwrap().unwrap_err();
         assert!(error.to_string().starts_with("the source has lost the transaction at "), "{error}");
     }
+}
+
+impl Scene {
+    fn xa_row(&self, first: bool, id: i32) {
+        let event = self.sample.event(RowsKind::Insert, &[(id, "text")]);
+        let bytes = event.images.len();
+        self.slots.send(Slot::XaRows { first, event }, bytes).unwrap();
+    }
+
+    fn xa(&self, offset: u64, step: XaStep) {
+        self.slots.send(Slot::Xa(place(offset), step), 0).unwrap();
+    }
+}
+
+fn xid() -> Xid {
+    Xid::new(1, b"x", b"").unwrap()
+}
+
+#[test]
+fn prepared_rows_are_in_the_epoch_of_their_commit() {
+    let scene = Scene::new(|_| {});
+    scene.xa_row(true, 1);
+    scene.xa_row(false, 2);
+    scene.no_epoch();
+    scene.xa(100, XaStep::Prepared(xid()));
+    let epoch = scene.epochs.recv_timeout(LONG).unwrap();
+    assert_eq!((epoch.end.offset, epoch.batch.rows()), (100, 0));
+    assert_eq!(epoch.prepared.came, [(1, xid().to_string())]);
+    scene.done.send(()).unwrap();
+    scene.xa(200, XaStep::Commit(xid()));
+    let epoch = scene.epochs.recv_timeout(LONG).unwrap();
+    assert_eq!((epoch.begin.offset, epoch.end.offset, epoch.batch.rows()), (100, 200, 2));
+    assert_eq!(epoch.prepared.gone, [1]);
+    scene.done.send(()).unwrap();
+}
+
+#[test]
+fn rows_rolled_back_are_in_no_epoch_and_a_commit_in_one_phase_is_a_commit() {
+    let scene = Scene::new(|_| {});
+    scene.xa_row(true, 1);
+    scene.xa(100, XaStep::Prepared(xid()));
+    assert_eq!(scene.epoch(), (0, 100, 0));
+    scene.xa(200, XaStep::Rollback(xid()));
+    assert_eq!(scene.epoch(), (100, 200, 0));
+    scene.xa_row(true, 2);
+    scene.xa(300, XaStep::OnePhase);
+    assert_eq!(scene.epoch(), (200, 300, 1));
+}
+
+#[test]
+fn an_xa_commit_of_a_name_that_was_never_prepared_is_refused_and_a_rollback_is_not() {
+    let scene = Scene::new(|_| {});
+    scene.xa(100, XaStep::Rollback(xid()));
+    assert_eq!(scene.epoch(), (0, 100, 0));
+    scene.xa(200, XaStep::Commit(xid()));
+    let error = scene.flusher.join().unwrap().unwrap_err();
+    assert!(!error.is_transient());
+    let text = error.to_string();
+    assert!(
+        text.contains("binlog.000001:200") && text.contains("X'78',X'',1") && text.contains("startup: initial"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_prepared_transaction_larger_than_memory_goes_out_in_pieces_when_it_is_committed() {
+    let scene = Scene::new(|flusher| {
+        flusher.limits.bytes = 3 * ROW_BYTES;
+        flusher.xa = XaRows::open(&flusher.xa.store(), &Budget::new(1 << 20), 20).unwrap();
+    });
+    for id in 0..8 {
+        scene.xa_row(id == 0, id);
+    }
+    scene.xa(100, XaStep::Prepared(xid()));
+    assert_eq!(scene.epoch(), (0, 100, 0));
+    scene.xa(200, XaStep::Commit(xid()));
+    let mut rows = 0;
+    loop {
+        let epoch = scene.epochs.recv_timeout(LONG).unwrap();
+        scene.done.send(()).unwrap();
+        rows += epoch.batch.rows();
+        if epoch.end.offset == 200 {
+            assert_eq!(epoch.prepared.gone, [1]);
+            break;
+        }
+        assert!(epoch.prepared.is_empty(), "the checkpoint stays before it");
+    }
+    assert_eq!(rows, 8);
 }

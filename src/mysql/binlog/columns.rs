@@ -23,6 +23,10 @@ impl ColumnBits {
         ColumnBits(bytes.to_vec())
     }
 
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     pub fn has(&self, column: usize) -> bool {
         self.0.get(column / 8).is_some_and(|byte| byte & (1 << (column % 8)) != 0)
     }

@@ -5,6 +5,7 @@
 
 use std::io::Read as _;
 
+use super::Xid;
 use crate::mysql::position::Gtid;
 
 /// Event type numbers, as they stand in the header.
@@ -63,6 +64,8 @@ pub(super) const FLAG_IGNORABLE: u16 = 0x80;
 
 /// MariaDB's GTID event: nothing follows that ends the group but its one statement.
 const MARIADB_STANDALONE: u8 = 1;
+/// The group ends with XA_PREPARE.
+const MARIADB_PREPARED_XA: u8 = 64;
 
 /// Reads little-endian fields from the front of a body.
 struct Fields<'a>(&'a [u8]);
@@ -190,18 +193,36 @@ pub(super) fn is_mariadb(body: &[u8]) -> bool {
     version.windows(7).any(|word| word.eq_ignore_ascii_case(b"mariadb"))
 }
 
-/// MariaDB's GTID event. `server` stands in the common header.
-pub(super) fn mariadb_gtid(body: &[u8], server: u32) -> Option<(Gtid, bool)> {
+/// MariaDB's GTID event.
+pub(super) struct MariadbGtid {
+    pub(super) gtid: Gtid,
+    /// One statement follows that is the whole group; else the event stands for a BEGIN.
+    pub(super) standalone: bool,
+    /// The event stands for an XA START.
+    pub(super) xa: bool,
+}
+
+/// `server` stands in the common header.
+pub(super) fn mariadb_gtid(body: &[u8], server: u32) -> Option<MariadbGtid> {
     let mut fields = Fields(body);
     let sequence = fields.integer(8)?;
     let domain = fields.integer(4)? as u32;
     let flags = fields.integer(1)? as u8;
-    Some((Gtid::Mariadb { domain, server, sequence }, flags & MARIADB_STANDALONE != 0))
+    Some(MariadbGtid {
+        gtid: Gtid::Mariadb { domain, server, sequence },
+        standalone: flags & MARIADB_STANDALONE != 0,
+        xa: flags & MARIADB_PREPARED_XA != 0,
+    })
 }
 
-/// XA_PREPARE: `true` for XA COMMIT … ONE PHASE, which is a commit.
-pub(super) fn xa_one_phase(body: &[u8]) -> Option<bool> {
-    Some(Fields(body).integer(1)? != 0)
+/// XA_PREPARE: the transaction's name; with `true` it is an XA COMMIT … ONE PHASE, which is a commit.
+pub(super) fn xa_prepare(body: &[u8]) -> Option<(Xid, bool)> {
+    let mut fields = Fields(body);
+    let one_phase = fields.integer(1)? != 0;
+    let format = fields.integer(4)?;
+    let (global, branch) = (fields.integer(4)? as usize, fields.integer(4)? as usize);
+    let (global, branch) = (fields.bytes(global)?, fields.bytes(branch)?);
+    Some((Xid::new(format, global, branch)?, one_phase))
 }
 
 /// TRANSACTION_PAYLOAD: the number of bytes of the events in it.
@@ -306,6 +327,13 @@ mod tests {
     }
 
     #[test]
+    fn a_prepared_transaction_has_a_name() {
+        let body = [&[0, 7, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0][..], b"abc"].concat();
+        assert_eq!(xa_prepare(&body), Some((Xid::new(7, b"a", b"bc").unwrap(), false)));
+        assert_eq!(xa_prepare(&body[..15]), None);
+    }
+
+    #[test]
     fn a_payloads_size_is_the_plain_one() {
         assert_eq!(payload_size(&[2, 1, 0, 3, 3, 252, 0, 4, 1, 1, 99, 0, 1, 2]), Some(1024));
         assert_eq!(payload_size(&[2, 3, 252, 255, 0, 1, 1, 99, 0]), Some(99));
@@ -335,7 +363,7 @@ mod tests {
                     let _ = rows(&body, version, bitmaps);
                 }
             }
-            let _ = mariadb_gtid(&body, 1);
+            let _ = (mariadb_gtid(&body, 1), xa_prepare(&body));
             let _ = payload_size(&body);
             let _ = mariadb_uncompress(&body);
             let _ = client_collation(&body);

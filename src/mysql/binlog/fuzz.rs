@@ -10,10 +10,10 @@ use rand::rngs::StdRng;
 
 use super::follower::{Event, Follower, MysqlGtid};
 use super::table_map::Wire;
-use super::{RowPlan, TableMap, event, statement, text};
+use super::{ColumnBits, RowPlan, TableMap, event, partial_json, statement, text};
 use crate::fuzz_machine::{FileEvent, file_events, images, mutate, run};
 use crate::mysql::position::{Gtid, Position};
-use crate::mysql::value::{ValueOptions, ValueWriter, charset_max_bytes};
+use crate::mysql::value::{ValueOptions, ValueWriter, apply_json_changes, charset_max_bytes};
 use crate::schema::{Column, ColumnType, IntegerSize, LobSize, Mapping, MappingOptions, Table, TableName, map_table};
 
 fn corpus() -> [Vec<FileEvent>; 2] {
@@ -45,7 +45,7 @@ fn fuzz_event_bodies() {
         for (version, bitmaps) in [(1, 1), (1, 2), (2, 1), (2, 2)] {
             assert!(event::rows(&body, version, bitmaps).is_none_or(|header| header.images <= body.len()));
         }
-        let _ = (event::table_id(&body), event::mariadb_gtid(&body, 1), event::xa_one_phase(&body));
+        let _ = (event::table_id(&body), event::mariadb_gtid(&body, 1), event::xa_prepare(&body));
         let _ = (event::payload_size(&body), event::mariadb_uncompress(&body), event::client_collation(&body));
         let _ = (TableMap::peek(&body), TableMap::parse(&body));
     });
@@ -97,6 +97,60 @@ fn fuzz_the_follower() {
         }
         let _ = follower.idle(&mut |_, _| Ok(()));
     });
+}
+
+#[test]
+fn fuzz_changes_of_json_values() {
+    // Documents and changes as a server logged them: of each update, what its before image had.
+    let logged: Vec<(Vec<u8>, Vec<u8>)> =
+        JSON_CHANGES.iter().map(|(document, changes)| (hexadecimal(document), hexadecimal(changes))).collect();
+    for (document, changes) in &logged {
+        assert!(apply_json_changes(document, changes).is_ok());
+    }
+    run("changes of JSON values", 60_000, |random| {
+        let (document, changes) = &logged[random.random_range(0..logged.len())];
+        let (other_document, other_changes) = &logged[random.random_range(0..logged.len())];
+        let document = if random.random() { mutate(random, document, other_document) } else { document.clone() };
+        let changes = mutate(random, changes, other_changes);
+        if let Ok(changed) = apply_json_changes(&document, &changes) {
+            assert!(changed.len() <= 64 + 8 * (document.len() + changes.len()));
+        }
+        let map = TableMap::parse(&PARTIAL_MAP).unwrap();
+        let (before, after) = (ColumnBits::new(&[random.random()]), ColumnBits::new(&[random.random()]));
+        let mut images = vec![0, 9, 0, 0, 0];
+        images.extend_from_slice(&(document.len() as u32).to_le_bytes());
+        images.extend_from_slice(&document);
+        images.extend_from_slice(&[1, 1, 0, 9, 0, 0, 0]);
+        images.extend_from_slice(&(changes.len() as u32).to_le_bytes());
+        images.extend_from_slice(&changes);
+        let _ = partial_json::whole(&map, &ColumnBits::new(&[3]), &ColumnBits::new(&[3]), &images);
+        let images = mutate(random, &images, &changes);
+        if let Ok(whole) = partial_json::whole(&map, &before, &after, &images) {
+            assert!(whole.len() <= 64 + 16 * images.len());
+        }
+    });
+}
+
+/// `id INT, j JSON`
+const PARTIAL_MAP: [u8; 23] = *b"\x01\0\0\0\0\0\x01\0\x04shop\0\x01t\0\x02\x03\xf5\x01\x04\x02";
+
+/// A document and what JSON_SET, JSON_REMOVE and JSON_REPLACE made of it, out of a log of MySQL 9.7.
+const JSON_CHANGES: [(&str, &str); 3] = [
+    (
+        "0002002c0012000100130001000214000c2100616203000d000501000502000503000a78787878787878787878",
+        "0006242e615b315d020401 010724 2e226b207922030c0176",
+    ),
+    ("0002002c0012000100130001000214000c2100616203000d000501000502000503000a78787878787878787878", "0203242e62"),
+    (
+        "0002002c0012000100130001000214000c2100616203000d000501000502000503000a78787878787878787878",
+        "0003242e611700010016000b000100 0f0c00780a080000000000 42a519",
+    ),
+];
+
+fn hexadecimal(text: &str) -> Vec<u8> {
+    let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b' ').collect();
+    let digit = |byte: u8| (byte as char).to_digit(16).unwrap() as u8;
+    digits.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }
 
 /// Counts what is written.

@@ -16,13 +16,17 @@ mod follower;
 #[cfg(test)]
 mod fuzz;
 mod overlay;
+mod partial_json;
 mod reader;
 mod row;
 mod start;
 pub mod statement;
+mod stored;
 mod stream;
 mod table_map;
 mod text;
+mod undecided;
+mod xid;
 
 pub use columns::{ColumnBits, ImageColumns};
 pub use event_plan::EventPlan;
@@ -31,7 +35,10 @@ pub use overlay::Overlay;
 pub use reader::{Heard, ReaderOptions, spawn};
 pub use row::RowPlan;
 pub use start::{resolve, with_gtids};
+pub use stored::{Damaged, StoredRows};
 pub use table_map::TableMap;
+pub use undecided::{Moment, Undecided};
+pub use xid::Xid;
 
 /// What the reader puts on the ring, in binlog order.
 #[derive(Debug)]
@@ -47,6 +54,14 @@ pub enum Slot {
     /// another database's transaction. The checkpoint may move here, and all transactions of the set, which
     /// lie before the place, count as done. At most a few a second.
     Passed(Place, GtidSet),
+    /// Rows of an XA transaction. They count when it is committed, and not before.
+    XaRows {
+        /// The first of their transaction: what came before it without being prepared never will be.
+        first: bool,
+        event: RowsEvent,
+    },
+    /// What became of an XA transaction at this place, be it with rows of ours or without.
+    Xa(Place, XaStep),
     /// A statement that touches a replicated table's definition or content and is not rows.
     /// It ends its own implicit transaction and `Place` is behind it, except for a statement inside a transaction
     /// (CREATE TABLE … SELECT, rows as text): its `Place` is where that transaction begins.
@@ -65,6 +80,17 @@ pub struct RowsEvent {
     /// File and offset of the event, for messages.
     pub file: Arc<str>,
     pub offset: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum XaStep {
+    /// The rows since the `first` one are prepared under this name.
+    Prepared(Xid),
+    /// The rows since the `first` one are committed without having been prepared.
+    OnePhase,
+    /// What was prepared under this name, long ago maybe, is committed.
+    Commit(Xid),
+    Rollback(Xid),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -14,19 +14,24 @@ use std::borrow::Cow;
 use sqlparser::dialect::MySqlDialect;
 use sqlparser::tokenizer::{Token, Tokenizer};
 
+use super::Xid;
 use crate::schema::TableName;
 
 /// What a statement does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// BEGIN, START TRANSACTION, XA START.
+    /// BEGIN, START TRANSACTION.
     Begin,
+    /// XA START.
+    XaBegin,
     Commit,
     Rollback,
     /// ROLLBACK TO SAVEPOINT: rows before it in the same transaction do not count.
     RollbackTo,
-    /// XA COMMIT, XA ROLLBACK: decides over a transaction that was prepared earlier.
-    XaFinish,
+    /// XA COMMIT: a transaction counts that was prepared earlier. `None`: it has no name that we can read.
+    XaCommit(Option<Xid>),
+    /// XA ROLLBACK: likewise, and it does not.
+    XaRollback(Option<Xid>),
     /// Cannot touch a table's definition or rows: accounts, views, routines, SET, FLUSH, ANALYZE, SAVEPOINT …
     Nothing,
     /// Works on these tables. Some names may be none.
@@ -57,6 +62,13 @@ pub fn classify(sql: &str, database: &str) -> Effect {
         "BEGIN" => return Effect::Begin,
         "COMMIT" => return Effect::Commit,
         _ => {}
+    }
+    // Written by the server, always in this form.
+    if let Some(xid) = sql.strip_prefix("XA COMMIT ") {
+        return Effect::XaCommit(Xid::parse(xid));
+    }
+    if let Some(xid) = sql.strip_prefix("XA ROLLBACK ") {
+        return Effect::XaRollback(Xid::parse(xid));
     }
     let Some(tokens) = tokens(sql) else { return Effect::Unknown };
     let mut words = Words { tokens: &tokens, at: 0, database };
@@ -211,8 +223,9 @@ impl Words<'_> {
             "COMMIT" => Effect::Commit,
             "ROLLBACK" => self.rollback(),
             "XA" => match self.peek().as_str() {
-                "START" | "BEGIN" => Effect::Begin,
-                "COMMIT" | "ROLLBACK" => Effect::XaFinish,
+                "START" | "BEGIN" => Effect::XaBegin,
+                "COMMIT" => Effect::XaCommit(None),
+                "ROLLBACK" => Effect::XaRollback(None),
                 _ => Effect::Nothing,
             },
             "CREATE" => self.create().unwrap_or(Effect::Unknown),
@@ -476,8 +489,11 @@ mod tests {
         assert_eq!(classify("commit", ""), Effect::Commit);
         assert_eq!(classify("ROLLBACK", ""), Effect::Rollback);
         assert_eq!(classify("ROLLBACK TO `a`", ""), Effect::RollbackTo);
-        assert_eq!(classify("XA START X'61',X'',1", ""), Effect::Begin);
-        assert_eq!(classify("XA COMMIT X'61',X'',1", ""), Effect::XaFinish);
+        assert_eq!(classify("XA START X'61',X'',1", ""), Effect::XaBegin);
+        let xid = Xid::new(1, b"a", b"");
+        assert_eq!(classify("XA COMMIT X'61',X'',1", ""), Effect::XaCommit(xid.clone()));
+        assert_eq!(classify("XA ROLLBACK X'61',X'',1", ""), Effect::XaRollback(xid));
+        assert_eq!(classify("xa commit 'a'", ""), Effect::XaCommit(None));
     }
 
     #[test]

@@ -27,6 +27,7 @@ pub struct TableMap {
     pub name: TableName,
     columns: Vec<MapColumn>,
     has_names: bool,
+    body: Box<[u8]>,
 }
 
 /// One column of a table map, in row image order.
@@ -144,7 +145,7 @@ impl TableMap {
     /// A definite error when the bytes end early or contradict themselves.
     pub fn parse(body: &[u8]) -> Result<TableMap> {
         let mut reader = Reader { bytes: body };
-        let map = parse(&mut reader);
+        let map = parse(&mut reader).map(|map| TableMap { body: body.into(), ..map });
         map.ok_or_else(|| {
             Error::definite("a table map event is damaged or of an unknown format")
                 .hint("check the binlog with mysqlbinlog --verify-binlog-checksum, or start anew behind this event")
@@ -156,6 +157,11 @@ impl TableMap {
     pub fn peek(body: &[u8]) -> Option<(u64, &str, &str)> {
         let mut reader = Reader { bytes: body };
         head(&mut reader)
+    }
+
+    /// What it was read from.
+    pub fn body(&self) -> &[u8] {
+        &self.body
     }
 
     /// In the order of the row images.
@@ -191,7 +197,7 @@ fn parse(reader: &mut Reader<'_>) -> Option<TableMap> {
         let wire = wire(code, &mut metadata)?;
         columns.push(MapColumn { wire, nullable, unsigned: None, name: None, members: None });
     }
-    let mut map = TableMap { table_id, name, columns, has_names: false };
+    let mut map = TableMap { table_id, name, columns, has_names: false, body: Box::default() };
     while !reader.bytes.is_empty() {
         let kind = reader.integer(1)? as u8;
         let length = reader.length()?;

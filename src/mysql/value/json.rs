@@ -15,7 +15,7 @@ use super::temporal::{Civil, Clock, DateFormat, time};
 use super::{ValueError, ValueOptions, ValueWriter};
 
 /// The server's own limit of nested arrays and objects.
-const MAX_DEPTH: usize = 100;
+pub(super) const MAX_DEPTH: usize = 100;
 
 /// Appends the document's text to `out`.
 pub(crate) fn print(document: &[u8], out: &mut Vec<u8>) -> Result<(), ValueError> {
@@ -223,18 +223,18 @@ impl ValueWriter for Quoted<'_> {
     fn json(&mut self, _: &[u8]) {}
 }
 
-fn head<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
+pub(super) fn head<const N: usize>(bytes: &[u8]) -> Option<[u8; N]> {
     bytes.first_chunk().copied()
 }
 
 /// A little-endian number of 2 or 4 bytes.
-fn number(bytes: &[u8], at: usize, width: usize) -> Option<usize> {
+pub(super) fn number(bytes: &[u8], at: usize, width: usize) -> Option<usize> {
     let bytes = bytes.get(at..at + width)?;
     Some(bytes.iter().rev().fold(0, |value, &byte| (value << 8) | usize::from(byte)))
 }
 
 /// Bytes behind a length of seven bits a byte, the lowest first.
-fn counted(bytes: &[u8]) -> Option<&[u8]> {
+pub(super) fn counted(bytes: &[u8]) -> Option<&[u8]> {
     let mut length = 0usize;
     for (index, &byte) in bytes.iter().take(5).enumerate() {
         length |= usize::from(byte & 0x7f) << (7 * index);

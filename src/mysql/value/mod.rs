@@ -15,6 +15,7 @@ mod charset_table;
 mod formatter;
 mod geometry;
 mod json;
+mod json_edit;
 mod network;
 mod number;
 mod temporal;
@@ -23,6 +24,7 @@ pub(crate) use charset::max_bytes as charset_max_bytes;
 pub(crate) use formatter::Formatter;
 #[cfg(test)]
 pub(crate) use formatter::tests;
+pub(crate) use json_edit::apply as apply_json_changes;
 pub(crate) use number::packed_length as packed_decimal_bytes;
 pub(crate) use temporal::{Civil, Clock};
 

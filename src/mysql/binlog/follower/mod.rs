@@ -14,9 +14,11 @@
 //! XA       GTID  QUERY "XA START"  …  QUERY "XA END"  XA_PREPARE     later:      GTID  QUERY "XA COMMIT"
 //! ```
 //! An XA transaction's rows stand at its prepare, and a later XA COMMIT or XA ROLLBACK, behind any number of other
-//! transactions, decides about them. Rows of replicated tables in one are refused: applied at the prepare
-//! they would be visible too early, and for ever after a rollback. The same goes for a transaction that ends with ROLLBACK
-//! (a mix of transactional and other tables): its rows are in the log and do not all count.
+//! transactions, decides about them: they are sent as what they are (`Slot::XaRows`), and so is each step of every XA
+//! transaction, for whoever keeps the rows must also know of those that had none. (MariaDB's GTID event says that a group
+//! is one of XA. It logs a commit in one phase as an ordinary transaction, MySQL as an XA_PREPARE with a flag.)
+//! A transaction that ends with ROLLBACK (a mix of transactional and other tables) is refused if it has rows of replicated
+//! tables: they are in the log and do not all count.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -26,7 +28,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::statement::{self, Effect};
-use super::{ImageColumns, Place, Slot, Statement, TableMap, event, event::kind, text};
+use super::{ImageColumns, Place, Slot, Statement, TableMap, XaStep, event, event::kind, text};
 use crate::mysql::position::{Gtid, GtidSet, Position, order_places};
 use crate::ring::Closed;
 use crate::schema::TableName;
@@ -126,6 +128,8 @@ struct Transaction {
     committed_at: u64,
     /// A BEGIN was seen, or the GTID event stands for it; else the next statement is the whole transaction.
     begun: bool,
+    /// It is an XA transaction.
+    xa: bool,
     /// Rows of ours were sent.
     rows: bool,
 }
@@ -219,9 +223,9 @@ impl Follower {
                 self.begin(at, gtid.gtid, gtid.committed_at, false)?;
             }
             kind::MARIADB_GTID => {
-                let (gtid, standalone) =
+                let read =
                     event::mariadb_gtid(&event.body, event.server_id).ok_or_else(|| self.malformed(event, at))?;
-                self.begin(at, Some(gtid), 0, !standalone)?;
+                self.begin(at, Some(read.gtid), 0, !read.standalone)?.xa = read.xa;
             }
             kind::QUERY | kind::EXECUTE_LOAD_QUERY | kind::MARIADB_QUERY_COMPRESSED => self.query(event, at, out)?,
             kind::XID => self.end(event, out)?,
@@ -233,10 +237,10 @@ impl Follower {
             | kind::WRITE_ROWS
             | kind::UPDATE_ROWS
             | kind::DELETE_ROWS
+            | kind::PARTIAL_UPDATE_ROWS
             | kind::MARIADB_WRITE_ROWS_COMPRESSED_V1..=kind::MARIADB_DELETE_ROWS_COMPRESSED => {
                 self.rows(event, at, out)?;
             }
-            kind::PARTIAL_UPDATE_ROWS => self.partial_update(event, at)?,
             kind::TRANSACTION_PAYLOAD => {
                 self.payload_left = event::payload_size(&event.body).ok_or_else(|| self.cannot_expand(at))?;
             }
@@ -400,17 +404,17 @@ impl Follower {
         })
     }
 
-    fn begin(&mut self, at: u64, gtid: Option<Gtid>, committed_at: u64, begun: bool) -> Result<()> {
+    fn begin(&mut self, at: u64, gtid: Option<Gtid>, committed_at: u64, begun: bool) -> Result<&mut Transaction> {
         self.abandon()?;
         let begin = (Arc::clone(&self.file), at);
-        self.transaction = Some(Transaction { begin, gtid, committed_at, begun, rows: false });
-        Ok(())
+        Ok(self.transaction.insert(Transaction { begin, gtid, committed_at, begun, xa: false, rows: false }))
     }
 
     /// Another transaction or file begins: the open one, if any, never ended.
     fn abandon(&mut self) -> Result<()> {
         match self.transaction.take() {
-            Some(transaction) if transaction.rows => Err(Error::definite(format!(
+            // Rows that were not prepared never count.
+            Some(transaction) if transaction.rows && !transaction.xa => Err(Error::definite(format!(
                 "binlog {}:{}: the transaction that begins here was cut off, probably by a crash of the server, and its \
                  rows may not count",
                 transaction.begin.0, transaction.begin.1
@@ -422,6 +426,11 @@ impl Follower {
 
     /// The open transaction, or the implicit one of this statement, ended with `event`.
     fn end(&mut self, event: &Event, out: Out<'_>) -> Result<(), Stop> {
+        self.end_with(event, None, out)
+    }
+
+    /// With a step it was one of XA.
+    fn end_with(&mut self, event: &Event, step: Option<XaStep>, out: Out<'_>) -> Result<(), Stop> {
         let skipping = self.skipping();
         let transaction = self.transaction.take();
         // A transaction brings the maps of all its tables, and a server that opens its tables again and again
@@ -438,13 +447,17 @@ impl Follower {
         }
         let committed_at = if committed_at == 0 { u64::from(event.timestamp) * 1_000_000 } else { committed_at };
         let mut place = Place { file: Arc::clone(&self.file), offset: self.offset, gtid: None, committed_at };
-        if !rows {
+        if !rows && step.is_none() {
             return self.pass(place, gtid.as_ref(), out);
         }
         self.remember(gtid.as_ref());
         self.clear_passed(out)?;
         place.gtid = gtid;
-        out(Slot::Commit(place), SLOT_BYTES)?;
+        let slot = match step {
+            Some(step) => Slot::Xa(place, step),
+            None => Slot::Commit(place),
+        };
+        out(slot, SLOT_BYTES)?;
         Ok(())
     }
 
@@ -486,14 +499,22 @@ impl Follower {
         let database = String::from_utf8_lossy(query.database);
         let effect = statement::classify(sql, &database);
         match &effect {
-            Effect::Begin => {
-                match &mut self.transaction {
-                    Some(transaction) => transaction.begun = true,
+            Effect::Begin | Effect::XaBegin => {
+                let transaction = match &mut self.transaction {
+                    Some(transaction) => transaction,
                     None => self.begin(at, None, 0, true)?,
-                }
+                };
+                transaction.begun = true;
+                transaction.xa = effect == Effect::XaBegin;
                 return Ok(());
             }
-            Effect::Commit | Effect::XaFinish => return self.end(event, out),
+            Effect::Commit => return self.end(event, out),
+            Effect::XaCommit(xid) | Effect::XaRollback(xid) => {
+                let xid = xid.clone().ok_or_else(|| self.malformed(event, at))?;
+                let commit = matches!(effect, Effect::XaCommit(_));
+                let step = if commit { XaStep::Commit(xid) } else { XaStep::Rollback(xid) };
+                return self.end_with(event, Some(step), out);
+            }
             Effect::Rollback | Effect::RollbackTo => {
                 if self.transaction.as_ref().is_some_and(|transaction| transaction.rows) {
                     return Err(Error::definite(format!(
@@ -564,18 +585,13 @@ impl Follower {
     }
 
     fn xa_prepare(&mut self, event: &Event, at: u64, out: Out<'_>) -> Result<(), Stop> {
-        let one_phase = event::xa_one_phase(&event.body).ok_or_else(|| self.malformed(event, at))?;
+        let (xid, one_phase) = event::xa_prepare(&event.body).ok_or_else(|| self.malformed(event, at))?;
         let rows = self.transaction.as_ref().is_some_and(|transaction| transaction.rows);
-        if rows && !one_phase {
-            return Err(Error::definite(format!(
-                "{}: an XA transaction with rows of a replicated table was prepared here; whether it counts is told only \
-                 later in the log, which Towpath cannot follow yet",
-                self.place(at)
-            ))
-            .hint("exclude the tables that XA transactions write, or commit them in one phase")
-            .into());
+        match (one_phase, rows) {
+            (true, false) => self.end(event, out),
+            (true, true) => self.end_with(event, Some(XaStep::OnePhase), out),
+            (false, _) => self.end_with(event, Some(XaStep::Prepared(xid)), out),
         }
-        self.end(event, out)
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::event::{self, kind};
-use super::super::{ImageColumns, RowsEvent, RowsKind, Slot, TableMap};
+use super::super::partial_json::{self, Problem};
+use super::super::{ColumnBits, ImageColumns, RowsEvent, RowsKind, Slot, TableMap};
 use super::{Event, Follower, KnownTable, Out, SLOT_BYTES, Stop};
 use crate::schema::TableName;
 use crate::{Error, Result};
@@ -15,6 +16,14 @@ const DUMMY_TABLE_ID: u64 = 0x00ff_ffff;
 
 /// Sets of columns that are remembered of one table.
 const MOST_COLUMN_SETS: usize = 64;
+
+/// How a rows event's images are written.
+#[derive(Clone, Copy)]
+enum Form {
+    Plain,
+    Compressed,
+    PartialJson,
+}
 
 impl Follower {
     pub(super) fn table_map(&mut self, event: &Event, at: u64) -> Result<()> {
@@ -36,19 +45,20 @@ impl Follower {
     }
 
     pub(super) fn rows(&mut self, event: &Event, at: u64, out: Out<'_>) -> Result<(), Stop> {
-        let (row_kind, version, compressed) = match event.kind {
-            kind::WRITE_ROWS_V1 => (RowsKind::Insert, 1, false),
-            kind::UPDATE_ROWS_V1 => (RowsKind::Update, 1, false),
-            kind::DELETE_ROWS_V1 => (RowsKind::Delete, 1, false),
-            kind::WRITE_ROWS => (RowsKind::Insert, 2, false),
-            kind::UPDATE_ROWS => (RowsKind::Update, 2, false),
-            kind::DELETE_ROWS => (RowsKind::Delete, 2, false),
-            kind::MARIADB_WRITE_ROWS_COMPRESSED_V1 => (RowsKind::Insert, 1, true),
-            kind::MARIADB_UPDATE_ROWS_COMPRESSED_V1 => (RowsKind::Update, 1, true),
-            kind::MARIADB_DELETE_ROWS_COMPRESSED_V1 => (RowsKind::Delete, 1, true),
-            kind::MARIADB_WRITE_ROWS_COMPRESSED => (RowsKind::Insert, 2, true),
-            kind::MARIADB_UPDATE_ROWS_COMPRESSED => (RowsKind::Update, 2, true),
-            _ => (RowsKind::Delete, 2, true),
+        let (row_kind, version, form) = match event.kind {
+            kind::WRITE_ROWS_V1 => (RowsKind::Insert, 1, Form::Plain),
+            kind::UPDATE_ROWS_V1 => (RowsKind::Update, 1, Form::Plain),
+            kind::DELETE_ROWS_V1 => (RowsKind::Delete, 1, Form::Plain),
+            kind::WRITE_ROWS => (RowsKind::Insert, 2, Form::Plain),
+            kind::UPDATE_ROWS => (RowsKind::Update, 2, Form::Plain),
+            kind::DELETE_ROWS => (RowsKind::Delete, 2, Form::Plain),
+            kind::PARTIAL_UPDATE_ROWS => (RowsKind::Update, 2, Form::PartialJson),
+            kind::MARIADB_WRITE_ROWS_COMPRESSED_V1 => (RowsKind::Insert, 1, Form::Compressed),
+            kind::MARIADB_UPDATE_ROWS_COMPRESSED_V1 => (RowsKind::Update, 1, Form::Compressed),
+            kind::MARIADB_DELETE_ROWS_COMPRESSED_V1 => (RowsKind::Delete, 1, Form::Compressed),
+            kind::MARIADB_WRITE_ROWS_COMPRESSED => (RowsKind::Insert, 2, Form::Compressed),
+            kind::MARIADB_UPDATE_ROWS_COMPRESSED => (RowsKind::Update, 2, Form::Compressed),
+            _ => (RowsKind::Delete, 2, Form::Compressed),
         };
         let Some(table) = self.replicated(event, at)? else { return Ok(()) };
         let bitmaps = if row_kind == RowsKind::Update { 2 } else { 1 };
@@ -61,24 +71,27 @@ impl Follower {
         }
         let columns = if header.full { None } else { self.image_columns(event, header.bitmaps, header.columns) };
         let images = event.body.slice(header.images..);
-        let images = if compressed {
-            Bytes::from(event::mariadb_uncompress(&images).ok_or_else(|| self.malformed(event, at))?)
-        } else {
-            images
-        };
-        match &mut self.transaction {
-            Some(transaction) => transaction.rows = true,
-            None => {
-                self.begin(at, None, 0, true)?;
-                if let Some(transaction) = &mut self.transaction {
-                    transaction.rows = true;
-                }
+        let images = match form {
+            Form::Plain => images,
+            Form::Compressed => {
+                Bytes::from(event::mariadb_uncompress(&images).ok_or_else(|| self.malformed(event, at))?)
             }
-        }
+            Form::PartialJson => {
+                let (before, after) = header.bitmaps.split_at(header.bitmaps.len() / 2);
+                let whole = partial_json::whole(&table, &ColumnBits::new(before), &ColumnBits::new(after), &images);
+                Bytes::from(whole.map_err(|problem| self.not_whole(event, at, &table, problem))?)
+            }
+        };
+        let transaction = match &mut self.transaction {
+            Some(transaction) => transaction,
+            None => self.begin(at, None, 0, true)?,
+        };
+        let first = !std::mem::replace(&mut transaction.rows, true);
+        let xa = transaction.xa;
         self.clear_passed(out)?;
         let bytes = images.len() + SLOT_BYTES;
-        let rows = RowsEvent { table, kind: row_kind, columns, images, file: Arc::clone(&self.file), offset: at };
-        out(Slot::Rows(rows), bytes)?;
+        let event = RowsEvent { table, kind: row_kind, columns, images, file: Arc::clone(&self.file), offset: at };
+        out(if xa { Slot::XaRows { first, event } } else { Slot::Rows(event) }, bytes)?;
         Ok(())
     }
 
@@ -111,15 +124,28 @@ impl Follower {
         }
     }
 
-    pub(super) fn partial_update(&self, event: &Event, at: u64) -> Result<()> {
-        match self.replicated(event, at)? {
-            None => Ok(()),
-            Some(table) => Err(Error::definite(format!(
-                "{}: an update of table {} holds only parts of its JSON values",
+    /// What keeps changes of JSON values from being applied.
+    fn not_whole(&self, event: &Event, at: u64, table: &TableMap, problem: Problem) -> Error {
+        let column = |index: usize| match table.columns().get(index).and_then(|column| column.name.as_deref()) {
+            Some(name) => format!("column {name}"),
+            None => format!("column number {}", index + 1),
+        };
+        match problem {
+            Problem::Malformed => self.malformed(event, at),
+            Problem::NoDocument(index) => Error::definite(format!(
+                "{}: an update of table {}, {}, holds only changes of a JSON value, and its row image lacks the value before them",
                 self.place(at),
-                table.name
+                table.name,
+                column(index)
             ))
-            .hint("SET GLOBAL binlog_row_value_options = '' at the source, reconnect its clients, then start a new job with startup: initial")),
+            .hint(
+                "SET GLOBAL binlog_row_value_options = '', or SET GLOBAL binlog_row_image = 'FULL', at the source, connect its \
+                 clients anew, then start a new job (another `name`) with startup: initial",
+            ),
+            Problem::Unfit(index, reason) => {
+                Error::definite(format!("{}: table {}, {}: {reason}", self.place(at), table.name, column(index)))
+                    .hint("the log may be damaged: compare with mysqlbinlog at the source")
+            }
         }
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::event::{FLAG_ARTIFICIAL, FLAG_IGNORABLE, kind};
-use super::super::{RowsKind, Slot};
+use super::super::{RowsEvent, RowsKind, Slot, XaStep};
 use super::{Event, Follower, MOST_TABLES, MysqlGtid, Stop, widen};
 use crate::mysql::position::{Gtid, GtidSet, Position};
 use crate::schema::TableName;
@@ -92,14 +92,21 @@ impl Log {
 
 fn short(slot: &Slot) -> String {
     match slot {
-        Slot::Rows(rows) => {
-            format!("{} {}", if rows.kind == RowsKind::Insert { "insert" } else { "change" }, rows.table.name)
-        }
+        Slot::Rows(rows) => short_rows(rows),
         Slot::CutOff(gtid) => format!("cut off {}", gtid.as_ref().map(ToString::to_string).unwrap_or_default()),
+        Slot::XaRows { first, event } => format!("xa {} first: {first}", short_rows(event)),
+        Slot::Xa(place, XaStep::Prepared(xid)) => format!("{} Prepared {xid}", place.offset),
+        Slot::Xa(place, XaStep::Commit(xid)) => format!("{} Commit {xid}", place.offset),
+        Slot::Xa(place, XaStep::Rollback(xid)) => format!("{} Rollback {xid}", place.offset),
+        Slot::Xa(place, XaStep::OnePhase) => format!("{} OnePhase", place.offset),
         Slot::Commit(place) => format!("commit {}", place.offset),
         Slot::Passed(place, gtids) => format!("passed {} {gtids}", place.offset),
         Slot::Statement(statement) => format!("statement {} {}", statement.place.offset, statement.sql),
     }
+}
+
+fn short_rows(rows: &RowsEvent) -> String {
+    format!("{} {}", if rows.kind == RowsKind::Insert { "insert" } else { "change" }, rows.table.name)
 }
 
 fn query(sql: &str) -> Vec<u8> {
@@ -223,26 +230,111 @@ fn made_up_events_take_no_space() {
 }
 
 #[test]
-fn prepared_xa_rows_and_rolled_back_rows_are_refused() {
-    for (end, hint) in
-        [(None, "one phase"), (Some("ROLLBACK"), "rolled back"), (Some("ROLLBACK TO `s`"), "rolled back")]
-    {
+fn rows_that_were_rolled_back_in_part_are_refused() {
+    for begin in ["BEGIN", "XA START X'01',X'',1"] {
+        for end in ["ROLLBACK", "ROLLBACK TO `s`"] {
+            let mut log = Log::at(4);
+            log.gtid(1);
+            log.query(begin).unwrap();
+            log.rows("ours").unwrap();
+            let error = log.query(end).unwrap_err();
+            assert!(error.contains("rolled back") && error.contains("binlog.000001:"), "{error}");
+        }
+    }
+}
+
+/// XA_PREPARE of `X'01',X'',1`.
+fn xa_prepare(one_phase: bool) -> Vec<u8> {
+    vec![u8::from(one_phase), 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1]
+}
+
+#[test]
+fn rows_of_an_xa_transaction_are_told_from_others_and_so_is_what_becomes_of_it() {
+    let mut log = Log::at(4);
+    log.gtid(1);
+    log.query("XA START X'01',X'',1").unwrap();
+    log.rows("theirs").unwrap();
+    log.rows("ours").unwrap();
+    log.rows("ours2").unwrap();
+    log.query("XA END X'01',X'',1").unwrap();
+    log.put(kind::XA_PREPARE, &xa_prepare(false)).unwrap();
+    let prepared = format!("{} Prepared X'01',X'',1", log.offset);
+    log.gtid(2);
+    log.query("BEGIN").unwrap();
+    log.rows("ours").unwrap();
+    log.put(kind::XID, &[0; 8]).unwrap();
+    let commit = format!("commit {}", log.offset);
+    log.gtid(3);
+    log.query("XA COMMIT X'01',X'',1").unwrap();
+    let decided = format!("{} Commit X'01',X'',1", log.offset);
+    let rows = ["xa insert shop.ours first: true", "xa insert shop.ours2 first: false"];
+    let told = log.told();
+    assert_eq!(told, [rows[0], rows[1], &prepared, "insert shop.ours", &commit, &decided]);
+    assert_eq!(log.follower.boundary().gtids.as_ref().unwrap().to_string(), format!("{}:1-3", uuid()));
+}
+
+#[test]
+fn an_xa_transaction_without_rows_of_ours_is_told_too_but_not_its_commit_in_one_phase() {
+    for (one_phase, told) in [(true, "passed"), (false, "Prepared X'01',X'',1")] {
         let mut log = Log::at(4);
         log.gtid(1);
-        log.query(if end.is_none() { "XA START X'01',X'',1" } else { "BEGIN" }).unwrap();
-        log.rows("ours").unwrap();
-        let error = match end {
-            Some(sql) => log.query(sql).unwrap_err(),
-            None => log.put(kind::XA_PREPARE, &[0, 1, 0, 0, 0]).unwrap_err(),
-        };
-        assert!(error.contains(hint) && error.contains("binlog.000001:"), "{error}");
+        log.query("XA START X'01',X'',1").unwrap();
+        log.rows("theirs").unwrap();
+        log.put(kind::XA_PREPARE, &xa_prepare(one_phase)).unwrap();
+        let found = log.told();
+        assert!(found.len() == 1 && found[0].contains(told), "{found:?}");
     }
     let mut log = Log::at(4);
     log.gtid(1);
     log.query("XA START X'01',X'',1").unwrap();
     log.rows("ours").unwrap();
-    log.put(kind::XA_PREPARE, &[1, 1, 0, 0, 0]).unwrap();
-    assert_eq!(log.told().len(), 2);
+    log.put(kind::XA_PREPARE, &xa_prepare(true)).unwrap();
+    assert_eq!(log.told()[1], format!("{} OnePhase", log.offset));
+}
+
+#[test]
+fn mariadbs_gtid_event_begins_an_xa_transaction() {
+    let mut log = Log::at(4);
+    let gtid = |flags: u8| [&[9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, flags][..], &[0; 6]].concat();
+    log.put(kind::MARIADB_GTID, &gtid(64)).unwrap();
+    log.rows("ours").unwrap();
+    log.put(kind::XA_PREPARE, &xa_prepare(false)).unwrap();
+    log.put(kind::MARIADB_GTID, &gtid(128)).unwrap();
+    log.query("XA ROLLBACK X'01',X'',1").unwrap();
+    let told = log.told();
+    assert_eq!(told[0], "xa insert shop.ours first: true");
+    assert!(told[1].ends_with("Prepared X'01',X'',1") && told[2].ends_with("Rollback X'01',X'',1"), "{told:?}");
+}
+
+#[test]
+fn xa_rows_that_were_cut_off_do_not_count_and_nothing_of_a_file_read_again_is_told_twice() {
+    let mut log = Log::at(4);
+    for _ in 0..2 {
+        log.gtid(1);
+        log.query("XA START X'01',X'',1").unwrap();
+        log.rows("ours").unwrap();
+    }
+    log.put(kind::XA_PREPARE, &xa_prepare(false)).unwrap();
+    let told = log.told();
+    assert_eq!(told[..2], ["xa insert shop.ours first: true"; 2]);
+    log.follower.restart(true);
+    log.offset = 4;
+    for _ in 0..2 {
+        log.gtid(1);
+        log.query("XA START X'01',X'',1").unwrap();
+        log.rows("ours").unwrap();
+    }
+    log.put(kind::XA_PREPARE, &xa_prepare(false)).unwrap();
+    assert_eq!(log.told(), [""; 0]);
+}
+
+#[test]
+fn an_xa_decision_about_a_name_that_cannot_be_read_is_refused() {
+    let mut log = Log::at(4);
+    for sql in ["XA COMMIT 'a'", "XA ROLLBACK X'0'"] {
+        let error = log.query(sql).unwrap_err();
+        assert!(error.contains("malformed"), "{error}");
+    }
 }
 
 #[test]
@@ -282,17 +374,38 @@ fn nothing_unknown_is_skipped() {
 }
 
 #[test]
-fn partial_json_is_refused_for_replicated_tables_only() {
-    for (table, refused) in [("ours", true), ("theirs", false)] {
+fn changes_of_a_json_value_are_applied_or_refused_and_those_of_other_tables_are_not_looked_at() {
+    // INT and JSON; the value is `[true]`, and the change puts 7 into its cell.
+    let id = [9, 0, 0, 0];
+    let document = b"\x08\0\0\0\x02\x01\0\x07\0\x04\x01\0";
+    let change = b"\x0a\0\0\0\0\x04$[0]\x03\x05\x07\0";
+    let head = [9, 0, 0, 0, 0, 0, 1, 0, 2, 0, 2];
+    let full = [&head[..], &[3, 3, 0], &id, document, &[1, 1, 0], &id, change].concat();
+    let minimal = [&head[..], &[1, 2, 0], &id, &[1, 1, 0], change].concat();
+    for (table, event, expected) in
+        [("ours", &full, None), ("ours", &minimal, Some("binlog_row_image")), ("theirs", &minimal, None)]
+    {
         let mut log = Log::at(4);
         log.gtid(1);
         log.query("BEGIN").unwrap();
-        log.put(kind::TABLE_MAP, &table_map(table)).unwrap();
-        let json = log.put(kind::PARTIAL_UPDATE_ROWS, &[9, 0, 0, 0, 0, 0, 1, 0]);
-        assert_eq!(json.is_err(), refused);
-        if let Err(json) = json {
-            assert!(json.contains("binlog_row_value_options") && json.contains("shop.ours"), "{json}");
+        let mut map = table_map(table);
+        map.truncate(map.len() - 5);
+        map.extend_from_slice(&[0, 2, 3, 245, 1, 4, 2]);
+        log.put(kind::TABLE_MAP, &map).unwrap();
+        match (log.put(kind::PARTIAL_UPDATE_ROWS, event), expected) {
+            (Ok(()), None) => {}
+            (Err(error), Some(expected)) => {
+                assert!(error.contains(expected) && error.contains("shop.ours, column number 2"), "{error}");
+                assert!(error.contains("binlog.000001:"), "{error}");
+            }
+            (result, _) => panic!("{result:?}"),
         }
+        if table == "ours" && expected.is_none() {
+            let Some(Slot::Rows(rows)) = log.slots.pop() else { panic!("no rows") };
+            assert!(rows.columns.is_none());
+            assert!(rows.images.ends_with(b"\x05\x07\0\0\0"), "{:?}", rows.images);
+        }
+        assert!(log.put(kind::PARTIAL_UPDATE_ROWS, &event[..event.len() - 1]).is_err() == (table == "ours"));
     }
 }
 
