@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use towpath::demo::proof;
 use towpath::embedded;
+use towpath::target::Version;
 
 /// An embedded target in this process, so that it outlives the jobs that are killed.
 pub(crate) struct Target {
@@ -20,9 +21,20 @@ pub(crate) struct Target {
 
 impl Target {
     pub(crate) async fn start() -> Target {
+        Target::of(3, 5).await
+    }
+
+    /// As a StarRocks of this version.
+    pub(crate) async fn of(major: u16, minor: u16) -> Target {
         let folder = tempfile::tempdir().unwrap();
-        let options =
-            embedded::Options { mysql_port: 0, fe_port: 0, be_port: 0, ..embedded::Options::new(folder.path()) };
+        let version = Version { major, minor, patch: 0 };
+        let options = embedded::Options {
+            mysql_port: 0,
+            fe_port: 0,
+            be_port: 0,
+            version,
+            ..embedded::Options::new(folder.path())
+        };
         Target { server: embedded::Server::start(options).await.unwrap(), _folder: folder }
     }
 
@@ -182,6 +194,10 @@ fn towpath(command: &str) -> Command {
 
 /// Compares every table of the database on both sides, by code that shares nothing with the job.
 pub(crate) async fn assert_equal(source_port: u16, target: &Target, database: &str) {
+    assert_equal_by(source_port, target, database, &proof::Options::default()).await;
+}
+
+pub(crate) async fn assert_equal_by(source_port: u16, target: &Target, database: &str, proof: &proof::Options) {
     let options = |port: u16| {
         let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).user(Some("root"));
         mysql_async::Opts::from(options)
@@ -189,8 +205,7 @@ pub(crate) async fn assert_equal(source_port: u16, target: &Target, database: &s
     let tables: Vec<String> = connect(source_port).await.query(format!("SHOW TABLES FROM `{database}`")).await.unwrap();
     let pairs: Vec<_> = tables.iter().map(|table| proof::Pair::same(database, table)).collect();
     let target_options = options(target.server.mysql_addr.port());
-    let report =
-        proof::compare(&options(source_port), &target_options, &pairs, &proof::Options::default()).await.unwrap();
+    let report = proof::compare(&options(source_port), &target_options, &pairs, proof).await.unwrap();
     assert!(report.equal(), "\n{report}");
 }
 

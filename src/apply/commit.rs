@@ -86,7 +86,8 @@ impl<T: Target> Committer<T> {
         // The bodies take the events' place in memory, so they keep the events' share of the budget.
         let held = batch.take_held();
         let tables: Vec<TableBatch> = batch.into_tables();
-        let loads = encode(&self.options, number, &tables)?;
+        let loads = encode(&self.options, number, &tables)
+            .map_err(|error| error.context(format!("in the log between {begin} and {end}")))?;
         drop(tables);
         let mut rows = 0;
         if !loads.is_empty() {

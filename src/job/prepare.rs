@@ -10,7 +10,7 @@ use crate::apply::encode::BinaryText;
 use crate::config::{self, TableFilter};
 use crate::mysql::binlog::Connect;
 use crate::mysql::connect::{self, ServerInfo, source_zone};
-use crate::mysql::value::ValueOptions;
+use crate::mysql::value::{self, ValueOptions};
 use crate::mysql::{catalog, preflight};
 use crate::schema::{Mapping, TableName, map_table};
 use crate::state::{Identity, Store};
@@ -103,16 +103,20 @@ pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepare
         Err(_) => return Err(Problems(problems)),
     };
     match zone {
-        Ok(zone) if problems.is_empty() => Ok(Prepared {
-            connect: connector(job),
-            connection,
-            server,
-            mappings,
-            values: ValueOptions { zone, zero_date: job.zero_date.clone() },
-            warnings,
-            target_version,
-            filter,
-        }),
+        Ok(zone) if problems.is_empty() => {
+            let values = ValueOptions { zone, zero_date: job.zero_date.clone() };
+            warnings.extend(mappings.iter().flat_map(|mapping| value::warnings(mapping, &values)));
+            Ok(Prepared {
+                connect: connector(job),
+                connection,
+                server,
+                mappings,
+                values,
+                warnings,
+                target_version,
+                filter,
+            })
+        }
         Ok(_) => Err(Problems(problems)),
         Err(error) => {
             problems.push(error);

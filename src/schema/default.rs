@@ -3,11 +3,13 @@
 use super::{Column, ColumnType, DefaultValue, TargetDefault, TargetType};
 
 /// The column's default for a target column of type `ty`; `None` where there is none or it cannot be carried:
-/// expressions, zero dates, values of VARBINARY, JSON and ARRAY columns, what does not fit the type.
+/// expressions, zero dates, values of VARBINARY, JSON and ARRAY columns, what does not fit the type, and moments: in which
+/// zone the catalogue shows a TIMESTAMP's default depends on the server (MySQL: as it was written, MariaDB: the session's).
 pub(super) fn carried_default(column: &Column, ty: TargetType) -> Option<TargetDefault> {
     match column.default.as_ref()? {
         DefaultValue::CurrentTimestamp => (ty == TargetType::DateTime).then_some(TargetDefault::CurrentTimestamp),
         DefaultValue::Expression(_) => None,
+        DefaultValue::Literal(_) if matches!(column.ty, ColumnType::Timestamp { .. }) => None,
         DefaultValue::Literal(literal) => {
             let literal = match column.ty {
                 ColumnType::Bit { .. } => bit_number(literal)?,
@@ -114,6 +116,15 @@ mod tests {
         );
         assert_eq!(carried_literal("2020-01-01 00:00:00.5", TargetType::DateTime), None);
         assert_eq!(carried_literal("2020-02-30", TargetType::Date), None);
+    }
+
+    #[test]
+    fn a_moment_is_no_default() {
+        let mut column = Column::new("at", ColumnType::DateTime { digits: 0 });
+        column.default = Some(DefaultValue::Literal("2020-01-01 00:00:00".into()));
+        assert!(carried_default(&column, TargetType::DateTime).is_some());
+        column.ty = ColumnType::Timestamp { digits: 0 };
+        assert_eq!(carried_default(&column, TargetType::DateTime), None);
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl RowPlan {
         let count = map.columns().len();
         let mut columns = Vec::with_capacity(count);
         for (column, logged) in source.columns.iter().zip(map.columns()) {
-            let width = super::cell::width(logged.wire)
+            let width = super::cell::width(logged.wire, &column.ty)
                 .ok_or_else(|| super::agreement::unreadable(source, &column.name, logged.wire))?;
             columns.push(PlanColumn { name: column.name.clone(), width });
         }
@@ -101,7 +101,7 @@ impl RowPlan {
             else {
                 return Err(super::agreement::no_source(source, &target.name));
             };
-            let cell = Cell::new(column, logged, target, options)
+            let cell = Cell::new(column, logged, target, source.key.contains(&target.source), options)
                 .map_err(|error| error.context(format_args!("table {}", source.name)))?;
             cells.push((target.source as u32, cell));
         }
