@@ -83,14 +83,7 @@ const ALWAYS: &[Case] = &[
         "CHAR(4) COLLATE utf8mb4_bin",
         &[("'a'", "text a", "text a"), ("'A '", "text A", "text A"), ("'á'", "text á", "text á")],
     ),
-    (
-        "FLOAT",
-        &[
-            ("0.1", "plain 0.1", "number 0.1"),
-            ("0.10000001", "plain 0.1", "number 0.1"),
-            ("-0e0", "plain -0", "number -0"),
-        ],
-    ),
+    ("FLOAT", &[("0.1", "plain 0.1", "number 0.1"), ("0.10000001", "plain 0.10000001", "number 0.10000001")]),
     ("BINARY(3)", &[("X'00'", "plain 000000", "binary 000000"), ("X'0001'", "plain 000100", "binary 000100")]),
 ];
 
