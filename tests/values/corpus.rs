@@ -236,7 +236,7 @@ const MYSQL: &[Case] = &[
             "CAST(CAST(-0.5 AS DECIMAL(65,30)) AS JSON)",
             "CAST(UNHEX('') AS JSON)",
             "CAST(ST_GeomFromText('POINT(1 2)') AS JSON)",
-            "JSON_ARRAY(CAST('0000-00-00' AS DATE), CAST('2020-01-00 00:00:00' AS DATETIME))",
+            "JSON_ARRAY(CAST('0000-00-00' AS DATE), CAST('2020-01-00 00:00:00' AS DATETIME), CAST('2021-00-10' AS DATE))",
             "JSON_OBJECT('k', CAST(REPEAT('x', 57) AS BINARY), 'y', CAST(2024 AS YEAR))",
             "CONCAT('[', REPEAT('\"0123456789012345678901234567890123456789\",', 2000), '70000, \"x\"]')",
             "CONCAT('{\"', REPEAT('k', 300), '\": \"', REPEAT('é', 40000), '\", \"n\": {\"deep\": [[[[{\"a\": 1.25}]]]]}}')",

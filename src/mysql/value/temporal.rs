@@ -244,19 +244,31 @@ impl DateFormat {
     }
 
     fn format<'a>(&self, civil: &Civil, buffer: &'a mut [u8; 32]) -> &'a [u8] {
-        pair(buffer, 0, civil.year / 100);
-        pair(buffer, 2, civil.year);
-        buffer[4] = b'-';
-        pair(buffer, 5, civil.month);
-        buffer[7] = b'-';
-        pair(buffer, 8, civil.day);
-        if !self.with_time {
-            return &buffer[..10];
-        }
-        buffer[10] = b' ';
-        let end = clock(buffer, 11, (civil.hour, civil.minute, civil.second), civil.micros, self.digits);
-        &buffer[..end]
+        format(civil, self.with_time.then_some(self.digits), buffer)
     }
+}
+
+/// `digits`: of the second's fraction; `None` for a date alone.
+fn format<'a>(civil: &Civil, digits: Option<u8>, buffer: &'a mut [u8; 32]) -> &'a [u8] {
+    pair(buffer, 0, civil.year / 100);
+    pair(buffer, 2, civil.year);
+    buffer[4] = b'-';
+    pair(buffer, 5, civil.month);
+    buffer[7] = b'-';
+    pair(buffer, 8, civil.day);
+    let Some(digits) = digits else { return &buffer[..10] };
+    buffer[10] = b' ';
+    let end = clock(buffer, 11, (civil.hour, civil.minute, civil.second), civil.micros, digits);
+    &buffer[..end]
+}
+
+/// A date inside of JSON, which is text there and so stays as it is, also one that no calendar has.
+pub(crate) fn json_date(civil: &Civil, with_time: bool, out: &mut impl ValueWriter) -> Result<(), ValueError> {
+    if !civil.in_range() {
+        return Err(ValueError::new("a date with parts out of range"));
+    }
+    out.plain(format(civil, with_time.then_some(6), &mut [0; 32]));
+    Ok(())
 }
 
 /// The zone's offset at a moment that its clocks show once.
