@@ -64,7 +64,7 @@ const FORBIDDEN: &[Case] = &[
 const ALWAYS: &[Case] = &[
     (
         "VARCHAR(4) CHARACTER SET sjis COLLATE sjis_bin",
-        &[("UNHEX('5C')", "text \\", "text \\"), ("UNHEX('815F')", TWIN, "text \\")],
+        &[("UNHEX('5C')", TWIN, "text \\"), ("UNHEX('815F')", "text \\", "text \\")],
     ),
     (
         "VARCHAR(4) CHARACTER SET cp932 COLLATE cp932_bin",

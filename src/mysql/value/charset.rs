@@ -6,7 +6,7 @@
 //!
 //! A few sets have two sequences of bytes for one character (`cp932`, `eucjpms` and `ujis`, `sjis`, `armscii8`). Two values
 //! that differ at the source would then be one text, which a key must not allow: [`Charset::for_key`] takes one of the
-//! sequences and refuses the others.
+//! sequences, the one that the servers write for the character, and refuses the others.
 
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
@@ -101,7 +101,11 @@ impl Charset {
                 Err(error) => Err(undecodable(bytes, error.valid_up_to())),
             };
         }
-        if !wide && bytes.is_ascii() {
+        let plain = match self {
+            Charset::MultiByte(_, Some(refused)) => !refused.contains(&u32::from(b'\\')),
+            _ => !wide,
+        };
+        if plain && bytes.is_ascii() {
             return Ok(bytes);
         }
         buffer.clear();
@@ -234,29 +238,27 @@ impl MultiByte {
         let pairs = self.pairs.get_or_init(|| self.table());
         let mut at = 0;
         while let Some(&first) = bytes.get(at) {
+            let start = at;
             if first < 0x80 {
                 buffer.push(first);
                 at += 1;
-                continue;
-            }
-            if self.is_half_width(first) {
+            } else if self.is_half_width(first) {
                 push(buffer, char::from_u32(0xff61 + u32::from(first) - 0xa1).unwrap_or_default());
                 at += 1;
-                continue;
-            }
-            let second = bytes.get(at + 1).copied().ok_or_else(|| undecodable(bytes, at))?;
-            let start = at;
-            match pairs[pair_index(first, second)] {
-                '\u{fffd}' => {
-                    // Three bytes behind 8F in EUC-JP, four in GB 18030.
-                    let length = if self.encoding == encoding_rs::EUC_JP { 3 } else { 4 };
-                    let sequence = bytes.get(at..at + length).ok_or_else(|| undecodable(bytes, at))?;
-                    push(buffer, self.one(sequence).ok_or_else(|| undecodable(bytes, at))?);
-                    at += length;
-                }
-                character => {
-                    push(buffer, character);
-                    at += 2;
+            } else {
+                let second = bytes.get(at + 1).copied().ok_or_else(|| undecodable(bytes, at))?;
+                match pairs[pair_index(first, second)] {
+                    '\u{fffd}' => {
+                        // Three bytes behind 8F in EUC-JP, four in GB 18030.
+                        let length = if self.encoding == encoding_rs::EUC_JP { 3 } else { 4 };
+                        let sequence = bytes.get(at..at + length).ok_or_else(|| undecodable(bytes, at))?;
+                        push(buffer, self.one(sequence).ok_or_else(|| undecodable(bytes, at))?);
+                        at += length;
+                    }
+                    character => {
+                        push(buffer, character);
+                        at += 2;
+                    }
                 }
             }
             if refused.is_some_and(|refused| refused.contains(&number(&bytes[start..at]))) {
@@ -266,8 +268,8 @@ impl MultiByte {
         Ok(())
     }
 
-    /// All sequences but one of each character that has several. Of `cp932`'s two copies of IBM's characters the
-    /// one that Windows writes stays; else the first.
+    /// All sequences but one of each character that has several: of `cp932`'s two copies of IBM's characters the second
+    /// stays, else the first.
     fn twins(&self) -> HashSet<u32> {
         let mut seen: HashSet<char> = (0..128_u8).map(char::from).collect();
         let doubtful = |first: u8| self.encoding == encoding_rs::SHIFT_JIS && matches!(first, 0xed | 0xee);
@@ -276,6 +278,11 @@ impl MultiByte {
         let triples = (0xa1..=0xfe).flat_map(|row| (0xa1..=0xfe).map(move |cell| [0x8f, row, cell]));
         let triples = triples.filter(|_| self.encoding == encoding_rs::EUC_JP);
         let mut twins = HashSet::new();
+        if self.name == "sjis" {
+            // The servers write 815F for a backslash, which is what they take 5C for too.
+            seen.remove(&'\\');
+            twins.insert(u32::from(b'\\'));
+        }
         for sequence in pairs.chain(triples) {
             let sequence = if sequence[0] == 0 { &sequence[1..] } else { &sequence[..] };
             if self.one(sequence).is_some_and(|character| !seen.insert(character)) {
@@ -408,7 +415,7 @@ mod tests {
     fn a_key_takes_one_of_several_spellings() {
         for (charset, taken, refused) in [
             ("armscii8", b")".as_slice(), b"\xa4".as_slice()),
-            ("sjis", b"\\", b"\x81\x5f"),
+            ("sjis", b"\x81\x5f", b"\\"),
             ("ujis", b"\\", b"\xa1\xc0"),
             ("cp932", b"\x87\x82", b"\xfa\x59"),
             ("cp932", b"\xfa\x5c", b"\xed\x40"),
