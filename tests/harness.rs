@@ -102,13 +102,14 @@ impl Job {
     /// `more` is YAML at the top level: `params: {…}`, `defaultZeroDate: …`.
     pub(crate) fn new(source_port: u16, target: &Target, tables: &str, source: &str, more: &str) -> Job {
         let source = if source.contains("username") { source.to_owned() } else { format!("username: root, {source}") };
+        let source = if source.contains("timezone") { source } else { format!("timezone: '+00:00', {source}") };
         // The name makes the replica id, and the shared servers see all tests' jobs at once.
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let name = format!("it{}", NUMBER.fetch_add(1, Ordering::Relaxed));
         let server = &target.server;
         Job::from_text(&format!(
             "name: {name}
-source: {{host: 127.0.0.1, port: {source_port}, tables: ['{tables}'], timezone: '+00:00', {source}}}
+source: {{host: 127.0.0.1, port: {source_port}, tables: ['{tables}'], {source}}}
 target:
   type: starrocks
   clientAddress: 127.0.0.1:{mysql}
