@@ -3,7 +3,7 @@
 //! The text is what `SHOW CREATE TABLE` prints: a word, perhaps arguments in brackets, perhaps `unsigned` and
 //! `zerofill`, and in MariaDB perhaps a comment that tells of another storage format.
 
-use crate::schema::{ColumnType, IntegerSize, LobSize};
+use crate::schema::{ColumnType, IntegerSize, LobSize, may_be_lossy};
 
 /// Reads a column's type. `charset` is `CHARACTER_SET_NAME`.
 ///
@@ -97,12 +97,10 @@ fn split(text: &str) -> Result<(&str, Option<&str>, &str), String> {
     Err(format!("{text}: the bracket is not closed"))
 }
 
-/// The members, where their text is sure. Both servers' catalogues have no characters beyond U+FFFF and show a question mark
-/// for each of them, whatever the column's character set.
+/// The members, where their text is sure.
 fn known_members(text: &str, arguments: Option<&str>, charset: &str) -> Result<Vec<String>, String> {
     let members = members(text, arguments)?;
-    let beyond = matches!(charset, "utf8mb4" | "utf16" | "utf16le" | "utf32" | "gb18030");
-    match members.iter().find(|member| beyond && member.contains('?')) {
+    match members.iter().find(|member| may_be_lossy(charset, member)) {
         Some(member) => Err(format!(
             "the server shows its member '{member}', and shows ? for every character beyond U+FFFF: which it is cannot be \
              known. Convert the column to utf8mb3, which has no such characters, or write the member without ?"
