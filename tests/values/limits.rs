@@ -194,3 +194,71 @@ async fn zero_dates_go_by_the_jobs_policy_in_rows_keys_and_defaults() {
         assert_eq!(target.text(&format!("SELECT COUNT(*) FROM {database}.k WHERE d = '1000-01-01'")).await, "3");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_catalogue_cannot_show_is_refused_or_left_out() {
+    for server in [servers::mysql().await, servers::mariadb().await] {
+        let database = server.database("unshown").await;
+        let default = "VARCHAR(9) CHARACTER SET utf8mb4 DEFAULT '\u{1f600}'";
+        let members = "ENUM('x', '\u{1f600}') CHARACTER SET utf8mb4";
+        server
+            .run([
+                "SET NAMES utf8mb4".to_owned(),
+                format!("CREATE TABLE {database}.t (id INT PRIMARY KEY, c {default})"),
+                format!("CREATE TABLE {database}.e (id INT PRIMARY KEY, c {members})"),
+                format!("INSERT INTO {database}.t VALUES (1, DEFAULT)"),
+            ])
+            .await;
+        let target = Target::start().await;
+        let job = Job::new(server.port(), &target, &format!("{database}.*"), "", QUICK);
+        fails(&job, &[&format!("{database}.e.c"), "member '?'", "U+FFFF", "utf8mb3"]).await;
+        server.run([format!("DROP TABLE {database}.e")]).await;
+        job.run_to_end().await;
+        assert_equal(server.port(), &target, &database).await;
+        let default = format!(
+            "SELECT IFNULL(COLUMN_DEFAULT, 'none') FROM information_schema.columns WHERE TABLE_SCHEMA = '{database}' \
+             AND COLUMN_NAME = 'c'"
+        );
+        assert_eq!(target.text(&default).await, "none");
+    }
+}
+
+/// A copy compares keys as the index is ordered, whatever collation that is.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_every_kind_of_collation_are_copied_in_chunks() {
+    const TEXTS: &[&str] = &["a", "A", "a ", "b", "ä", "é", "e", "ss", "ß", "z", "", " ", "ソ", "1", "10", "2"];
+    let mysql =
+        ["utf8mb4_0900_ai_ci", "utf8mb4_0900_as_cs", "utf8mb4_0900_bin", "latin1_german2_ci", "sjis_japanese_ci"];
+    let mariadb =
+        ["utf8mb4_uca1400_ai_ci", "utf8mb4_uca1400_nopad_as_cs", "utf8mb4_nopad_bin", "gbk_chinese_ci", "utf16_bin"];
+    for (server, collations) in [(servers::mysql().await, mysql), (servers::mariadb().await, mariadb)] {
+        let database = server.database("collated").await;
+        for (number, collation) in collations.iter().enumerate() {
+            let charset = collation.split('_').next().unwrap();
+            let key = format!("k VARCHAR(9) CHARACTER SET {charset} COLLATE {collation} PRIMARY KEY");
+            let rows: Vec<String> = TEXTS.iter().map(|text| format!("('{text}', 1)")).collect();
+            server
+                .run([
+                    "SET NAMES utf8mb4, sql_mode = ''".to_owned(),
+                    format!("CREATE TABLE {database}.t{number} ({key}, v INT)"),
+                    // Where two of them are equal one row stays.
+                    format!("INSERT IGNORE INTO {database}.t{number} VALUES {}", rows.join(", ")),
+                ])
+                .await;
+        }
+        let target = Target::start().await;
+        let params = "params: {realFlushPauseSec: 0, fullBatchSize: 2}";
+        let job = Job::new(server.port(), &target, &format!("{database}.*"), "", params);
+        job.run_to_end().await;
+        assert_equal(server.port(), &target, &database).await;
+        let changes = (0..collations.len()).flat_map(|number| {
+            [
+                format!("UPDATE IGNORE {database}.t{number} SET k = 'E', v = 2 WHERE k = 'e'"),
+                format!("DELETE FROM {database}.t{number} WHERE k = 'A'"),
+            ]
+        });
+        server.run(["SET NAMES utf8mb4".to_owned()].into_iter().chain(changes)).await;
+        job.run_to_end().await;
+        assert_equal(server.port(), &target, &database).await;
+    }
+}

@@ -316,6 +316,10 @@ impl MultiByte {
                 return Some(character);
             }
         }
+        // What Hong Kong put before and behind Taiwan's rows is no character to the servers.
+        if self.encoding == encoding_rs::BIG5 && !(0xa1..=0xf9).contains(sequence.first()?) {
+            return None;
+        }
         if self.encoding == encoding_rs::EUC_JP
             && let Some(character) = euc_user_defined(sequence)
         {
@@ -449,6 +453,40 @@ mod tests {
                 {
                     assert!(seen.insert(text.to_vec()), "{name} {bytes:02x?}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn the_target_has_room_for_every_text_of_a_set() {
+        use crate::schema::{Column, ColumnType, IntegerSize, LobSize, MappingOptions, Table, TableName, TargetType};
+        let room = |ty: ColumnType| {
+            let id = Column::new("id", ColumnType::Integer { size: IntegerSize::Int, unsigned: false });
+            let columns = vec![id, Column::new("c", ty)];
+            let table =
+                Table { name: TableName::new("d", "t"), columns, key: vec![0], primary: true, comment: String::new() };
+            match crate::schema::map_table(&table, &MappingOptions::for_version(3, 5)).unwrap().target.columns[1].ty {
+                TargetType::Varchar { bytes } => bytes as usize,
+                other => panic!("{other:?}"),
+            }
+        };
+        let pairs: Vec<[u8; 2]> =
+            (0x80..=0xff).flat_map(|first| (0..=0xff).map(move |second| [first, second])).collect();
+        for name in MULTI_BYTE.iter().map(|set| set.name).chain(TABLES.iter().map(|(name, _)| *name)) {
+            let set = Charset::named(name).unwrap();
+            let charset = || name.to_owned();
+            let one = room(ColumnType::Varchar { chars: 1, charset: charset() });
+            let tiny = room(ColumnType::Text { size: LobSize::Tiny, charset: charset() });
+            let plain = room(ColumnType::Text { size: LobSize::Plain, charset: charset() });
+            let singles = (0..=0xff_u8).map(|byte| vec![byte]);
+            for bytes in singles.chain(pairs.iter().map(|pair| pair.to_vec())) {
+                let mut buffer = Vec::new();
+                let Ok(text) = set.decode(&bytes, &mut buffer) else { continue };
+                if std::str::from_utf8(text).unwrap().chars().count() == 1 {
+                    assert!(text.len() <= one, "{name} {bytes:02x?}");
+                }
+                assert!(text.len() * (255 / bytes.len()) <= tiny, "{name} {bytes:02x?}");
+                assert!(text.len() * (65_535 / bytes.len()) <= plain, "{name} {bytes:02x?}");
             }
         }
     }

@@ -472,8 +472,19 @@ mod tests {
         berlin.moment(1_711_846_800, 0, &mut cells).unwrap();
         let utc = format(ZeroDate::Null, "UTC");
         utc.moment(2_147_483_647, 999_999, &mut cells).unwrap();
+        // MariaDB's TIMESTAMP since 11.5 goes on until all 32 bits are set.
+        utc.moment(u32::MAX, 0, &mut cells).unwrap();
         utc.moment(0, 0, &mut cells).unwrap();
-        assert_eq!(cells.0, ["2024-03-31 01:59:59.120", "2024-03-31 03:00:00.000", "2038-01-19 03:14:07.999", "NULL"]);
+        assert_eq!(
+            cells.0,
+            [
+                "2024-03-31 01:59:59.120",
+                "2024-03-31 03:00:00.000",
+                "2038-01-19 03:14:07.999",
+                "2106-02-07 06:28:15.000",
+                "NULL"
+            ]
+        );
     }
 
     #[test]
