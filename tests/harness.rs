@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 use towpath::demo::proof;
 use towpath::embedded;
 use towpath::embedded::fault::Fault;
+use towpath::target::Version;
 
 /// An embedded target in this process, so that it outlives the jobs that are killed.
 pub(crate) struct Target {
@@ -23,6 +24,11 @@ pub(crate) struct Target {
 impl Target {
     pub(crate) async fn start() -> Target {
         Target::with(|_| {}).await
+    }
+
+    /// As a StarRocks of this version.
+    pub(crate) async fn of(major: u16, minor: u16) -> Target {
+        Target::with(|options| options.version = Version { major, minor, patch: 0 }).await
     }
 
     pub(crate) async fn with(change: impl FnOnce(&mut embedded::Options)) -> Target {
@@ -110,6 +116,7 @@ impl Job {
     /// `params: {…}`, `defaultZeroDate: …`.
     pub(crate) fn new(source_port: u16, target: &Target, tables: &str, source: &str, more: &str) -> Job {
         let source = if source.contains("username") { source.to_owned() } else { format!("username: root, {source}") };
+        let source = if source.contains("timezone") { source } else { format!("timezone: '+00:00', {source}") };
         let address = match source.contains("hosts:") {
             true => String::new(),
             false => format!("host: 127.0.0.1, port: {source_port}, "),
@@ -120,7 +127,7 @@ impl Job {
         let server = &target.server;
         Job::from_text(&format!(
             "name: {name}
-source: {{{address}tables: ['{tables}'], timezone: '+00:00', {source}}}
+source: {{{address}tables: ['{tables}'], {source}}}
 target:
   type: starrocks
   clientAddress: 127.0.0.1:{mysql}
@@ -206,6 +213,10 @@ fn towpath(command: &str) -> Command {
 
 /// Compares every table of the database on both sides, by code that shares nothing with the job.
 pub(crate) async fn assert_equal(source_port: u16, target: &Target, database: &str) {
+    assert_equal_by(source_port, target, database, &proof::Options::default()).await;
+}
+
+pub(crate) async fn assert_equal_by(source_port: u16, target: &Target, database: &str, proof: &proof::Options) {
     let options = |port: u16| {
         let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).user(Some("root"));
         mysql_async::Opts::from(options)
@@ -213,8 +224,7 @@ pub(crate) async fn assert_equal(source_port: u16, target: &Target, database: &s
     let tables: Vec<String> = connect(source_port).await.query(format!("SHOW TABLES FROM `{database}`")).await.unwrap();
     let pairs: Vec<_> = tables.iter().map(|table| proof::Pair::same(database, table)).collect();
     let target_options = options(target.server.mysql_addr.port());
-    let report =
-        proof::compare(&options(source_port), &target_options, &pairs, &proof::Options::default()).await.unwrap();
+    let report = proof::compare(&options(source_port), &target_options, &pairs, proof).await.unwrap();
     assert!(report.equal(), "\n{report}");
 }
 

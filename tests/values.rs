@@ -10,17 +10,23 @@ use mysql_async::{Conn, Opts, Row};
 use tokio_util::sync::CancellationToken;
 use towpath::config::{NoKeyTables, TableFilter, ZeroDate};
 use towpath::mysql::binlog::{self, ReaderOptions, RowPlan, RowsEvent, Slot};
-use towpath::mysql::snapshot::{SnapshotPlan, select_expression};
+use towpath::mysql::snapshot::{SnapshotPlan, prepare_session, select_expression};
 use towpath::mysql::value::{ValueOptions, ValueWriter};
 use towpath::mysql::{catalog, connect, position};
 use towpath::ring::{Budget, ring};
 use towpath::schema::{Mapping, MappingOptions, Table, TableName, map_table};
 
+use towpath::demo::server::ScratchServer;
+
 use crate::servers::{self, Shared};
 
 mod charsets;
 mod corpus;
+mod keys;
+mod limits;
+mod old_times;
 mod partial_json;
+mod zones;
 
 /// Cells as text that tells their kind.
 #[derive(Default)]
@@ -71,6 +77,34 @@ fn mapping(table: &Table) -> Mapping {
     map_table(table, &options).unwrap()
 }
 
+/// A server of this test alone, or the shared one.
+trait Source {
+    fn url(&self) -> String;
+    fn port(&self) -> u16;
+}
+
+impl Source for Shared {
+    fn url(&self) -> String {
+        Shared::url(self)
+    }
+    fn port(&self) -> u16 {
+        Shared::port(self)
+    }
+}
+
+impl Source for ScratchServer {
+    fn url(&self) -> String {
+        ScratchServer::url(self)
+    }
+    fn port(&self) -> u16 {
+        ScratchServer::port(self)
+    }
+}
+
+async fn open(server: &impl Source) -> Conn {
+    Conn::new(Opts::from_url(&server.url()).unwrap()).await.unwrap()
+}
+
 /// The tables of a database, as the job's catalogue reads them.
 async fn tables(conn: &mut Conn, database: &str) -> Vec<Table> {
     let info = connect::server_info(conn).await.unwrap();
@@ -80,10 +114,13 @@ async fn tables(conn: &mut Conn, database: &str) -> Vec<Table> {
 
 /// All rows of a table through the snapshot decoder, ordered by the first column. A row that cannot be written has its
 /// error in each cell.
-async fn snapshot(server: &Shared, mapping: &Mapping, options: &ValueOptions) -> Vec<Vec<String>> {
-    let mut conn = server.connect().await;
-    conn.query_drop("SET NAMES utf8mb4").await.unwrap();
-    conn.query_drop("SET character_set_results = NULL, time_zone = '+00:00'").await.unwrap();
+async fn snapshot(server: &impl Source, mapping: &Mapping, options: &ValueOptions) -> Vec<Vec<String>> {
+    let mut conn = open(server).await;
+    // What the server may give to every session; the snapshot's own must not heed it.
+    conn.query_drop("SET NAMES latin1, time_zone = '+11:00', sql_mode = 'PAD_CHAR_TO_FULL_LENGTH,ANSI_QUOTES'")
+        .await
+        .unwrap();
+    prepare_session(&mut conn).await.unwrap();
     let columns: Vec<String> = mapping.source.columns.iter().map(select_expression).collect();
     let statement = format!("SELECT {} FROM {} ORDER BY 1", columns.join(", "), mapping.source.name.quoted());
     let rows: Vec<Row> = conn.exec(statement, ()).await.unwrap();
@@ -99,8 +136,8 @@ async fn snapshot(server: &Shared, mapping: &Mapping, options: &ValueOptions) ->
 }
 
 /// Everything in the log of one database, from `start` to a mark that this writes at its end.
-async fn log(server: &Shared, start: position::Position, database: &str) -> Vec<RowsEvent> {
-    let mut conn = server.connect().await;
+async fn log(server: &impl Source, start: position::Position, database: &str) -> Vec<RowsEvent> {
+    let mut conn = open(server).await;
     let mark = format!("{database}_mark");
     conn.query_drop(format!("CREATE DATABASE {mark}")).await.unwrap();
     conn.query_drop(format!("CREATE TABLE {mark}.t (id INT PRIMARY KEY)")).await.unwrap();

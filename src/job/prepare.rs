@@ -8,7 +8,7 @@ use mysql_async::Conn;
 use crate::apply::encode::BinaryText;
 use crate::config::{self, TableFilter};
 use crate::mysql::connect::{self, Connect, Patience, ServerInfo, source_zone};
-use crate::mysql::value::ValueOptions;
+use crate::mysql::value::{self, ValueOptions};
 use crate::mysql::{catalog, preflight};
 use crate::schema::{Mapping, TableName, map_table};
 use crate::state::{Identity, Store};
@@ -107,16 +107,11 @@ pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepare
         Err(_) => return Err(Problems(problems)),
     };
     match zone {
-        Ok(zone) if problems.is_empty() => Ok(Prepared {
-            connect,
-            connection,
-            server,
-            mappings,
-            values: ValueOptions { zone, zero_date: job.zero_date.clone() },
-            warnings,
-            target_version,
-            filter,
-        }),
+        Ok(zone) if problems.is_empty() => {
+            let values = ValueOptions { zone, zero_date: job.zero_date.clone() };
+            warnings.extend(mappings.iter().flat_map(|mapping| value::warnings(mapping, &values)));
+            Ok(Prepared { connect, connection, server, mappings, values, warnings, target_version, filter })
+        }
         Ok(_) => Err(Problems(problems)),
         Err(error) => {
             problems.push(error);

@@ -43,6 +43,12 @@ impl Utf8Growth {
     }
 }
 
+/// Whether a text of this set, as the catalogue shows it, may be another text. Both servers' catalogues have no characters
+/// beyond U+FFFF and show a question mark for each of them.
+pub(crate) fn may_be_lossy(charset: &str, shown: &str) -> bool {
+    matches!(charset, "utf8mb4" | "utf16" | "utf16le" | "utf32" | "gb18030") && shown.contains('?')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,13 +1,18 @@
 //! Which of MySQL's DEFAULTs StarRocks takes, and how they are written there.
 
+use super::charset::may_be_lossy;
 use super::{Column, ColumnType, DefaultValue, TargetDefault, TargetType};
 
 /// The column's default for a target column of type `ty`; `None` where there is none or it cannot be carried:
-/// expressions, zero dates, values of VARBINARY, JSON and ARRAY columns, what does not fit the type.
+/// expressions, zero dates, values of VARBINARY, JSON and ARRAY columns, what does not fit the type, and moments: in which
+/// zone the catalogue shows a TIMESTAMP's default depends on the server (MySQL: as it was written, MariaDB: the session's);
+/// and texts of which the catalogue may have lost characters.
 pub(super) fn carried_default(column: &Column, ty: TargetType) -> Option<TargetDefault> {
     match column.default.as_ref()? {
         DefaultValue::CurrentTimestamp => (ty == TargetType::DateTime).then_some(TargetDefault::CurrentTimestamp),
         DefaultValue::Expression(_) => None,
+        DefaultValue::Literal(_) if matches!(column.ty, ColumnType::Timestamp { .. }) => None,
+        DefaultValue::Literal(literal) if text_may_be_lossy(&column.ty, literal) => None,
         DefaultValue::Literal(literal) => {
             let literal = match column.ty {
                 ColumnType::Bit { .. } => bit_number(literal)?,
@@ -15,6 +20,15 @@ pub(super) fn carried_default(column: &Column, ty: TargetType) -> Option<TargetD
             };
             carried_literal(&literal, ty).map(TargetDefault::Literal)
         }
+    }
+}
+
+fn text_may_be_lossy(ty: &ColumnType, literal: &str) -> bool {
+    match ty {
+        ColumnType::Char { charset, .. } | ColumnType::Varchar { charset, .. } | ColumnType::Text { charset, .. } => {
+            may_be_lossy(charset, literal)
+        }
+        _ => false,
     }
 }
 
@@ -114,6 +128,24 @@ mod tests {
         );
         assert_eq!(carried_literal("2020-01-01 00:00:00.5", TargetType::DateTime), None);
         assert_eq!(carried_literal("2020-02-30", TargetType::Date), None);
+    }
+
+    #[test]
+    fn a_moment_is_no_default() {
+        let mut column = Column::new("at", ColumnType::DateTime { digits: 0 });
+        column.default = Some(DefaultValue::Literal("2020-01-01 00:00:00".into()));
+        assert!(carried_default(&column, TargetType::DateTime).is_some());
+        column.ty = ColumnType::Timestamp { digits: 0 };
+        assert_eq!(carried_default(&column, TargetType::DateTime), None);
+    }
+
+    #[test]
+    fn a_text_that_the_catalogue_may_show_wrongly_is_no_default() {
+        for (charset, carried) in [("utf8mb4", false), ("latin1", true)] {
+            let mut column = Column::new("c", ColumnType::Varchar { chars: 9, charset: charset.into() });
+            column.default = Some(DefaultValue::Literal("a?".into()));
+            assert_eq!(carried_default(&column, TargetType::Varchar { bytes: 9 }).is_some(), carried);
+        }
     }
 
     #[test]

@@ -89,6 +89,10 @@ fn map_column(column: &Column, index: usize, is_key: bool, options: &MappingOpti
         return Err(Error::definite("a key column that may be NULL cannot be in a StarRocks primary key")
             .hint("declare the column NOT NULL, or give the table another key"));
     }
+    if is_key && members_read_alike(&column.ty) {
+        return Err(Error::definite("two of its values read the same, so two rows could become one at the target")
+            .hint("give the members different texts (and a SET's no empty one), or leave the table out with source.excludeTables"));
+    }
     let ty = if is_key { key_type(&column.ty, options)? } else { value_type(&column.ty, options)? };
     Ok(TargetColumn {
         name: column.name.clone(),
@@ -98,6 +102,19 @@ fn map_column(column: &Column, index: usize, is_key: bool, options: &MappingOpti
         comment: column.comment.clone(),
         source: index,
     })
+}
+
+/// A server without strict mode lets two members have one text, and an empty member of a SET reads as no member does.
+/// (An ENUM's empty member reads as an invalid value does; that value is an error when it comes.)
+fn members_read_alike(ty: &ColumnType) -> bool {
+    let (members, is_set) = match ty {
+        ColumnType::Enum { members } => (members, false),
+        ColumnType::Set { members } => (members, true),
+        _ => return false,
+    };
+    let mut texts: Vec<&str> = members.iter().map(String::as_str).collect();
+    texts.sort_unstable();
+    texts.windows(2).any(|pair| pair[0] == pair[1]) || (is_set && texts.contains(&""))
 }
 
 /// A NOT NULL date column whose default is a zero date holds zero dates, that is, NULLs at the target.

@@ -8,6 +8,7 @@ mod mapping;
 mod table;
 mod target;
 
+pub(crate) use charset::may_be_lossy;
 pub use column::{Column, ColumnType, DefaultValue, Generated, IntegerSize, LobSize};
 pub use mapping::{MAX_KEY_BYTES, Mapping, MappingOptions, map_table};
 pub(crate) use table::quote;

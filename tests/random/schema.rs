@@ -5,7 +5,7 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom as _, SliceRandom as _};
 use towpath::demo::server::Product;
 
-use super::values::literal;
+use super::values::{beyond_ascii, literal};
 
 /// A column's type, with what its literals depend on.
 #[derive(Debug, Clone)]
@@ -63,8 +63,10 @@ pub(super) enum Kind {
 }
 
 const CHARSETS: &[&str] = &[
-    "utf8mb4", "utf8mb4", "utf8mb4", "latin1", "gbk", "utf16", "utf32", "ascii", "ucs2", "utf16le", "big5", "sjis",
-    "cp1251", "koi8r", "utf8mb3",
+    "utf8mb4", "utf8mb4", "utf8mb4", "utf8mb4", "utf8mb4", "utf8mb4", "latin1", "latin1", "utf8mb3", "utf8mb3", "gbk",
+    "utf16", "utf32", "ascii", "ucs2", "utf16le", "big5", "sjis", "cp932", "ujis", "eucjpms", "euckr", "gb2312",
+    "cp1250", "cp1251", "cp1256", "cp1257", "cp850", "cp852", "cp866", "koi8r", "koi8u", "latin2", "latin5", "latin7",
+    "greek", "hebrew", "tis620", "armscii8", "geostd8", "keybcs2", "hp8", "dec8", "macce", "macroman", "swe7",
 ];
 
 impl Kind {
@@ -122,9 +124,8 @@ impl Kind {
     }
 
     fn ddl(&self) -> String {
-        let list = |members: &[String]| {
-            members.iter().map(|member| format!("'{}'", member.replace('\'', "''"))).collect::<Vec<_>>().join(",")
-        };
+        let list =
+            |members: &[String]| members.iter().map(|member| quoted_member(member)).collect::<Vec<_>>().join(",");
         let sign = |unsigned: bool| if unsigned { " UNSIGNED" } else { "" };
         match self {
             Kind::Integer { name, unsigned, .. } => format!("{name}{}", sign(*unsigned)),
@@ -160,11 +161,22 @@ impl Kind {
     }
 }
 
+/// Means the same with and without backslash escapes.
+fn quoted_member(member: &str) -> String {
+    format!("'{}'", member.replace('\\', "\\\\").replace('\'', "''"))
+}
+
 fn enumeration(random: &mut StdRng, charset: &'static str, key: bool) -> Kind {
     let members: Vec<String> = match random.random_range(0..3) {
         0 if !key => (0..64).map(|number| format!("m{number}")).collect(),
         1 => (0..random.random_range(1..if key { 10 } else { 20 })).map(|number| format!("{number}")).collect(),
-        _ => ["a", "b c", "x)", "it's", "\"", "utf8"].map(str::to_owned).into(),
+        _ => {
+            let letters = beyond_ascii(charset).iter().filter(|text| text.chars().all(char::is_alphabetic));
+            let ascii = ["a", "b c", "x)", "it's", "\"", "utf8", "back\\slash", "new\nline"];
+            // Few, so that a SET of them fits into a key.
+            let count = if key { 6 } else { ascii.len() };
+            ascii.iter().take(count).chain(letters.take(2)).map(|&text| text.to_owned()).collect()
+        }
     };
     match random.random() {
         true => Kind::Set { members, charset },
@@ -183,6 +195,8 @@ pub(super) struct Column {
     pub(super) kind: Kind,
     pub(super) nullable: bool,
     has_default: bool,
+    /// Dates that no calendar has may be written to it.
+    zero_dates: bool,
     ddl: String,
 }
 
@@ -192,8 +206,7 @@ impl Column {
         match random.random_range(0..6) {
             0 if self.nullable => "NULL".to_owned(),
             1 if self.has_default => "DEFAULT".to_owned(),
-            // A zero date becomes a NULL, which a NOT NULL column at the target cannot take.
-            _ => literal(random, &self.kind, !self.nullable),
+            _ => literal(random, &self.kind, !self.nullable, self.zero_dates),
         }
     }
 }
@@ -213,7 +226,15 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn random(random: &mut StdRng, product: Product, database: &str, number: usize) -> Table {
+    /// `replaced`: the job writes a date for zero dates. Else they become NULL, which a NOT NULL column at the target
+    /// cannot take.
+    pub(super) fn random(
+        random: &mut StdRng,
+        product: Product,
+        database: &str,
+        number: usize,
+        replaced: bool,
+    ) -> Table {
         let name =
             format!("`{database}`.`{}{number}`", ["t", "order", "Größe", "a-b", "with space"].choose(random).unwrap());
         let key: Vec<Column> = (0..*[1, 1, 1, 2, 2, 3].choose(random).unwrap())
@@ -221,10 +242,11 @@ impl Table {
                 let kind = Kind::any(random, product, true);
                 let name = format!("`k{index}`");
                 let ddl = format!("{name} {}{} NOT NULL", kind.ddl(), collation(random, &kind));
-                Column { name, kind, nullable: false, has_default: false, ddl }
+                Column { name, kind, nullable: false, has_default: false, zero_dates: replaced, ddl }
             })
             .collect();
-        let others: Vec<Column> = (0..random.random_range(0..10)).map(|index| column(random, product, index)).collect();
+        let others: Vec<Column> =
+            (0..random.random_range(0..10)).map(|index| column(random, product, index, replaced)).collect();
         let mut lines: Vec<String> = key.iter().chain(&others).map(|column| column.ddl.clone()).collect();
         let mut generated = 0;
         for column in &others {
@@ -271,7 +293,7 @@ impl Table {
     }
 }
 
-fn column(random: &mut StdRng, product: Product, index: usize) -> Column {
+fn column(random: &mut StdRng, product: Product, index: usize, replaced: bool) -> Column {
     const NAMES: &[&str] = &["key", "größe", "with space", "a.b", "UPPER", "x-y", "c,d", "e;f", "select", "it's"];
     let kind = Kind::any(random, product, false);
     let name = match random.random_bool(0.2) {
@@ -283,9 +305,9 @@ fn column(random: &mut StdRng, product: Product, index: usize) -> Column {
     let mut ddl = format!("{name} {}{} {null}", kind.ddl(), collation(random, &kind));
     let default = match &kind {
         Kind::Integer { .. } | Kind::Decimal { .. } | Kind::Year | Kind::Double("DOUBLE") => {
-            Some(literal(random, &kind, true))
+            Some(literal(random, &kind, true, false))
         }
-        Kind::Date | Kind::DateTime(_) | Kind::Time(_) => Some(literal(random, &kind, true)),
+        Kind::Date | Kind::DateTime(_) | Kind::Time(_) => Some(literal(random, &kind, true, false)),
         Kind::Timestamp(digits) => Some(format!("CURRENT_TIMESTAMP({digits}) ON UPDATE CURRENT_TIMESTAMP({digits})")),
         Kind::Varchar { .. } => Some("'1'".to_owned()),
         _ => None,
@@ -301,7 +323,7 @@ fn column(random: &mut StdRng, product: Product, index: usize) -> Column {
     if random.random_bool(0.1) {
         ddl += " COMMENT 'it''s; a \"comment\"\\n'";
     }
-    Column { name, kind, nullable, has_default, ddl }
+    Column { name, kind, nullable, has_default, zero_dates: nullable || replaced, ddl }
 }
 
 /// Most texts keep their set's own collation, in which different texts can be equal.

@@ -150,7 +150,9 @@ fn assignment(random: &mut StdRng, column: &Column) -> String {
     let name = &column.name;
     let value = match &column.kind {
         Kind::Integer { .. } | Kind::Decimal { .. } if random.random_bool(0.3) => format!("{name} + 1"),
-        Kind::Varchar { .. } | Kind::Text { .. } if random.random_bool(0.3) => format!("CONCAT({name}, 'x')"),
+        Kind::Varchar { .. } | Kind::Text { .. } if random.random_bool(0.3) => {
+            format!("CONCAT(LEFT({name}, 1000), 'x')")
+        }
         Kind::Json { .. } if random.random_bool(0.4) => format!("JSON_SET({name}, '$.a', 1)"),
         _ => column.value(random),
     };

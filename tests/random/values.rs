@@ -45,7 +45,7 @@ const TROUBLE: &[&str] = &[
 ];
 
 /// Characters of a set beyond ASCII, some of them with a byte that is ASCII's `\`.
-fn beyond_ascii(charset: &str) -> &'static [&'static str] {
+pub(super) fn beyond_ascii(charset: &str) -> &'static [&'static str] {
     match charset {
         "utf8mb4" | "utf16" | "utf16le" | "utf32" | "gb18030" => &["é", "ß", "你", "😀", "€", "\u{2028}", "ÿ"],
         "utf8mb3" | "ucs2" => &["é", "ß", "你", "€", "\u{feff}"],
@@ -53,8 +53,23 @@ fn beyond_ascii(charset: &str) -> &'static [&'static str] {
         "gbk" => &["你", "好", "誠", "乗"],
         "big5" => &["功", "許", "蓋"],
         "sjis" => &["ソ", "表", "ｱ", "能"],
+        "cp932" => &["ソ", "①", "髙", "ｱ", "№"],
         "ujis" | "euckr" => &["あ", "ア"],
-        "cp1251" | "koi8r" => &["Ж", "я"],
+        "eucjpms" => &["あ", "①", "№", "√"],
+        "gb2312" => &["你", "好"],
+        "cp1251" | "koi8r" | "koi8u" | "cp866" => &["Ж", "я"],
+        "latin2" | "cp1250" | "cp852" | "macce" => &["ő", "ž", "ß"],
+        "latin7" | "cp1257" => &["ž", "ų"],
+        "latin5" => &["ğ", "İ"],
+        "cp850" | "hp8" | "dec8" | "macroman" => &["é", "ß", "ä"],
+        "keybcs2" => &["č", "ž"],
+        "cp1256" => &["ش", "ع"],
+        "greek" => &["Ω", "ά"],
+        "hebrew" => &["א", "ת"],
+        "tis620" => &["ก", "๙"],
+        "armscii8" => &["Ա", "ֆ"],
+        "geostd8" => &["ა", "ჰ"],
+        "swe7" => &["É", "å"],
         _ => &["~"],
     }
 }
@@ -212,8 +227,9 @@ fn geometry(random: &mut StdRng, name: &str) -> String {
     format!("ST_GeomFromText('{text}')")
 }
 
-/// A literal that is no NULL. `key`: short, never a zero date, from few values so that rows meet.
-pub(super) fn literal(random: &mut StdRng, kind: &Kind, key: bool) -> String {
+/// A literal that is no NULL. `key`: short, and of dates that no calendar has only the one that a key can have; `zero`: these
+/// may come.
+pub(super) fn literal(random: &mut StdRng, kind: &Kind, key: bool, zero: bool) -> String {
     let one = |random: &mut StdRng, texts: &[&str]| (*texts.choose(random).unwrap()).to_owned();
     match kind {
         Kind::Integer { bits, unsigned, .. } => integer(random, *bits, *unsigned),
@@ -241,12 +257,13 @@ pub(super) fn literal(random: &mut StdRng, kind: &Kind, key: bool) -> String {
             _ => bytes(random, 200),
         },
         Kind::Date => match random.random_range(0..12) {
-            0 if !key => "'0000-00-00'".to_owned(),
-            1 if !key => "'2020-00-10'".to_owned(),
+            0 if zero => "'0000-00-00'".to_owned(),
+            1 if zero && !key => "'2020-00-10'".to_owned(),
             _ => format!("'{}'", date(random)),
         },
         Kind::DateTime(digits) => match random.random_range(0..12) {
-            0 if !key => "'0000-00-00 00:00:00'".to_owned(),
+            0 if zero => "'0000-00-00 00:00:00'".to_owned(),
+            1 if zero && !key => "'2020-02-00 01:02:03'".to_owned(),
             _ => format!("'{} {}{}'", date(random), clock(random), fraction(random, *digits)),
         },
         // The session's zone decides what a literal means; a number of seconds is the same moment in all.
@@ -254,6 +271,7 @@ pub(super) fn literal(random: &mut StdRng, kind: &Kind, key: bool) -> String {
             0 => "FROM_UNIXTIME(1)".to_owned(),
             1 => "FROM_UNIXTIME(2147483647)".to_owned(),
             2 => format!("'2024-03-31 02:30:00{}'", fraction(random, *digits)),
+            3 if zero => "'0000-00-00 00:00:00'".to_owned(),
             _ => format!("FROM_UNIXTIME({}{})", random.random_range(1..i32::MAX), fraction(random, *digits)),
         },
         Kind::Time(digits) => match random.random_range(0..4) {
@@ -266,6 +284,8 @@ pub(super) fn literal(random: &mut StdRng, kind: &Kind, key: bool) -> String {
         Kind::Year => one(random, &["1901", "2155", "0", "2024", "1970"]),
         Kind::Enum { members, .. } => match random.random_range(0..4) {
             0 => random.random_range(1..=members.len()).to_string(),
+            // The mark of an invalid value; a strict session refuses it.
+            1 if random.random_bool(0.1) => "0".to_owned(),
             _ => quoted(members.choose(random).unwrap()),
         },
         Kind::Set { members, .. } => match random.random_range(0..4) {

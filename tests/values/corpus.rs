@@ -25,6 +25,7 @@ const fn case(ddl: &'static str, literals: &'static [&'static str], expected: Ex
 const NUMBER: Expected = Server("number", "c");
 const PLAIN: Expected = Server("plain", "CAST(c AS CHAR)");
 const TEXT: Expected = Server("text", "CONVERT(c USING utf8mb4)");
+const LONG_LAT: Expected = Server("text", "ST_AsText(c, 'axis-order=long-lat')");
 const BYTES: Expected = Server("binary", "HEX(c)");
 
 const BOTH: &[Case] = &[
@@ -67,6 +68,26 @@ const BOTH: &[Case] = &[
             "number 0.0000001",
         ]),
     ),
+    case(
+        "FLOAT",
+        &["1e-45", "-1e-45", "-3.4028234e38", "16777217", "0.3", "8388608.5", "NULL"],
+        Exactly(&[
+            "number 1e-45",
+            "number -1e-45",
+            "number -3.4028235e38",
+            "number 16777216",
+            "number 0.3",
+            "number 8388608",
+            "null",
+        ]),
+    ),
+    case("FLOAT UNSIGNED", &["0.1"], Exactly(&["number 0.1"])),
+    case(
+        "DOUBLE",
+        &["-2.2250738585072014e-308", "2.2250738585072011e-308", "-5e-324", "1e23", "9007199254740993"],
+        NUMBER,
+    ),
+    case("DOUBLE(10,3)", &["1.0005", "-1234567.891"], Exactly(&["number 1", "number -1234567.891"])),
     case("FLOAT(7,2)", &["1.005", "99999.99"], Exactly(&["number 1", "number 99999.99"])),
     case(
         "DOUBLE",
@@ -75,6 +96,10 @@ const BOTH: &[Case] = &[
     ),
     case("BIT(1)", &["b'0'", "b'1'", "NULL"], Server("number", "c+0")),
     case("BIT(9)", &["b'0'", "b'111111111'", "b'100000001'"], Server("number", "c+0")),
+    case("BIT(7)", &["127", "64"], Server("number", "c+0")),
+    case("BIT(8)", &["255", "1"], Server("number", "c+0")),
+    case("BIT(33)", &["8589934591", "4294967296"], Server("number", "c+0")),
+    case("BIT(63)", &["9223372036854775807"], Server("number", "c+0")),
     case("BIT(64)", &["0", "18446744073709551615", "1"], Server("number", "c+0")),
     case(
         "YEAR",
@@ -83,6 +108,11 @@ const BOTH: &[Case] = &[
     ),
     case("DATE", &["'1000-01-01'", "'9999-12-31'", "'2024-02-29'", "'0001-01-01'", "NULL"], PLAIN),
     case("DATE", &["'0000-00-00'", "'2020-00-10'", "'2020-01-00'"], Exactly(&["null", "null", "null"])),
+    case(
+        "DATE",
+        &["'0000-01-01'", "'2021-02-30'", "'1582-10-10'"],
+        Exactly(&["plain 0000-01-01", "null", "plain 1582-10-10"]),
+    ),
     case("DATETIME", &["'1000-01-01 00:00:00'", "'9999-12-31 23:59:59'", "NULL"], PLAIN),
     case("DATETIME(1)", &["'2024-01-02 03:04:05.6'", "'2024-01-02 03:04:05'"], PLAIN),
     case("DATETIME(2)", &["'2024-01-02 03:04:05.67'"], PLAIN),
@@ -104,6 +134,13 @@ const BOTH: &[Case] = &[
     case("TIME(6)", &["'-838:59:58.999999'", "'-00:00:00.000001'", "'00:00:00.000001'"], PLAIN),
     case("CHAR(10)", &["''", "'abc'", "'abc  '", "'é😀'", "NULL"], TEXT),
     case("CHAR(255)", &["REPEAT('é', 255)", "'x'"], TEXT),
+    case("CHAR(4)", &["'a\\t'", "'  '", "'a\\0'", "'\\0'", "' a b'", "'\\n'"], TEXT),
+    case("CHAR(4) COLLATE utf8mb4_bin", &["'a '", "'a'", "'é  '"], TEXT),
+    case("CHAR(4) CHARACTER SET gbk", &["'你 '", "'a'"], TEXT),
+    case("CHAR(4) CHARACTER SET utf16", &["'a '", "'😀'"], TEXT),
+    case("VARCHAR(63)", &["REPEAT('😀', 63)", "''"], TEXT),
+    case("VARCHAR(64)", &["REPEAT('😀', 64)", "'x'"], TEXT),
+    case("VARCHAR(9) CHARACTER SET cp932", &["'①ソ'", "UNHEX('FA59')", "UNHEX('815F')"], TEXT),
     case("CHAR(0)", &["''", "NULL"], TEXT),
     case("CHAR(4) CHARACTER SET ucs2", &["'ab'", "'€'"], TEXT),
     case("CHAR(4) CHARACTER SET utf32", &["'ab'", "'😀'"], TEXT),
@@ -125,6 +162,21 @@ const BOTH: &[Case] = &[
     case("LONGBLOB", &["REPEAT(UNHEX('5C4E'), 40000)", "NULL"], BYTES),
     case("ENUM('a','b','é,x','')", &["'a'", "'é,x'", "''", "0", "NULL"], TEXT),
     case("ENUM('ä','ö') CHARACTER SET latin1", &["'ö'"], TEXT),
+    case(
+        "ENUM('it''s','a,b','back\\\\slash','new\\nline','tab\\t','\"','nul\\0',' lead',')','(','\\r')",
+        EACH_MEMBER,
+        TEXT,
+    ),
+    case(
+        "SET('it''s','a(b','back\\\\slash','new\\nline','tab\\t','\"','nul\\0',' lead',')','(','\\r')",
+        EACH_MEMBER,
+        TEXT,
+    ),
+    case("ENUM('ソ','表','あ') CHARACTER SET sjis", &["1", "2", "3"], TEXT),
+    case("ENUM('a','é€') CHARACTER SET ucs2", &["1", "2"], TEXT),
+    case("SET('ж','я') CHARACTER SET cp1251", &["1", "2", "3"], TEXT),
+    case("ENUM('a','b?') CHARACTER SET utf8mb3", &["'b?'"], TEXT),
+    case(LONG_ENUM, &["1", "255", "256", "257", "'ä3'", "0"], TEXT),
     case("SET('a','b','é')", &["''", "'a'", "'a,é'", "7", "NULL"], TEXT),
     case(
         "SET('1','2','3','4','5','6','7','8','9','10','11','12','13','14','15','16','17','18','19','20','21','22','23',\
@@ -136,7 +188,27 @@ const BOTH: &[Case] = &[
     case("SET('1','2','3','4','5','6','7','8','9','10','11','12','13','14','15','16','17')", &["'17'", "'1,9'"], TEXT),
 ];
 
+/// Numbers of members, which for a SET are bits.
+const EACH_MEMBER: &[&str] = &["1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "NULL"];
+
+macro_rules! eight_members {
+    ($($prefix:literal)*) => {
+        concat!($("'", $prefix, "0','", $prefix, "1','", $prefix, "2','", $prefix, "3','", $prefix, "4','", $prefix, "5','",
+            $prefix, "6','", $prefix, "7',"),*)
+    };
+}
+
+/// 257 members: their numbers take two bytes.
+const LONG_ENUM: &str = concat!(
+    "ENUM(",
+    eight_members!("a" "b" "c" "d" "e" "f" "g" "h" "i" "j" "k" "l" "m" "n" "o" "p"),
+    eight_members!("q" "r" "s" "t" "u" "v" "w" "x" "y" "z" "é" "ü" "ä" "ß" "ж" "я"),
+    "'last, it''s')"
+);
+
 const MYSQL: &[Case] = &[
+    // MariaDB stores 0 for it.
+    case("FLOAT", &["'-0'"], Exactly(&["number -0"])),
     case(
         "JSON",
         &[
@@ -150,6 +222,21 @@ const MYSQL: &[Case] = &[
             "JSON_ARRAY(CAST(1.50 AS DECIMAL(10,2)), CAST(-99999999999999999.5 AS DECIMAL(30,10)))",
             "JSON_ARRAY(DATE'2020-01-02', TIMESTAMP'2020-01-02 03:04:05.5', TIME'-12:00:01.25', TIME'838:59:59')",
             "JSON_ARRAY(x'00ff', b'101', CAST(REPEAT('x', 200) AS BINARY))",
+            "'[9007199254740993, -9007199254740993, 9223372036854775808, 9223372036854775807, 18446744073709551616, 1e308]'",
+            "'{\"b\": 1, \"aa\": 2, \"B\": 3, \"é\": 4, \"e\\\\u0301\": 5, \"\": 6, \" \": 7, \"b\": 8, \"\\\\\\\\\": 9}'",
+            "CONCAT(REPEAT('[', 90), '{\"a\": null}', REPEAT(']', 90))",
+            "CONCAT('[\"', REPEAT('x', 65500), '\", 1, 70000, 2.5]')",
+            "CONCAT('[\"', REPEAT('x', 65530), '\", 1, 70000, 2.5]')",
+            "CONCAT('{\"', REPEAT('k', 65530), '\": [true, false, null, \"s\", 32768, -32769]}')",
+            "CONCAT('[', REPEAT('[],{},', 12000), '-1]')",
+            "CONCAT('\"', REPEAT('x', 127), '\"')",
+            "CONCAT('\"', REPEAT('é', 8192), '\"')",
+            "CAST(CAST('2020-01-02 03:04:05.000001' AS DATETIME(6)) AS JSON)",
+            "CAST(CAST('-838:59:59' AS TIME) AS JSON)",
+            "CAST(CAST(-0.5 AS DECIMAL(65,30)) AS JSON)",
+            "CAST(UNHEX('') AS JSON)",
+            "CAST(ST_GeomFromText('POINT(1 2)') AS JSON)",
+            "JSON_ARRAY(CAST('0000-00-00' AS DATE), CAST('2020-01-00 00:00:00' AS DATETIME), CAST('2021-00-10' AS DATE))",
             "JSON_OBJECT('k', CAST(REPEAT('x', 57) AS BINARY), 'y', CAST(2024 AS YEAR))",
             "CONCAT('[', REPEAT('\"0123456789012345678901234567890123456789\",', 2000), '70000, \"x\"]')",
             "CONCAT('{\"', REPEAT('k', 300), '\": \"', REPEAT('é', 40000), '\", \"n\": {\"deep\": [[[[{\"a\": 1.25}]]]]}}')",
@@ -169,15 +256,29 @@ const MYSQL: &[Case] = &[
             "ST_GeomFromText('MULTIPOLYGON(((0 0,1 0,1 1,0 0)),((5 5,6 5,6 6,5 5)))')",
             "ST_GeomFromText('GEOMETRYCOLLECTION(POINT(1 2),GEOMETRYCOLLECTION(LINESTRING(1 2,3 4)))')",
             "ST_GeomFromText('GEOMETRYCOLLECTION()')",
+            "ST_GeomFromText('GEOMETRYCOLLECTION EMPTY')",
+            "ST_GeomFromText('GEOMETRYCOLLECTION(GEOMETRYCOLLECTION EMPTY,MULTIPOINT(0 0),MULTIPOLYGON(((0 0,1 0,1 1,0 0))))')",
+            "ST_GeomFromText('MULTIPOINT((1 2))')",
+            "ST_GeomFromText('POINT(-0 5e-324)')",
+            "ST_GeomFromText('LINESTRING(0 0,1 1)', 3857)",
             "NULL",
         ],
         Server("text", "ST_AsText(c)"),
     ),
+    case("LINESTRING SRID 4326", &["ST_GeomFromText('LINESTRING(1 2,-90 180)', 4326)"], LONG_LAT),
+    case("POLYGON SRID 4326", &["ST_GeomFromText('POLYGON((0 0,10 0,10 20,0 0))', 4326)"], LONG_LAT),
+    case("MULTIPOINT SRID 4326", &["ST_GeomFromText('MULTIPOINT(1 2,3 4)', 4326)"], LONG_LAT),
+    case("MULTILINESTRING", &["ST_GeomFromText('MULTILINESTRING((0 0,1 1))')"], Server("text", "ST_AsText(c)")),
+    case("MULTIPOLYGON", &["ST_GeomFromText('MULTIPOLYGON(((0 0,1 0,1 1,0 0)))')"], Server("text", "ST_AsText(c)")),
+    case("GEOMETRYCOLLECTION", &["ST_GeomFromText('GEOMETRYCOLLECTION(POINT(1 2))')"], Server("text", "ST_AsText(c)")),
+    case("POINT SRID 4326", &["ST_GeomFromText('POINT(52.5 13.4)', 4326)"], LONG_LAT),
     case(
-        "POINT SRID 4326",
-        &["ST_GeomFromText('POINT(52.5 13.4)', 4326)"],
-        Server("text", "ST_AsText(c, 'axis-order=long-lat')"),
+        "VECTOR(4)",
+        &["TO_VECTOR('[-0.0,1.2e-38,3.4028235e38,16777217]')"],
+        Exactly(&["json [-0,1.2e-38,3.4028235e38,16777216]"]),
     ),
+    case("VARCHAR(9) COLLATE utf8mb4_0900_as_cs", &["'a '", "'É'"], TEXT),
+    case("CHAR(9) COLLATE utf8mb4_0900_bin", &["'a '", "'É'"], TEXT),
     case("VECTOR(3)", &["TO_VECTOR('[1.5,2,-0.1]')", "NULL"], Exactly(&["json [1.5,2,-0.1]", "null"])),
     case("VARCHAR(20) CHARACTER SET gb18030", &["'你😀é'"], TEXT),
 ];
@@ -220,9 +321,28 @@ const MARIADB: &[Case] = &[
         Server("plain", "CAST(c AS CHAR)"),
     ),
     case("JSON", &["'{\"b\":1, \"a\" : [1.0]}'", "NULL"], TEXT),
-    case("POINT", &["ST_GeomFromText('POINT(1.5 -2)')"], Server("text", "ST_AsText(c)")),
+    case(
+        "GEOMETRY",
+        &[
+            "ST_GeomFromText('POINT(1.5 -2)')",
+            "ST_GeomFromText('LINESTRING(0 0,1 1e-7)', 4326)",
+            "ST_GeomFromText('POLYGON((0 0,10 0,10 10,0 0),(1 1,2 1,2 2,1 1))')",
+            "ST_GeomFromText('MULTILINESTRING((0 0,1 1),(2 2,3 3))')",
+            "ST_GeomFromText('MULTIPOLYGON(((0 0,1 0,1 1,0 0)),((5 5,6 5,6 6,5 5)))')",
+            "ST_GeomFromText('GEOMETRYCOLLECTION(POINT(1 2),LINESTRING(1 2,3 4))')",
+            "ST_GeomFromText('GEOMETRYCOLLECTION EMPTY')",
+            "NULL",
+        ],
+        Server("text", "ST_AsText(c)"),
+    ),
+    // MariaDB itself prints this one without the inner brackets.
+    case("MULTIPOINT", &["ST_GeomFromText('MULTIPOINT(1 1,2 2)')"], Exactly(&["text MULTIPOINT((1 1),(2 2))"])),
+    case("VARCHAR(9) COLLATE utf8mb4_uca1400_ai_ci", &["'a '", "'É'"], TEXT),
+    case("CHAR(9) COLLATE utf8mb4_uca1400_nopad_as_cs", &["'a '", "'É'"], TEXT),
 ];
 
+/// The rows are inserted, moved by an update and deleted, so that each literal has four images in the log; the snapshot
+/// and the server are asked before the update.
 async fn check(server: &Shared, cases: &[&[Case]]) {
     let database = server.database("corpus").await;
     let mut conn = server.connect().await;
@@ -241,13 +361,11 @@ async fn check(server: &Shared, cases: &[&[Case]]) {
         }
     }
     let tables = tables(&mut conn, &database).await;
-    let events = log(server, start, &database).await;
-    let mut failures = Vec::new();
+    let mut reads = Vec::new();
     for (number, case) in cases.iter().enumerate() {
         let table = tables.iter().find(|table| table.name.table == format!("t{number:03}")).unwrap();
         let mapping = mapping(table);
         let from_select = snapshot(server, &mapping, &options()).await;
-        let from_log = images(&events, &mapping, &options());
         let expected: Vec<String> = match case.expected {
             Exactly(cells) => cells.iter().map(|&cell| cell.to_owned()).collect(),
             Server(kind, expression) => {
@@ -256,19 +374,29 @@ async fn check(server: &Shared, cases: &[&[Case]]) {
                 texts.into_iter().map(|text| text.map_or("null".into(), |text| format!("{kind} {text}"))).collect()
             }
         };
-        assert_eq!(from_select.len(), case.literals.len(), "{}", case.ddl);
-        assert_eq!(from_log.len(), case.literals.len(), "{}", case.ddl);
+        assert_eq!((from_select.len(), expected.len()), (case.literals.len(), case.literals.len()), "{}", case.ddl);
+        let name = table.name.quoted();
+        conn.query_drop(format!("UPDATE {name} SET id = id + 1000 ORDER BY id")).await.unwrap();
+        conn.query_drop(format!("DELETE FROM {name} ORDER BY id")).await.unwrap();
+        reads.push((mapping, from_select, expected));
+    }
+    let events = log(server, start, &database).await;
+    let mut failures = Vec::new();
+    for (case, (mapping, from_select, expected)) in cases.iter().zip(&reads) {
+        let count = case.literals.len();
+        let from_log = images(&events, mapping, &options());
+        assert_eq!(from_log.len(), 4 * count, "{}", case.ddl);
         for (id, literal) in case.literals.iter().enumerate() {
-            let cells = [&from_select[id][1], &from_log[id][1], &expected[id]];
-            if cells[0] != cells[1] || cells[0] != cells[2] {
-                let short = |cell: &String| cell.chars().take(400).collect::<String>();
-                failures.push(format!(
-                    "{} {literal}\n  select  {}\n  log     {}\n  expects {}",
-                    case.ddl,
-                    short(cells[0]),
-                    short(cells[1]),
-                    short(cells[2])
-                ));
+            let inserted = ("select", &from_select[id][1]);
+            let places =
+                [("insert", id), ("before", count + 2 * id), ("after", count + 2 * id + 1), ("delete", 3 * count + id)];
+            let logged = places.map(|(image, at)| (image, &from_log[at][1]));
+            for (from, cell) in [inserted].into_iter().chain(logged) {
+                if *cell != expected[id] {
+                    let short = |cell: &String| cell.chars().take(400).collect::<String>();
+                    let (ddl, cell, expected) = (case.ddl, short(cell), short(&expected[id]));
+                    failures.push(format!("{ddl} {literal}\n  {from}  {cell}\n  expects {expected}"));
+                }
             }
         }
     }
@@ -322,4 +450,26 @@ async fn generated_and_invisible_columns_are_in_mysqls_rows() {
 #[tokio::test]
 async fn generated_and_invisible_columns_are_in_mariadbs_rows() {
     check_shapes(servers::mariadb().await).await;
+}
+
+#[tokio::test]
+async fn the_key_that_mysql_makes_itself_is_in_its_rows() {
+    let server = servers::mysql().await;
+    let database = server.database("gipk").await;
+    let mut conn = open(server).await;
+    let start = position::current(&mut conn, connect::Flavor::Mysql).await.unwrap();
+    for statement in [
+        &format!("USE {database}"),
+        "SET sql_generate_invisible_primary_key = ON, show_gipk_in_create_table_and_information_schema = OFF",
+        "CREATE TABLE t (v INT)",
+        "INSERT INTO t VALUES (7), (NULL)",
+    ] {
+        conn.query_drop(statement).await.unwrap();
+    }
+    let tables = tables(&mut conn, &database).await;
+    let events = log(server, start, &database).await;
+    let mapping = mapping(&tables[0]);
+    let from_log = images(&events, &mapping, &options());
+    assert_eq!(from_log, snapshot(server, &mapping, &options()).await);
+    assert_eq!(from_log, [["number 1", "number 7"], ["number 2", "null"]]);
 }

@@ -87,7 +87,8 @@ fn difference(column: &Column, logged: &MapColumn) -> Option<(String, String)> {
     None
 }
 
-/// The forms in which a column's values may be logged, the usual one first. Old forms of dates have no fraction.
+/// The forms in which a column's values may be logged, the usual one first. Of old forms of times the log does not tell
+/// the digits.
 fn expected(ty: &ColumnType) -> Vec<Wire> {
     let text = |chars: u32, charset: &str| {
         let bytes = chars.saturating_mul(charset_max_bytes(charset).unwrap_or(1));
@@ -107,12 +108,9 @@ fn expected(ty: &ColumnType) -> Vec<Wire> {
             vec![Wire::Blob { length_bytes: size.length_bytes() as u8 }]
         }
         ColumnType::Date => vec![Wire::Date],
-        ColumnType::DateTime { digits: 0 } => vec![Wire::DateTime { digits: 0 }, Wire::OldDateTime],
-        ColumnType::Timestamp { digits: 0 } => vec![Wire::Timestamp { digits: 0 }, Wire::OldTimestamp],
-        ColumnType::Time { digits: 0 } => vec![Wire::Time { digits: 0 }, Wire::OldTime],
-        ColumnType::DateTime { digits } => vec![Wire::DateTime { digits: *digits }],
-        ColumnType::Timestamp { digits } => vec![Wire::Timestamp { digits: *digits }],
-        ColumnType::Time { digits } => vec![Wire::Time { digits: *digits }],
+        ColumnType::DateTime { digits } => vec![Wire::DateTime { digits: *digits }, Wire::OldDateTime],
+        ColumnType::Timestamp { digits } => vec![Wire::Timestamp { digits: *digits }, Wire::OldTimestamp],
+        ColumnType::Time { digits } => vec![Wire::Time { digits: *digits }, Wire::OldTime],
         ColumnType::Year => vec![Wire::Year],
         ColumnType::Enum { members } => vec![Wire::Enum { bytes: if members.len() > 255 { 2 } else { 1 } }],
         ColumnType::Set { members } => {

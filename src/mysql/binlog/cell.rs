@@ -24,19 +24,56 @@ enum Form {
     Bytes,
     Year,
     Date,
-    Time { digits: u8 },
-    DateTime { digits: u8 },
-    Timestamp { digits: u8 },
+    Time {
+        digits: u8,
+    },
+    DateTime {
+        digits: u8,
+    },
+    Timestamp {
+        digits: u8,
+    },
     OldTime,
     OldDateTime,
     OldTimestamp,
+    /// MariaDB's own forms of 1 to 6 digits, from before it took over MySQL's.
+    MariaTime {
+        digits: u8,
+    },
+    MariaDateTime {
+        digits: u8,
+    },
+    MariaTimestamp {
+        digits: u8,
+    },
 }
 
-/// How long the values are; `None` for a type that Towpath cannot read.
-pub(super) fn width(wire: Wire) -> Option<Width> {
+/// Bytes of MariaDB's own TIME and DATETIME of so many digits (`Field_time_hires`, `Field_datetime_hires`); of none they are
+/// MySQL's old decimal numbers.
+const MARIA_TIME_BYTES: [usize; 7] = [3, 4, 4, 5, 5, 5, 6];
+const MARIA_DATE_TIME_BYTES: [usize; 7] = [8, 6, 6, 7, 7, 7, 8];
+
+fn old_digits(defined: &ColumnType) -> u8 {
+    match defined {
+        ColumnType::Time { digits } | ColumnType::DateTime { digits } | ColumnType::Timestamp { digits } => *digits,
+        _ => 0,
+    }
+}
+
+/// How long the values are; `None` for a type that Towpath cannot read. Of the old forms of times the log does not tell the
+/// digits, so the definition must.
+pub(super) fn width(wire: Wire, defined: &ColumnType) -> Option<Width> {
     let fixed = |bytes: usize| Some(Width::Fixed(bytes as u32));
     let fraction = |digits: u8| usize::from(digits).div_ceil(2);
     match wire {
+        Wire::OldTime | Wire::OldDateTime | Wire::OldTimestamp if old_digits(defined) > 0 => {
+            let digits = old_digits(defined);
+            match wire {
+                Wire::OldTime => fixed(*MARIA_TIME_BYTES.get(usize::from(digits))?),
+                Wire::OldDateTime => fixed(*MARIA_DATE_TIME_BYTES.get(usize::from(digits))?),
+                _ => fixed(4 + fraction(digits)),
+            }
+        }
         Wire::Integer { bytes } | Wire::Enum { bytes: bytes @ 1..=2 } | Wire::Set { bytes: bytes @ 1..=8 } => {
             fixed(bytes.into())
         }
@@ -64,9 +101,10 @@ impl Cell {
         column: &Column,
         logged: &MapColumn,
         target: &TargetColumn,
+        key: bool,
         options: &ValueOptions,
     ) -> Result<Cell> {
-        let formatter = Formatter::new(column, target, options)?;
+        let formatter = Formatter::new(column, target, key, options)?;
         let form = match logged.wire {
             Wire::Integer { .. } => match column.ty {
                 ColumnType::Integer { unsigned: true, .. } => Form::Unsigned,
@@ -88,9 +126,14 @@ impl Cell {
             Wire::Time { digits } => Form::Time { digits },
             Wire::DateTime { digits } => Form::DateTime { digits },
             Wire::Timestamp { digits } => Form::Timestamp { digits },
-            Wire::OldTime => Form::OldTime,
-            Wire::OldDateTime => Form::OldDateTime,
-            Wire::OldTimestamp => Form::OldTimestamp,
+            Wire::OldTime | Wire::OldDateTime | Wire::OldTimestamp => match (logged.wire, old_digits(&column.ty)) {
+                (Wire::OldTime, 0) => Form::OldTime,
+                (Wire::OldTime, digits) => Form::MariaTime { digits },
+                (Wire::OldDateTime, 0) => Form::OldDateTime,
+                (Wire::OldDateTime, digits) => Form::MariaDateTime { digits },
+                (_, 0) => Form::OldTimestamp,
+                (_, digits) => Form::MariaTimestamp { digits },
+            },
             Wire::Unreadable { .. } => {
                 return Err(Error::definite(format!("column {}: {} cannot be read", column.name, logged.wire)));
             }
@@ -125,6 +168,13 @@ impl Cell {
             Form::OldTime => formatter.clock(&Clock::from_decimal(signed(value) as i32), out),
             Form::OldDateTime => formatter.civil(&Civil::from_decimal(unsigned(value)), out),
             Form::OldTimestamp => formatter.moment(unsigned(value) as u32, 0, out),
+            Form::MariaTime { digits } => formatter.clock(&Clock::from_offset(big_endian(value), digits), out),
+            Form::MariaDateTime { digits } => formatter.civil(&Civil::from_mixed(big_endian(value), digits), out),
+            Form::MariaTimestamp { digits } => {
+                let (seconds, fraction) = value.split_at_checked(4).ok_or_else(short)?;
+                let micros = big_endian(fraction) as u32 * 10u32.pow(6 - u32::from(digits.min(6)));
+                formatter.moment(big_endian(seconds) as u32, micros, out)
+            }
         }
     }
 }

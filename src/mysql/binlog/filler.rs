@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use super::table_map::Wire;
 use crate::mysql::value::{Civil, Clock, Formatter, RowError, ValueOptions, ValueWriter};
-use crate::schema::{Column, ColumnType, DefaultValue, Generated, TargetColumn, TargetType};
+use crate::schema::{Column, ColumnType, DefaultValue, Generated, TargetColumn, TargetType, may_be_lossy};
 use crate::{Error, Result};
 
 #[derive(Debug, Clone)]
@@ -53,11 +53,12 @@ impl Filler {
     pub(super) fn default(
         column: &Column,
         target: &TargetColumn,
+        key: bool,
         options: &ValueOptions,
         mariadb: bool,
     ) -> Result<Filler> {
         let Some(value) = default_of(column, mariadb)? else { return Ok(Filler::Null) };
-        let formatter = Formatter::new(&in_utf8(column), target, options)?;
+        let formatter = Formatter::new(&in_utf8(column), target, key, options)?;
         Ok(Filler::Default(Box::new(Default { column: column.name.clone(), formatter, value })))
     }
 
@@ -142,6 +143,8 @@ fn is_plain(column: &Column, text: &[u8]) -> bool {
         ColumnType::Char { charset, .. } | ColumnType::Varchar { charset, .. } => match charset.as_str() {
             "utf8mb4" | "utf8mb3" | "utf8" => true,
             "utf16" | "utf16le" | "utf32" | "ucs2" => text.is_empty(),
+            // Some of ASCII's signs are other bytes there.
+            "swe7" | "sjis" => text.iter().all(u8::is_ascii_alphanumeric),
             _ => text.is_ascii(),
         },
         _ => text.is_empty(),
@@ -242,7 +245,10 @@ fn literal(ty: &ColumnType, text: &str, mariadb: bool) -> Result<Value, &'static
             Value::Float(text.parse().map_err(|_| MALFORMED)?)
         }
         ColumnType::Double => Value::Double(text.parse().map_err(|_| MALFORMED)?),
-        ColumnType::Char { .. } | ColumnType::Varchar { .. } | ColumnType::Text { .. } => {
+        ColumnType::Char { charset, .. } | ColumnType::Varchar { charset, .. } | ColumnType::Text { charset, .. } => {
+            if may_be_lossy(charset, text) {
+                return Err("the catalogue shows ? for characters beyond U+FFFF");
+            }
             Value::Bytes(text.as_bytes().to_vec())
         }
         ColumnType::Enum { members } => {
@@ -350,8 +356,13 @@ mod tests {
             comment: String::new(),
         };
         let mapping = map_table(&table, &MappingOptions::for_version(3, 5)).unwrap();
-        let filler =
-            Filler::default(&mapping.source.columns[1], &mapping.target.columns[1], &ValueOptions::default(), mariadb);
+        let filler = Filler::default(
+            &mapping.source.columns[1],
+            &mapping.target.columns[1],
+            false,
+            &ValueOptions::default(),
+            mariadb,
+        );
         let mut cells = Cells::default();
         filler.map_err(|error| error.to_string())?.write(&mut cells).unwrap();
         Ok(cells.0.concat())
@@ -419,6 +430,7 @@ mod tests {
             (ColumnType::Float, Some("16777200")),
             (ColumnType::Timestamp { digits: 0 }, Some("2020-01-01 00:00:00")),
             (ColumnType::Geometry, None),
+            (text("utf8mb4"), Some("a?")),
             (ColumnType::Varbinary { bytes: 9 }, Some("uuid_to_bin(uuid())")),
         ] {
             let error = written(ty, default, false).unwrap_err();

@@ -227,9 +227,10 @@ fn definition(map: &TableMap, variant: usize) -> Option<Mapping> {
             Wire::Time { digits } => ColumnType::Time { digits },
             Wire::DateTime { digits } => ColumnType::DateTime { digits },
             Wire::Timestamp { digits } => ColumnType::Timestamp { digits },
-            Wire::OldTime => ColumnType::Time { digits: 0 },
-            Wire::OldDateTime => ColumnType::DateTime { digits: 0 },
-            Wire::OldTimestamp => ColumnType::Timestamp { digits: 0 },
+            // Only the definition has the digits.
+            Wire::OldTime => ColumnType::Time { digits: (variant % 7) as u8 },
+            Wire::OldDateTime => ColumnType::DateTime { digits: (variant % 7) as u8 },
+            Wire::OldTimestamp => ColumnType::Timestamp { digits: (variant % 7) as u8 },
             Wire::Unreadable { .. } => return None,
         };
         let mut made = Column::new(column.name.clone().unwrap_or_else(|| format!("c{index}")), ty);

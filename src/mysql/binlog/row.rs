@@ -165,7 +165,7 @@ impl RowPlan {
         // Of every column of the table its place in the image.
         let mut at = vec![None; total];
         for (index, (column, logged)) in source.columns.iter().zip(map.columns()).enumerate() {
-            let width = super::cell::width(logged.wire)
+            let width = super::cell::width(logged.wire, &column.ty)
                 .ok_or_else(|| super::agreement::unreadable(source, &column.name, logged.wire))?;
             if has(index) {
                 at[index] = Some(columns.len() as u32);
@@ -179,14 +179,15 @@ impl RowPlan {
             else {
                 return Err(super::agreement::no_source(source, &target.name));
             };
+            let key = source.key.contains(&target.source);
             let in_table = |error: crate::Error| error.context(format_args!("table {}", source.name));
             places.push(match (at.get(target.source).copied().flatten(), present) {
                 (Some(place), _) => {
-                    cells.push((place, Cell::new(column, logged, target, options).map_err(in_table)?));
+                    cells.push((place, Cell::new(column, logged, target, key, options).map_err(in_table)?));
                     Place::Here(cells.len() as u32 - 1)
                 }
                 (None, Some((_, Absent::Default { mariadb }))) => {
-                    Place::Default(Filler::default(column, target, options, mariadb).map_err(in_table)?)
+                    Place::Default(Filler::default(column, target, key, options, mariadb).map_err(in_table)?)
                 }
                 (None, _) => Place::Elsewhere(Filler::any(target)),
             });

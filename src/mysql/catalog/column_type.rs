@@ -3,7 +3,7 @@
 //! The text is what `SHOW CREATE TABLE` prints: a word, perhaps arguments in brackets, perhaps `unsigned` and
 //! `zerofill`, and in MariaDB perhaps a comment that tells of another storage format.
 
-use crate::schema::{ColumnType, IntegerSize, LobSize};
+use crate::schema::{ColumnType, IntegerSize, LobSize, may_be_lossy};
 
 /// Reads a column's type. `charset` is `CHARACTER_SET_NAME`.
 ///
@@ -14,11 +14,6 @@ pub(super) fn parse(text: &str, charset: Option<&str>) -> Result<ColumnType, Str
     if rest.contains("COMPRESSED") {
         return Err(format!(
             "{text}: MariaDB writes compressed columns to the binlog in a form of its own, which is not supported"
-        ));
-    }
-    if rest.contains("mariadb-5.3") {
-        return Err(format!(
-            "{text}: the table still stores times as MariaDB 5.3 did; run ALTER TABLE … FORCE with mysql56_temporal_format=ON"
         ));
     }
     let charset = || charset.unwrap_or("binary").to_owned();
@@ -69,8 +64,8 @@ pub(super) fn parse(text: &str, charset: Option<&str>) -> Result<ColumnType, Str
         "timestamp" => Ok(ColumnType::Timestamp { digits: digits()? }),
         "time" => Ok(ColumnType::Time { digits: digits()? }),
         "year" => Ok(ColumnType::Year),
-        "enum" => Ok(ColumnType::Enum { members: members(text, arguments)? }),
-        "set" => Ok(ColumnType::Set { members: members(text, arguments)? }),
+        "enum" => Ok(ColumnType::Enum { members: known_members(text, arguments, &charset())? }),
+        "set" => Ok(ColumnType::Set { members: known_members(text, arguments, &charset())? }),
         "json" => Ok(ColumnType::Json),
         "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
         | "geometrycollection" | "geomcollection" => Ok(ColumnType::Geometry),
@@ -100,6 +95,18 @@ fn split(text: &str) -> Result<(&str, Option<&str>, &str), String> {
         }
     }
     Err(format!("{text}: the bracket is not closed"))
+}
+
+/// The members, where their text is sure.
+fn known_members(text: &str, arguments: Option<&str>, charset: &str) -> Result<Vec<String>, String> {
+    let members = members(text, arguments)?;
+    match members.iter().find(|member| may_be_lossy(charset, member)) {
+        Some(member) => Err(format!(
+            "the server shows its member '{member}', and shows ? for every character beyond U+FFFF: which it is cannot be \
+             known. Convert the column to utf8mb3, which has no such characters, or write the member without ?"
+        )),
+        None => Ok(members),
+    }
 }
 
 fn members(text: &str, arguments: Option<&str>) -> Result<Vec<String>, String> {
@@ -181,6 +188,7 @@ mod tests {
         assert_eq!(parse("tinyblob", None), Ok(ColumnType::Blob { size: LobSize::Tiny }));
         assert_eq!(utf8("timestamp(6)"), ColumnType::Timestamp { digits: 6 });
         assert_eq!(utf8("datetime /* mysql-5.6 */"), ColumnType::DateTime { digits: 0 });
+        assert_eq!(utf8("datetime(3) /* mariadb-5.3 */"), ColumnType::DateTime { digits: 3 });
         assert_eq!(utf8("time(3)"), ColumnType::Time { digits: 3 });
         assert_eq!(utf8("vector(3)"), ColumnType::Vector { dimensions: 3 });
         assert_eq!(utf8("geomcollection"), ColumnType::Geometry);
@@ -202,7 +210,9 @@ mod tests {
     fn what_cannot_be_used_says_why() {
         assert_eq!(parse("xmltype", None).unwrap_err(), "xmltype: this type is not supported");
         assert!(parse("text /*M!100301 COMPRESSED*/", Some("utf8mb4")).unwrap_err().contains("compressed columns"));
-        assert!(parse("datetime /* mariadb-5.3 */", None).unwrap_err().contains("ALTER TABLE"));
+        let lossy = parse("enum('a','b?')", Some("utf8mb4")).unwrap_err();
+        assert!(lossy.contains("'b?'") && lossy.contains("U+FFFF"), "{lossy}");
+        assert!(parse("set('a','b?')", Some("utf8mb3")).is_ok());
         for text in
             ["enum('a", "enum(a)", "enum", "enum('a' 'b')", "bit(65)", "decimal(x,y)", "varchar(x)", "time(7)", ""]
         {

@@ -44,7 +44,7 @@ impl SnapshotPlan {
                 let message = format!("table {}: no source column for {} of the target", source.name, target.name);
                 crate::Error::definite(message)
             })?;
-            let formatter = Formatter::new(column, target, options)
+            let formatter = Formatter::new(column, target, source.key.contains(&target.source), options)
                 .map_err(|error| error.context(format_args!("table {}", source.name)))?;
             cells.push((target.source, column.name.clone(), formatter));
         }

@@ -3,8 +3,13 @@
 //! What a byte sequence means is the server's to say, so single-byte sets come from its own tables, and multi-byte
 //! sets from `encoding_rs` with the few characters in which the server differs put right. A text that cannot be
 //! converted is an error; nothing is replaced.
+//!
+//! A few sets have two sequences of bytes for one character (`cp932`, `eucjpms` and `ujis`, `sjis`, `armscii8`). Two values
+//! that differ at the source would then be one text, which a key must not allow: [`Charset::for_key`] takes one of the
+//! sequences, the one that the servers write for the character, and refuses the others.
 
-use std::sync::OnceLock;
+use std::collections::HashSet;
+use std::sync::{Arc, OnceLock};
 
 use encoding_rs::Encoding;
 
@@ -26,7 +31,8 @@ pub(crate) enum Charset {
         pairs: bool,
     },
     Utf32,
-    MultiByte(&'static MultiByte),
+    /// With the sequences that are refused, as numbers.
+    MultiByte(&'static MultiByte, Option<Arc<HashSet<u32>>>),
 }
 
 /// Most bytes that a character of the set takes; `None` for a set that Towpath does not know.
@@ -55,7 +61,7 @@ impl Charset {
             "utf16le" => Charset::Utf16 { little_endian: true, pairs: true },
             "utf32" => Charset::Utf32,
             _ => match MULTI_BYTE.iter().find(|set| set.name == charset) {
-                Some(set) => Charset::MultiByte(set),
+                Some(set) => Charset::MultiByte(set, None),
                 None => {
                     let (_, upper) = TABLES.iter().find(|(name, _)| *name == charset)?;
                     let mut table = ['\u{fffd}'; 128];
@@ -64,6 +70,26 @@ impl Charset {
                 }
             },
         })
+    }
+
+    /// The same set for a column of a key: different bytes are different texts, or an error.
+    pub(crate) fn for_key(self) -> Charset {
+        match self {
+            Charset::SingleByte(mut table) => {
+                let mut seen: HashSet<char> = (0..128_u8).map(char::from).collect();
+                for slot in table.iter_mut().filter(|slot| **slot != '\u{fffd}') {
+                    if !seen.insert(*slot) {
+                        *slot = TWIN;
+                    }
+                }
+                Charset::SingleByte(table)
+            }
+            Charset::MultiByte(set, _) => {
+                let twins = set.twins();
+                Charset::MultiByte(set, (!twins.is_empty()).then(|| Arc::new(twins)))
+            }
+            other => other,
+        }
     }
 
     /// The text in UTF-8: `bytes` themselves where they are that already, else in `buffer`, which is cleared.
@@ -75,7 +101,11 @@ impl Charset {
                 Err(error) => Err(undecodable(bytes, error.valid_up_to())),
             };
         }
-        if !wide && bytes.is_ascii() {
+        let plain = match self {
+            Charset::MultiByte(_, Some(refused)) => !refused.contains(&u32::from(b'\\')),
+            _ => !wide,
+        };
+        if plain && bytes.is_ascii() {
             return Ok(bytes);
         }
         buffer.clear();
@@ -90,6 +120,7 @@ impl Charset {
                         0..=0x7f => buffer.push(byte),
                         _ => match table[usize::from(byte - 0x80)] {
                             '\u{fffd}' => return Err(undecodable(bytes, at)),
+                            TWIN => return Err(twin(&bytes[at..=at], at)),
                             character => push(buffer, character),
                         },
                     }
@@ -140,7 +171,7 @@ impl Charset {
                     }
                 }
             }
-            Charset::MultiByte(set) => set.decode(bytes, buffer)?,
+            Charset::MultiByte(set, refused) => set.decode(bytes, refused.as_deref(), buffer)?,
         }
         Ok(buffer)
     }
@@ -154,6 +185,18 @@ fn push(buffer: &mut Vec<u8>, character: char) {
 fn undecodable(bytes: &[u8], at: usize) -> ValueError {
     let near: String = bytes.iter().skip(at).take(4).map(|byte| format!("{byte:02x}")).collect();
     ValueError::new(format!("the bytes {near} at offset {at} are no text in the column's character set"))
+}
+
+/// Marks a byte of a key's set whose character another byte has. No set has this character.
+const TWIN: char = '\u{fffe}';
+
+#[cold]
+fn twin(sequence: &[u8], at: usize) -> ValueError {
+    let hex: String = sequence.iter().map(|byte| format!("{byte:02x}")).collect();
+    ValueError::new(format!(
+        "the bytes {hex} at offset {at} read as a character that other bytes stand for too, and in a key two values must not \
+         read the same"
+    ))
 }
 
 type Differs = &'static [(u32, &'static str)];
@@ -191,36 +234,62 @@ static MULTI_BYTE: [MultiByte; 9] = [
 ];
 
 impl MultiByte {
-    fn decode(&self, bytes: &[u8], buffer: &mut Vec<u8>) -> Result<(), ValueError> {
+    fn decode(&self, bytes: &[u8], refused: Option<&HashSet<u32>>, buffer: &mut Vec<u8>) -> Result<(), ValueError> {
         let pairs = self.pairs.get_or_init(|| self.table());
         let mut at = 0;
         while let Some(&first) = bytes.get(at) {
+            let start = at;
             if first < 0x80 {
                 buffer.push(first);
                 at += 1;
-                continue;
-            }
-            if self.is_half_width(first) {
+            } else if self.is_half_width(first) {
                 push(buffer, char::from_u32(0xff61 + u32::from(first) - 0xa1).unwrap_or_default());
                 at += 1;
-                continue;
+            } else {
+                let second = bytes.get(at + 1).copied().ok_or_else(|| undecodable(bytes, at))?;
+                match pairs[pair_index(first, second)] {
+                    '\u{fffd}' => {
+                        // Three bytes behind 8F in EUC-JP, four in GB 18030.
+                        let length = if self.encoding == encoding_rs::EUC_JP { 3 } else { 4 };
+                        let sequence = bytes.get(at..at + length).ok_or_else(|| undecodable(bytes, at))?;
+                        push(buffer, self.one(sequence).ok_or_else(|| undecodable(bytes, at))?);
+                        at += length;
+                    }
+                    character => {
+                        push(buffer, character);
+                        at += 2;
+                    }
+                }
             }
-            let second = bytes.get(at + 1).copied().ok_or_else(|| undecodable(bytes, at))?;
-            match pairs[pair_index(first, second)] {
-                '\u{fffd}' => {
-                    // Three bytes behind 8F in EUC-JP, four in GB 18030.
-                    let length = if self.encoding == encoding_rs::EUC_JP { 3 } else { 4 };
-                    let sequence = bytes.get(at..at + length).ok_or_else(|| undecodable(bytes, at))?;
-                    push(buffer, self.one(sequence).ok_or_else(|| undecodable(bytes, at))?);
-                    at += length;
-                }
-                character => {
-                    push(buffer, character);
-                    at += 2;
-                }
+            if refused.is_some_and(|refused| refused.contains(&number(&bytes[start..at]))) {
+                return Err(twin(&bytes[start..at], start));
             }
         }
         Ok(())
+    }
+
+    /// All sequences but one of each character that has several: of `cp932`'s two copies of IBM's characters the second
+    /// stays, else the first.
+    fn twins(&self) -> HashSet<u32> {
+        let mut seen: HashSet<char> = (0..128_u8).map(char::from).collect();
+        let doubtful = |first: u8| self.encoding == encoding_rs::SHIFT_JIS && matches!(first, 0xed | 0xee);
+        let (later, sooner): (Vec<u8>, Vec<u8>) = (0x80..=0xff).partition(|&first| doubtful(first));
+        let pairs = sooner.into_iter().chain(later).flat_map(|first| (0..=0xff).map(move |second| [0, first, second]));
+        let triples = (0xa1..=0xfe).flat_map(|row| (0xa1..=0xfe).map(move |cell| [0x8f, row, cell]));
+        let triples = triples.filter(|_| self.encoding == encoding_rs::EUC_JP);
+        let mut twins = HashSet::new();
+        if self.name == "sjis" {
+            // The servers write 815F for a backslash, which is what they take 5C for too.
+            seen.remove(&'\\');
+            twins.insert(u32::from(b'\\'));
+        }
+        for sequence in pairs.chain(triples) {
+            let sequence = if sequence[0] == 0 { &sequence[1..] } else { &sequence[..] };
+            if self.one(sequence).is_some_and(|character| !seen.insert(character)) {
+                twins.insert(number(sequence));
+            }
+        }
+        twins
     }
 
     fn is_half_width(&self, first: u8) -> bool {
@@ -241,11 +310,15 @@ impl MultiByte {
 
     /// The one character that `sequence` stands for.
     fn one(&self, sequence: &[u8]) -> Option<char> {
-        let number = sequence.iter().fold(0, |number, &byte| (number << 8) | u32::from(byte));
+        let number = number(sequence);
         for (first, run) in self.differs {
             if let Some(character) = number.checked_sub(*first).and_then(|at| run.chars().nth(at as usize)) {
                 return Some(character);
             }
+        }
+        // What Hong Kong put before and behind Taiwan's rows is no character to the servers.
+        if self.encoding == encoding_rs::BIG5 && !(0xa1..=0xf9).contains(sequence.first()?) {
+            return None;
         }
         if self.encoding == encoding_rs::EUC_JP
             && let Some(character) = euc_user_defined(sequence)
@@ -269,6 +342,10 @@ fn euc_user_defined(sequence: &[u8]) -> Option<char> {
         return None;
     }
     char::from_u32(0xe000 + plane * 940 + u32::from(row - 0xf5) * 94 + u32::from(cell - 0xa1))
+}
+
+fn number(sequence: &[u8]) -> u32 {
+    sequence.iter().fold(0, |number, &byte| (number << 8) | u32::from(byte))
 }
 
 fn pair_index(first: u8, second: u8) -> usize {
@@ -336,6 +413,82 @@ mod tests {
             "the bytes ff00 at offset 2 are no text in the column's character set"
         );
         assert!(Charset::named("klingon").is_none());
+    }
+
+    #[test]
+    fn a_key_takes_one_of_several_spellings() {
+        for (charset, taken, refused) in [
+            ("armscii8", b")".as_slice(), b"\xa4".as_slice()),
+            ("sjis", b"\x81\x5f", b"\\"),
+            ("ujis", b"\\", b"\xa1\xc0"),
+            ("cp932", b"\x87\x82", b"\xfa\x59"),
+            ("cp932", b"\xfa\x5c", b"\xed\x40"),
+            ("eucjpms", b"\xa2\xe5", b"\xad\xf5"),
+        ] {
+            let set = Charset::named(charset).unwrap();
+            let key = set.clone().for_key();
+            let (mut one, mut other) = (Vec::new(), Vec::new());
+            let value = set.decode(taken, &mut one).unwrap();
+            assert_eq!(value, set.decode(refused, &mut other).unwrap(), "{charset}");
+            assert_eq!(key.decode(taken, &mut Vec::new()).unwrap(), value, "{charset}");
+            let error = key.decode(refused, &mut Vec::new()).unwrap_err().to_string();
+            assert!(error.contains("at offset 0 read as a character that other bytes"), "{charset} {error}");
+        }
+    }
+
+    #[test]
+    fn no_two_values_of_a_key_are_one_text() {
+        let pairs: Vec<[u8; 2]> =
+            (0x80..=0xff).flat_map(|first| (0..=0xff).map(move |second| [first, second])).collect();
+        for name in MULTI_BYTE.iter().map(|set| set.name).chain(TABLES.iter().map(|(name, _)| *name)) {
+            let key = Charset::named(name).unwrap().for_key();
+            let mut seen = HashSet::new();
+            let singles = (0..=0xff_u8).map(|byte| vec![byte]);
+            let triples = pairs.iter().map(|[row, cell]| vec![0x8f, *row, *cell]);
+            for bytes in singles.chain(pairs.iter().map(|pair| pair.to_vec())).chain(triples) {
+                let mut buffer = Vec::new();
+                // Of more bytes than one character has, the decoder makes two.
+                if let Ok(text) = key.decode(&bytes, &mut buffer)
+                    && std::str::from_utf8(text).unwrap().chars().count() == 1
+                {
+                    assert!(seen.insert(text.to_vec()), "{name} {bytes:02x?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_target_has_room_for_every_text_of_a_set() {
+        use crate::schema::{Column, ColumnType, IntegerSize, LobSize, MappingOptions, Table, TableName, TargetType};
+        let room = |ty: ColumnType| {
+            let id = Column::new("id", ColumnType::Integer { size: IntegerSize::Int, unsigned: false });
+            let columns = vec![id, Column::new("c", ty)];
+            let table =
+                Table { name: TableName::new("d", "t"), columns, key: vec![0], primary: true, comment: String::new() };
+            match crate::schema::map_table(&table, &MappingOptions::for_version(3, 5)).unwrap().target.columns[1].ty {
+                TargetType::Varchar { bytes } => bytes as usize,
+                other => panic!("{other:?}"),
+            }
+        };
+        let pairs: Vec<[u8; 2]> =
+            (0x80..=0xff).flat_map(|first| (0..=0xff).map(move |second| [first, second])).collect();
+        for name in MULTI_BYTE.iter().map(|set| set.name).chain(TABLES.iter().map(|(name, _)| *name)) {
+            let set = Charset::named(name).unwrap();
+            let charset = || name.to_owned();
+            let one = room(ColumnType::Varchar { chars: 1, charset: charset() });
+            let tiny = room(ColumnType::Text { size: LobSize::Tiny, charset: charset() });
+            let plain = room(ColumnType::Text { size: LobSize::Plain, charset: charset() });
+            let singles = (0..=0xff_u8).map(|byte| vec![byte]);
+            for bytes in singles.chain(pairs.iter().map(|pair| pair.to_vec())) {
+                let mut buffer = Vec::new();
+                let Ok(text) = set.decode(&bytes, &mut buffer) else { continue };
+                if std::str::from_utf8(text).unwrap().chars().count() == 1 {
+                    assert!(text.len() <= one, "{name} {bytes:02x?}");
+                }
+                assert!(text.len() * (255 / bytes.len()) <= tiny, "{name} {bytes:02x?}");
+                assert!(text.len() * (65_535 / bytes.len()) <= plain, "{name} {bytes:02x?}");
+            }
+        }
     }
 
     #[test]

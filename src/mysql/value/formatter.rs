@@ -28,15 +28,18 @@ pub(crate) enum Formatter {
         text: bool,
     },
     Bit,
+    /// `limit`: the target column's length in bytes; so for the next one, as stored.
     Text {
         charset: Charset,
         trim: bool,
         json: bool,
+        limit: usize,
     },
     /// `pad`: the length of a BINARY column, else 0.
     Bytes {
         pad: usize,
         hex: bool,
+        limit: usize,
     },
     Date(DateFormat),
     DateTime(DateFormat),
@@ -47,12 +50,18 @@ pub(crate) enum Formatter {
     Year {
         text: bool,
     },
-    Enum(Arc<[Box<[u8]>]>),
+    /// `invalid`: the server's mark of an invalid value, number 0, may be written as the empty text that it shows.
+    Enum {
+        members: Arc<[Box<[u8]>]>,
+        invalid: bool,
+    },
     Set(Arc<[Box<[u8]>]>),
     Json {
         text: bool,
     },
-    Geometry,
+    Geometry {
+        limit: usize,
+    },
     Vector {
         text: bool,
     },
@@ -62,11 +71,18 @@ pub(crate) enum Formatter {
 }
 
 impl Formatter {
+    /// `key`: the column is part of the key, so different values must stay different: what would make two keys one is an
+    /// error of the value that does it.
+    ///
     /// # Errors
     /// A definite error when the target's type cannot take the column's values, or its character set cannot be
     /// decoded; a usage error for a `defaultZeroDate` that is no date. The caller adds the table.
-    pub(crate) fn new(column: &Column, target: &TargetColumn, options: &ValueOptions) -> Result<Formatter> {
+    pub(crate) fn new(column: &Column, target: &TargetColumn, key: bool, options: &ValueOptions) -> Result<Formatter> {
         let ty = target.ty;
+        let limit = match ty {
+            TargetType::Varchar { bytes } | TargetType::Varbinary { bytes } => bytes as usize,
+            _ => usize::MAX,
+        };
         let text = matches!(ty, TargetType::Varchar { .. });
         let whole = matches!(
             ty,
@@ -74,7 +90,9 @@ impl Formatter {
         );
         let number = whole || matches!(ty, TargetType::Decimal { .. } | TargetType::Float | TargetType::Double);
         let is_bytes = matches!(ty, TargetType::Varbinary { .. });
-        let date = |with_time, digits| DateFormat::new(with_time, digits, target.nullable, options);
+        let date = |with_time, digits| {
+            DateFormat::new(with_time, digits, target.nullable, options).map(|format| format.in_key(key))
+        };
         let (formatter, fits) = match &column.ty {
             ColumnType::Integer { .. } => (Formatter::Integer { text }, text || number || ty == TargetType::Boolean),
             ColumnType::Decimal { precision, scale } => {
@@ -92,13 +110,16 @@ impl Formatter {
                     Error::definite(format!("column {}: character set {charset} cannot be decoded", column.name))
                         .hint("convert the column to utf8mb4 at the source, or leave the table out")
                 })?;
+                let known = if key { known.for_key() } else { known };
                 let trim = matches!(column.ty, ColumnType::Char { .. });
                 let json = ty == TargetType::Json;
-                (Formatter::Text { charset: known, trim, json }, text || json)
+                (Formatter::Text { charset: known, trim, json, limit }, text || json)
             }
-            ColumnType::Binary { bytes } => (Formatter::Bytes { pad: *bytes as usize, hex: text }, text || is_bytes),
+            ColumnType::Binary { bytes } => {
+                (Formatter::Bytes { pad: *bytes as usize, hex: text, limit }, text || is_bytes)
+            }
             ColumnType::Varbinary { .. } | ColumnType::Blob { .. } => {
-                (Formatter::Bytes { pad: 0, hex: text }, text || is_bytes)
+                (Formatter::Bytes { pad: 0, hex: text, limit }, text || is_bytes)
             }
             ColumnType::Date => {
                 let with_time = ty == TargetType::DateTime;
@@ -112,10 +133,13 @@ impl Formatter {
             }
             ColumnType::Time { digits } => (Formatter::Time { digits: *digits }, text),
             ColumnType::Year => (Formatter::Year { text }, text || whole),
-            ColumnType::Enum { members } => (Formatter::Enum(texts(members)), text),
+            ColumnType::Enum { members } => {
+                let invalid = !key || !members.iter().any(String::is_empty);
+                (Formatter::Enum { members: texts(members), invalid }, text)
+            }
             ColumnType::Set { members } => (Formatter::Set(texts(members)), text),
             ColumnType::Json => (Formatter::Json { text }, text || ty == TargetType::Json),
-            ColumnType::Geometry => (Formatter::Geometry, text),
+            ColumnType::Geometry => (Formatter::Geometry { limit }, text),
             ColumnType::Vector { .. } => {
                 (Formatter::Vector { text }, text || matches!(ty, TargetType::FloatArray | TargetType::Json))
             }
@@ -151,9 +175,14 @@ impl Formatter {
                 out.plain(&year.map(|digit| b'0' + digit as u8));
             }
             Formatter::Integer { text: true } => out.plain(itoa::Buffer::new().format(value).as_bytes()),
-            Formatter::Enum(members) => match value {
+            Formatter::Enum { members, invalid } => match value {
                 // What a non-strict session stores for an unknown member.
-                0 => out.text(b""),
+                0 if *invalid => out.text(b""),
+                0 => {
+                    return Err(ValueError::new(
+                        "an invalid value of an ENUM in the key reads as its empty member does",
+                    ));
+                }
                 _ => match usize::try_from(value - 1).ok().and_then(|index| members.get(index)) {
                     Some(member) => out.text(member),
                     None => return Err(ValueError::new(format!("member {value} of an ENUM with {}", members.len()))),
@@ -218,15 +247,16 @@ impl Formatter {
     /// whose forms differ, the snapshot's: a printed decimal, JSON's text, the address types' bytes in text order.
     pub(crate) fn bytes(&self, bytes: &[u8], out: &mut impl ValueWriter) -> Result<(), ValueError> {
         match self {
-            Formatter::Text { charset, trim, json } => {
+            Formatter::Text { charset, trim, json, limit } => {
                 let mut buffer = Vec::new();
                 let mut text = charset.decode(bytes, &mut buffer)?;
                 if *trim {
                     text = text.trim_ascii_end_spaces();
                 }
+                fits(text.len(), *limit)?;
                 if *json { out.json(text) } else { out.text(text) }
             }
-            Formatter::Bytes { pad, hex } => {
+            Formatter::Bytes { pad, hex, limit } => {
                 let mut padded = Vec::new();
                 let mut bytes = bytes;
                 if bytes.len() < *pad {
@@ -234,6 +264,7 @@ impl Formatter {
                     padded.resize(*pad, 0);
                     bytes = &padded;
                 }
+                fits(if *hex { 2 * bytes.len() } else { bytes.len() }, *limit)?;
                 if *hex {
                     let mut digits = Vec::with_capacity(2 * bytes.len());
                     network::hex(bytes, &mut digits);
@@ -253,9 +284,10 @@ impl Formatter {
                 std::str::from_utf8(bytes).map_err(|_| ValueError::new("a JSON document that is not UTF-8"))?;
                 if *text { out.text(bytes) } else { out.json(bytes) }
             }
-            Formatter::Geometry => {
+            Formatter::Geometry { limit } => {
                 let mut text = Vec::with_capacity(2 * bytes.len());
                 geometry::print(bytes, &mut text)?;
+                fits(text.len(), *limit)?;
                 out.text(&text);
             }
             Formatter::Vector { text } => {
@@ -353,6 +385,19 @@ impl TrimSpaces for [u8] {
     }
 }
 
+/// The target counts bytes, and would refuse the row or cut the value; here the column can still be named.
+fn fits(length: usize, limit: usize) -> Result<(), ValueError> {
+    if length > limit {
+        return Err(too_long(length, limit));
+    }
+    Ok(())
+}
+
+#[cold]
+fn too_long(length: usize, limit: usize) -> ValueError {
+    ValueError::new(format!("a value of {length} bytes, and the target's column takes {limit}"))
+}
+
 #[cold]
 fn unexpected() -> ValueError {
     ValueError::new("the server sent a form that the column's type does not have")
@@ -409,6 +454,10 @@ pub(crate) mod tests {
     }
 
     fn formatter(ty: ColumnType, target: TargetType) -> Result<Formatter> {
+        formatter_of(ty, target, false)
+    }
+
+    fn formatter_of(ty: ColumnType, target: TargetType, key: bool) -> Result<Formatter> {
         let column = Column {
             name: "c".into(),
             ty,
@@ -426,7 +475,7 @@ pub(crate) mod tests {
             comment: String::new(),
             source: 0,
         };
-        Formatter::new(&column, &target, &ValueOptions::default())
+        Formatter::new(&column, &target, key, &ValueOptions::default())
     }
 
     const TEXT: TargetType = TargetType::Varchar { bytes: 100 };
@@ -448,6 +497,36 @@ pub(crate) mod tests {
         let wide = formatter(ColumnType::Set { members: (0..64).map(|bit| bit.to_string()).collect() }, TEXT).unwrap();
         wide.unsigned(1 << 63 | 1, &mut cells).unwrap();
         assert_eq!(cells.0.last().unwrap(), "0,63");
+    }
+
+    #[test]
+    fn an_invalid_member_is_no_key_beside_an_empty_one() {
+        let key = |members: &[&str]| {
+            let members = members.iter().map(|member| (*member).to_owned()).collect();
+            formatter_of(ColumnType::Enum { members }, TEXT, true).unwrap()
+        };
+        let mut cells = Cells::default();
+        key(&["a", "b"]).unsigned(0, &mut cells).unwrap();
+        key(&["a", ""]).unsigned(2, &mut cells).unwrap();
+        assert_eq!(cells.0, ["", ""]);
+        assert!(key(&["a", ""]).unsigned(0, &mut cells).is_err());
+    }
+
+    #[test]
+    fn a_value_longer_than_the_targets_column_is_refused_with_both_lengths() {
+        let mut cells = Cells::default();
+        let charset = || "latin1".to_owned();
+        let text = formatter(ColumnType::Varchar { chars: 9, charset: charset() }, TargetType::Varchar { bytes: 3 });
+        let text = text.unwrap();
+        text.bytes(b"\xe9a", &mut cells).unwrap();
+        let error = text.bytes(b"\xe9\xe9", &mut cells).unwrap_err().to_string();
+        assert_eq!(error, "a value of 4 bytes, and the target's column takes 3");
+        let bytes = formatter(ColumnType::Varbinary { bytes: 9 }, TargetType::Varbinary { bytes: 3 }).unwrap();
+        bytes.bytes(b"abc", &mut cells).unwrap();
+        assert!(bytes.bytes(b"abcd", &mut cells).is_err());
+        let hex = formatter(ColumnType::Varbinary { bytes: 9 }, TargetType::Varchar { bytes: 3 }).unwrap();
+        hex.bytes(b"a", &mut cells).unwrap();
+        assert!(hex.bytes(b"ab", &mut cells).is_err());
     }
 
     #[test]

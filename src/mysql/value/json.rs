@@ -11,8 +11,8 @@
 use base64::Engine as _;
 
 use super::number::{json_double, packed_decimal, packed_length};
-use super::temporal::{Civil, Clock, DateFormat, time};
-use super::{ValueError, ValueOptions, ValueWriter};
+use super::temporal::{Civil, Clock, json_date, time};
+use super::{ValueError, ValueWriter};
 
 /// The server's own limit of nested arrays and objects.
 pub(super) const MAX_DEPTH: usize = 100;
@@ -178,8 +178,7 @@ impl Printer<'_> {
                     let zero = if kind == 10 { "0000-00-00" } else { "0000-00-00 00:00:00.000000" };
                     quoted.plain(zero.as_bytes());
                 } else {
-                    let format = DateFormat::new(kind != 10, 6, true, &ValueOptions::default()).ok()?;
-                    format.civil(&civil, quoted).ok()?;
+                    json_date(&civil, kind != 10, quoted).ok()?;
                 }
             }
             // TIME.
@@ -207,9 +206,7 @@ impl Printer<'_> {
 struct Quoted<'a>(&'a mut Vec<u8>);
 
 impl ValueWriter for Quoted<'_> {
-    fn null(&mut self) {
-        self.0.extend_from_slice(b"null");
-    }
+    fn null(&mut self) {}
     fn integer(&mut self, _: i64) {}
     fn unsigned(&mut self, _: u64) {}
     fn number(&mut self, _: &[u8]) {}

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use crate::config::ZeroDate;
+use crate::schema::{Column, ColumnType, Mapping};
 
 mod charset;
 mod charset_table;
@@ -64,6 +65,22 @@ impl Default for ValueOptions {
     fn default() -> Self {
         ValueOptions { zone: jiff::tz::TimeZone::UTC, zero_date: ZeroDate::Null }
     }
+}
+
+/// What `check` tells about a table's values: those that will stop the job.
+pub(crate) fn warnings(mapping: &Mapping, options: &ValueOptions) -> Vec<String> {
+    let key = mapping.source.key_columns().filter(|column| matches!(column.ty, ColumnType::Timestamp { .. }));
+    let columns = key.filter(|_| temporal::will_set_back(&options.zone));
+    let zone = options.zone.iana_name().unwrap_or("the job's time zone");
+    let warning = |column: &Column| {
+        format!(
+            "table {} column {}: a TIMESTAMP in the key, and the clocks of {zone} are set back once a year; a key from the hour \
+             that they show twice stops the job, because two rows could become one. Set source.timezone to an offset such as \
+             +00:00",
+            mapping.source.name, column.name
+        )
+    };
+    columns.map(warning).collect()
 }
 
 /// Why one value cannot be written. The decoders put the column before it.

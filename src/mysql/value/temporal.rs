@@ -4,8 +4,13 @@
 //!
 //! A TIMESTAMP is a moment, and is written as the configured zone's clocks showed it. Dates that no calendar has
 //! (`0000-00-00`, `2020-00-10`, and with `ALLOW_INVALID_DATES` `2021-02-30`) go by the job's `defaultZeroDate`.
+//!
+//! # In a key
+//! Two values of a key must not become one text, or two rows become one. Two rules could do that, so a key column
+//! refuses what would have company: of a zone that sets its clocks back, the hour that they show twice; and of the
+//! dates that `defaultZeroDate` replaces, all but `0000-00-00`, together with the replacement itself.
 
-use jiff::tz::TimeZone;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 
 use super::{ValueError, ValueOptions, ValueWriter};
 use crate::config::ZeroDate;
@@ -104,6 +109,8 @@ pub(crate) struct DateFormat {
     digits: u8,
     zero: Zero,
     zone: Zone,
+    /// In the key: no two values may have one text.
+    key: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -135,7 +142,7 @@ impl DateFormat {
             Ok(offset) => Zone::Fixed(i64::from(offset.seconds())),
             Err(_) => Zone::Rules(options.zone.clone()),
         };
-        let mut format = DateFormat { with_time, digits: digits.min(6), zero: Zero::Null, zone };
+        let mut format = DateFormat { with_time, digits: digits.min(6), zero: Zero::Null, zone, key: false };
         format.zero = match &options.zero_date {
             ZeroDate::Null if target_nullable => Zero::Null,
             ZeroDate::Null => {
@@ -153,6 +160,11 @@ impl DateFormat {
         Ok(format)
     }
 
+    /// `key`: the column is part of the key.
+    pub(crate) fn in_key(self, key: bool) -> DateFormat {
+        DateFormat { key, ..self }
+    }
+
     /// A date as it stands.
     pub(crate) fn civil(&self, civil: &Civil, out: &mut impl ValueWriter) -> Result<(), ValueError> {
         if !civil.in_range() {
@@ -161,9 +173,7 @@ impl DateFormat {
         if !civil.exists() {
             return self.zero(civil, out);
         }
-        let mut buffer = [0; 32];
-        out.plain(self.format(civil, &mut buffer));
-        Ok(())
+        self.put(civil, out)
     }
 
     /// A moment, shifted to the zone. Second 0 with no fraction is the server's `0000-00-00 00:00:00`.
@@ -178,13 +188,12 @@ impl DateFormat {
         let offset = match &self.zone {
             Zone::Fixed(offset) => *offset,
             Zone::Rules(zone) => match jiff::Timestamp::from_second(seconds) {
+                Ok(moment) if self.key => once(zone, moment)?,
                 Ok(moment) => i64::from(zone.to_offset(moment).seconds()),
                 Err(_) => return Err(ValueError::new("a TIMESTAMP out of range")),
             },
         };
-        let mut buffer = [0; 32];
-        out.plain(self.format(&Civil::from_seconds(seconds + offset, micros), &mut buffer));
-        Ok(())
+        self.put(&Civil::from_seconds(seconds + offset, micros), out)
     }
 
     /// A moment that the server printed in UTC.
@@ -199,10 +208,31 @@ impl DateFormat {
         self.moment(seconds, civil.micros, out)
     }
 
+    fn put(&self, civil: &Civil, out: &mut impl ValueWriter) -> Result<(), ValueError> {
+        let mut buffer = [0; 32];
+        let text = self.format(civil, &mut buffer);
+        if self.key
+            && let Zero::Text(zero) = &self.zero
+            && **zero == *text
+        {
+            return Err(ValueError::new(
+                "a date in the key that is also defaultZeroDate; set that to a date that no key has",
+            ));
+        }
+        out.plain(text);
+        Ok(())
+    }
+
     #[cold]
     fn zero(&self, civil: &Civil, out: &mut impl ValueWriter) -> Result<(), ValueError> {
         match &self.zero {
             Zero::Null => out.null(),
+            Zero::Text(_) if self.key && *civil != Civil::default() => {
+                let (year, month, day) = (civil.year, civil.month, civil.day);
+                return Err(ValueError::new(format!(
+                    "{year:04}-{month:02}-{day:02} is no date of the calendar, and in a key only 0000-00-00 can be replaced"
+                )));
+            }
             Zero::Text(text) => out.plain(text),
             Zero::Error(why) => {
                 let name = if civil.is_zero() { "a zero date" } else { "no date of the calendar" };
@@ -214,19 +244,55 @@ impl DateFormat {
     }
 
     fn format<'a>(&self, civil: &Civil, buffer: &'a mut [u8; 32]) -> &'a [u8] {
-        pair(buffer, 0, civil.year / 100);
-        pair(buffer, 2, civil.year);
-        buffer[4] = b'-';
-        pair(buffer, 5, civil.month);
-        buffer[7] = b'-';
-        pair(buffer, 8, civil.day);
-        if !self.with_time {
-            return &buffer[..10];
-        }
-        buffer[10] = b' ';
-        let end = clock(buffer, 11, (civil.hour, civil.minute, civil.second), civil.micros, self.digits);
-        &buffer[..end]
+        format(civil, self.with_time.then_some(self.digits), buffer)
     }
+}
+
+/// `digits`: of the second's fraction; `None` for a date alone.
+fn format<'a>(civil: &Civil, digits: Option<u8>, buffer: &'a mut [u8; 32]) -> &'a [u8] {
+    pair(buffer, 0, civil.year / 100);
+    pair(buffer, 2, civil.year);
+    buffer[4] = b'-';
+    pair(buffer, 5, civil.month);
+    buffer[7] = b'-';
+    pair(buffer, 8, civil.day);
+    let Some(digits) = digits else { return &buffer[..10] };
+    buffer[10] = b' ';
+    let end = clock(buffer, 11, (civil.hour, civil.minute, civil.second), civil.micros, digits);
+    &buffer[..end]
+}
+
+/// A date inside of JSON, which is text there and so stays as it is, also one that no calendar has.
+pub(crate) fn json_date(civil: &Civil, with_time: bool, out: &mut impl ValueWriter) -> Result<(), ValueError> {
+    if !civil.in_range() {
+        return Err(ValueError::new("a date with parts out of range"));
+    }
+    out.plain(format(civil, with_time.then_some(6), &mut [0; 32]));
+    Ok(())
+}
+
+/// The zone's offset at a moment that its clocks show once.
+fn once(zone: &TimeZone, moment: jiff::Timestamp) -> Result<i64, ValueError> {
+    let offset = zone.to_offset(moment);
+    let local = offset.to_datetime(moment);
+    match zone.to_ambiguous_timestamp(local).offset() {
+        AmbiguousOffset::Fold { .. } => {
+            let name = zone.iana_name().unwrap_or("the job's zone");
+            Err(ValueError::new(format!(
+                "a TIMESTAMP in the key at {local}, which the clocks of {name} showed twice; set source.timezone to an offset \
+                 such as +00:00"
+            )))
+        }
+        _ => Ok(i64::from(offset.seconds())),
+    }
+}
+
+/// Whether the zone's clocks will be set back: a TIMESTAMP in a key is then refused for an hour.
+pub(crate) fn will_set_back(zone: &TimeZone) -> bool {
+    let now = jiff::Timestamp::now();
+    let mut offset = zone.to_offset(now);
+    // Two changes make a year; a zone without any has none at all.
+    zone.following(now).take(4).any(|change| std::mem::replace(&mut offset, change.offset()) > change.offset())
 }
 
 /// Writes a TIME column: two digits of hours at least, three where there are more than 99.
@@ -319,6 +385,47 @@ impl Civil {
     }
 }
 
+/// MariaDB's own forms of 1 to 6 digits, which it had before MySQL's and still writes with `mysql56_temporal_format=OFF`:
+/// one number of `10^-digits` seconds (its `pack_time`, `sec_part_shift`).
+impl Civil {
+    /// Of a calendar whose years have 13 months of 32 days.
+    pub(crate) fn from_mixed(number: u64, digits: u8) -> Civil {
+        let (seconds, micros) = split_fraction(number, digits);
+        let days = seconds / 86_400;
+        Civil {
+            year: u32::try_from(days / 32 / 13).unwrap_or(u32::MAX),
+            month: (days / 32 % 13) as u32,
+            day: (days % 32) as u32,
+            hour: (seconds / 3600 % 24) as u32,
+            minute: (seconds / 60 % 60) as u32,
+            second: (seconds % 60) as u32,
+            micros,
+        }
+    }
+}
+
+impl Clock {
+    /// Above 839 hours, so that no number is negative.
+    pub(crate) fn from_offset(number: u64, digits: u8) -> Clock {
+        let zero = 839 * 3600 * 10u64.pow(u32::from(digits.min(6)));
+        let (seconds, micros) = split_fraction(number.abs_diff(zero), digits);
+        Clock {
+            negative: number < zero,
+            hours: u32::try_from(seconds / 3600).unwrap_or(u32::MAX),
+            minutes: (seconds / 60 % 60) as u32,
+            seconds: (seconds % 60) as u32,
+            micros,
+        }
+    }
+}
+
+/// Whole seconds and microseconds of a number of `10^-digits` seconds.
+fn split_fraction(number: u64, digits: u8) -> (u64, u32) {
+    let digits = u32::from(digits.min(6));
+    let one = 10u64.pow(digits);
+    (number / one, (number % one) as u32 * 10u32.pow(6 - digits))
+}
+
 impl Clock {
     /// `packed`: hours 10 bits, minutes 6, seconds 6, microseconds 24; negative as a whole.
     pub(crate) fn from_packed(packed: i64) -> Clock {
@@ -365,8 +472,19 @@ mod tests {
         berlin.moment(1_711_846_800, 0, &mut cells).unwrap();
         let utc = format(ZeroDate::Null, "UTC");
         utc.moment(2_147_483_647, 999_999, &mut cells).unwrap();
+        // MariaDB's TIMESTAMP since 11.5 goes on until all 32 bits are set.
+        utc.moment(u32::MAX, 0, &mut cells).unwrap();
         utc.moment(0, 0, &mut cells).unwrap();
-        assert_eq!(cells.0, ["2024-03-31 01:59:59.120", "2024-03-31 03:00:00.000", "2038-01-19 03:14:07.999", "NULL"]);
+        assert_eq!(
+            cells.0,
+            [
+                "2024-03-31 01:59:59.120",
+                "2024-03-31 03:00:00.000",
+                "2038-01-19 03:14:07.999",
+                "2106-02-07 06:28:15.000",
+                "NULL"
+            ]
+        );
     }
 
     #[test]
@@ -391,6 +509,45 @@ mod tests {
             )
             .is_err()
         );
+    }
+
+    #[test]
+    fn an_hour_that_clocks_show_twice_is_no_key() {
+        let options = ValueOptions { zone: TimeZone::get("Europe/Berlin").unwrap(), ..ValueOptions::default() };
+        let key = DateFormat::new(true, 0, false, &options).unwrap().in_key(true);
+        let mut cells = Cells::default();
+        // 2024-10-27: 02:00 to 03:00 came twice, 00:00 to 02:00 in UTC.
+        let first: u32 = 1_729_987_200;
+        assert!(key.moment(first - 1, 0, &mut cells).is_ok());
+        for twice in [first, first + 3599, first + 3600, first + 7199] {
+            let error = key.moment(twice, 0, &mut cells).unwrap_err().to_string();
+            assert!(error.contains("2024-10-27T02:") && error.contains("Europe/Berlin showed twice"), "{error}");
+        }
+        assert!(key.moment(first + 7200, 0, &mut cells).is_ok());
+        assert_eq!(cells.0, ["2024-10-27 01:59:59", "2024-10-27 03:00:00"]);
+        assert!(will_set_back(&options.zone));
+        for zone in ["Asia/Shanghai", "UTC"] {
+            assert!(!will_set_back(&TimeZone::get(zone).unwrap()), "{zone}");
+        }
+    }
+
+    #[test]
+    fn the_replacement_of_zero_dates_stands_alone_in_a_key() {
+        let zero_date = ZeroDate::Value("1970-01-01".into());
+        let options = ValueOptions { zero_date, ..ValueOptions::default() };
+        let key = DateFormat::new(true, 3, false, &options).unwrap().in_key(true);
+        let mut cells = Cells::default();
+        key.civil(&Civil::default(), &mut cells).unwrap();
+        key.moment(0, 0, &mut cells).unwrap();
+        assert_eq!(cells.0, ["1970-01-01 00:00:00.000"; 2]);
+        let epoch = Civil { year: 1970, month: 1, day: 1, ..Civil::default() };
+        let error = key.civil(&epoch, &mut cells).unwrap_err().to_string();
+        assert!(error.contains("also defaultZeroDate"), "{error}");
+        key.civil(&Civil { second: 1, ..epoch }, &mut cells).unwrap();
+        let error = key.civil(&Civil { month: 0, ..epoch }, &mut cells).unwrap_err().to_string();
+        assert!(error.starts_with("1970-00-01 is no date"), "{error}");
+        let value = DateFormat::new(true, 3, false, &options).unwrap();
+        value.civil(&epoch, &mut cells).unwrap();
     }
 
     #[test]
@@ -425,6 +582,10 @@ mod tests {
             let _ = format.moment(packed as u32, micros, &mut cells);
             let _ = time(&Clock::from_packed(packed as i64), 6, &mut cells);
             let _ = time(&Clock::from_decimal(packed as i32), 6, &mut cells);
+            for digits in 1..=6 {
+                let _ = format.civil(&Civil::from_mixed(packed, digits), &mut cells);
+                let _ = time(&Clock::from_offset(packed, digits), digits, &mut cells);
+            }
         }
     }
 }

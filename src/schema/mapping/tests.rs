@@ -199,6 +199,13 @@ fn what_cannot_be_mapped_says_where_and_what_to_do() {
     let json_key = failure(&table(vec![Column::new("id", ColumnType::Json)], &[0]), &options());
     assert!(json_key.contains("column id: JSON cannot be in a StarRocks primary key"), "{json_key}");
 
+    for ty in
+        [ColumnType::Enum { members: members(&["a", "b", "a"]) }, ColumnType::Set { members: members(&["a", ""]) }]
+    {
+        assert!(failure(&table(vec![Column::new("id", ty)], &[0]), &options()).contains("two of its values"));
+    }
+    assert_eq!(key(ColumnType::Enum { members: members(&["a", ""]) }), bytes(1));
+
     let mut nullable = Column::new("id", big());
     nullable.nullable = true;
     assert!(failure(&table(vec![nullable], &[0]), &options()).contains("may be NULL"));
