@@ -61,7 +61,6 @@ pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
         progress: Arc::clone(&options.progress),
         values: prepared.values.clone(),
         letters: context.letters()?,
-        start: identity.start.clone(),
         loads: LoadOptions {
             // Half the budget waits in the ring; the other half is being written by the readers.
             part_bytes: (params.flush_batch_mb << 20).min(budget.total() / params.full_parallel),
@@ -178,14 +177,13 @@ impl EncodeRow for Selected<'_> {
 struct Shared {
     connect: Connect,
     patience: Patience,
-    /// Where the log goes on from: a server that has not come as far, or no longer has it, is not read.
+    /// Where the log goes on from: a server that has not come as far, or no longer has it, is not read. Also a dead letter's
+    /// place.
     start: Position,
     store: Arc<Store>,
     progress: Arc<Progress>,
     values: ValueOptions,
     letters: DeadLetters,
-    /// Where the copy stands in the log: a dead letter's place.
-    start: Position,
     loads: LoadOptions,
     runtime: Handle,
     /// A stop was asked for, or one of the threads has failed: all of them leave.
@@ -443,7 +441,6 @@ mod tests {
                 [],
             )
             .unwrap(),
-            start: Position { file: String::new(), offset: 0, gtids: None },
             loads: LoadOptions {
                 job: "it_0".into(),
                 binary: BinaryText::Base64,

@@ -108,7 +108,7 @@ pub(super) fn change(transaction: &rusqlite::Transaction<'_>, changes: &Prepared
 mod tests {
     use super::*;
     use crate::mysql::position::Position;
-    use crate::state::Checkpoint;
+    use crate::state::{Checkpoint, LetterChanges};
 
     #[test]
     fn rows_are_kept_by_the_checkpoint_behind_their_prepare_and_gone_with_the_one_behind_their_end() {
@@ -118,11 +118,11 @@ mod tests {
         for (number, part) in [(1, 0), (1, 1), (2, 0)] {
             store.write_prepared(number, part, &[number as u8, part as u8]).unwrap();
         }
-        store.close_epoch(&checkpoint, &PreparedChanges { came: vec![(1, "a".into())], gone: Vec::new() }).unwrap();
+        store.close_epoch(&checkpoint, &LetterChanges::default(), &PreparedChanges { came: vec![(1, "a".into())], gone: Vec::new() }).unwrap();
         assert_eq!(store.prepared().unwrap(), [PreparedTransaction { number: 1, name: "a".into(), parts: 2 }]);
         assert_eq!(store.read_prepared(1, 1).unwrap(), Some(vec![1, 1]));
         assert_eq!(store.read_prepared(2, 0).unwrap(), None, "its prepare is behind the checkpoint");
-        store.close_epoch(&checkpoint, &PreparedChanges { came: Vec::new(), gone: vec![1] }).unwrap();
+        store.close_epoch(&checkpoint, &LetterChanges::default(), &PreparedChanges { came: Vec::new(), gone: vec![1] }).unwrap();
         assert_eq!((store.prepared_count().unwrap(), store.read_prepared(1, 0).unwrap()), (0, None));
     }
 }

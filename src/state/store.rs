@@ -246,7 +246,7 @@ fn cannot_open(path: &Path, error: rusqlite::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state::{Checkpoint, PreparedChanges};
+    use crate::state::{Checkpoint, LetterChanges, PreparedChanges};
 
     fn position(offset: u64) -> Position {
         Position { file: "binlog.000001".into(), offset, gtids: None }
@@ -298,7 +298,7 @@ mod tests {
             let store = Store::open(folder.path(), "shop").unwrap();
             store.begin(&identity, &[]).unwrap();
             store.set_stage(Stage::Incremental).unwrap();
-            store.close_epoch(&checkpoint, &PreparedChanges::default()).unwrap();
+            store.close_epoch(&checkpoint, &LetterChanges::default(), &PreparedChanges::default()).unwrap();
         }
         let store = Store::read(folder.path(), "shop").unwrap().unwrap();
         assert_eq!(store.identity().unwrap(), Some(Identity { stage: Stage::Incremental, ..identity }));

@@ -14,7 +14,7 @@ use super::*;
 use crate::mysql::binlog::RowsKind;
 use crate::ring::Budget;
 use crate::schema::TargetTable;
-use crate::state::{Checkpoint, DeadLetter, Filter, LetterCounts, LetterState};
+use crate::state::{Checkpoint, DeadLetter, Filter, LetterCounts, LetterState, PreparedChanges};
 use crate::target::{LabelState, Loaded, Reason, Version};
 
 /// Refuses every load with a row whose text begins with `bad`, unless mended. Keeps what it takes, by key.
@@ -119,7 +119,13 @@ impl Scene {
         Committer {
             target: Arc::clone(&self.target),
             store: Arc::clone(&self.store),
-            options: LoadOptions { job: "it_0".into(), binary: BinaryText::Base64, part_bytes: 1 << 20, parallel: 2 },
+            options: LoadOptions {
+                job: "it_0".into(),
+                binary: BinaryText::Base64,
+                part_bytes: 1 << 20,
+                parallel: 2,
+                together: false,
+            },
             progress: Arc::default(),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),
@@ -169,7 +175,7 @@ fn epoch(number: u64, changes: &[Change<'_>]) -> Epoch {
         let event = sample.event(kind, &[(*id, text)]);
         batch.add(&sample.mapping, &sample.plan, &event, Budget::new(1).hold(0)).unwrap();
     }
-    Epoch { begin: position(number * 100), end: position(number * 100 + 100), committed_at: 1, batch }
+    Epoch { begin: position(number * 100), end: position(number * 100 + 100), committed_at: 1, batch, prepared: PreparedChanges::default() }
 }
 
 const BATCH: Policy = Policy { on_error: OnError::BatchDirtyData, max_letters: 0, halve: true };

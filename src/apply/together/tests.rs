@@ -12,7 +12,9 @@ use super::*;
 use crate::mysql::binlog::RowsKind;
 use crate::ring::Budget;
 use crate::schema::TargetTable;
-use crate::state::{Checkpoint, Store};
+use crate::apply::dead_letter::{DeadLetters, Policy};
+use crate::config::OnError;
+use crate::state::{Checkpoint, PreparedChanges, Store};
 use crate::target::{Format, LabelState, Loaded, NameTry, Version};
 
 /// A target that notes what it is asked for, and what is written down at that moment.
@@ -98,7 +100,8 @@ impl Scene {
         let mut batch = Batch::default();
         let event = sample.event(RowsKind::Insert, rows);
         batch.add(&sample.mapping, &sample.plan, &event, Budget::new(1).hold(0)).unwrap();
-        epochs.send(Epoch { begin: position(begin), end: position(end), committed_at: end, batch }).unwrap();
+        let prepared = PreparedChanges::default();
+        epochs.send(Epoch { begin: position(begin), end: position(end), committed_at: end, batch, prepared }).unwrap();
         drop(epochs);
         Committer {
             target: Arc::clone(&self.target),
@@ -113,6 +116,14 @@ impl Scene {
             progress: Arc::default(),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),
+            letters: Arc::new(
+                DeadLetters::new(
+                    &self.store,
+                    Policy { on_error: OnError::Exit, max_letters: 0, halve: true },
+                    [&sample.mapping],
+                )
+                .unwrap(),
+            ),
             checkpoint: self.store.checkpoint().unwrap().unwrap_or_else(|| Checkpoint::at(position(0))),
         }
         .run(&epochs_in, &done)

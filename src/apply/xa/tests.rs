@@ -2,7 +2,7 @@ use super::super::sample::Sample;
 use super::*;
 use crate::mysql::binlog::RowsKind;
 use crate::mysql::position::Position;
-use crate::state::Checkpoint;
+use crate::state::{Checkpoint, LetterChanges};
 
 struct Scene {
     sample: Sample,
@@ -47,7 +47,7 @@ impl Scene {
     fn checkpoint(&mut self) {
         let changes = self.rows.close().unwrap();
         let checkpoint = Checkpoint::at(Position { file: "binlog.000001".into(), offset: 4, gtids: None });
-        self.store.close_epoch(&checkpoint, &changes).unwrap();
+        self.store.close_epoch(&checkpoint, &LetterChanges::default(), &changes).unwrap();
     }
 
     fn restart(&mut self) {

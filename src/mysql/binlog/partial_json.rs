@@ -17,6 +17,7 @@ use super::columns::ColumnBits;
 use super::row::Width;
 use super::table_map::{TableMap, Wire};
 use crate::mysql::value::apply_json_changes;
+use crate::schema::ColumnType;
 
 /// `enum_binlog_row_value_options`
 const PARTIAL_JSON: u64 = 1;
@@ -128,7 +129,7 @@ impl<'a> Reader<'a> {
             }
             let start = self.at;
             // One that cannot be read is refused downstream with what to do; here its row has no end.
-            let length = match cell::width(table.columns()[column].wire).ok_or(Problem::Malformed)? {
+            let length = match cell::width(table.columns()[column].wire, &NO_DIGITS).ok_or(Problem::Malformed)? {
                 Width::Fixed(bytes) => bytes as usize,
                 Width::Prefixed(bytes) => self.number(usize::from(bytes))? as usize,
             };
@@ -138,6 +139,9 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 }
+
+/// MySQL's old times have no fraction, and only MySQL writes such rows.
+const NO_DIGITS: ColumnType = ColumnType::Date;
 
 #[cfg(test)]
 mod tests {

@@ -68,7 +68,7 @@ async fn file_at<'a>(
         .ok_or_else(|| Error::definite("the source has no binlog").hint("start the server with log_bin"))
 }
 
-fn to_end(flavor: Flavor, server_id: u32, from: &Position) -> Request<'_> {
+pub(super) fn to_end(flavor: Flavor, server_id: u32, from: &Position) -> Request<'_> {
     let heartbeat = Patience::default().heartbeat();
     Request { flavor, server_id, replica_host: "", from, by_gtid: false, to_end: true, heartbeat }
 }

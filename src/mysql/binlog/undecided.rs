@@ -22,9 +22,10 @@ use mysql_async::{Conn, Row};
 
 use super::event::kind;
 use super::follower::{Follower, Stop, Wanted};
-use super::stream::{self, Connect, Request};
+use super::start::to_end;
+use super::stream;
 use super::{Place, Slot, XaStep, Xid};
-use crate::mysql::connect::Flavor;
+use crate::mysql::connect::{Connect, Flavor};
 use crate::mysql::position::{self, Position, order_places};
 use crate::{Error, Result};
 
@@ -44,7 +45,7 @@ impl Moment {
     /// # Errors
     /// The server cannot be asked.
     pub async fn now(connect: &Connect, flavor: Flavor) -> Result<Moment> {
-        let mut conn = connect().await?;
+        let mut conn = connect(None).await?;
         let place = position::current(&mut conn, flavor).await?;
         Ok(Moment { place: Position { gtids: None, ..place }, prepared: prepared(&mut conn).await? })
     }
@@ -192,15 +193,8 @@ impl Undecided<'_> {
         wanted: Wanted,
         mut each: impl FnMut(&Position, Slot) -> Result<()>,
     ) -> Result<()> {
-        let request = Request {
-            flavor: self.flavor,
-            server_id: self.server_id,
-            replica_host: "",
-            from,
-            by_gtid: false,
-            to_end: true,
-        };
-        let mut stream = stream::open(self.connect, &request).await?;
+        let conn = (self.connect)(None).await?;
+        let mut stream = stream::open(conn, &to_end(self.flavor, self.server_id, from)).await?;
         let mut follower = Follower::new(from.clone(), wanted);
         follower.restart(stream::first_offset(from) < from.offset);
         let mut group = from.clone();
