@@ -316,8 +316,10 @@ impl MultiByte {
                 return Some(character);
             }
         }
-        // What Hong Kong put before and behind Taiwan's rows is no character to the servers.
-        if self.encoding == encoding_rs::BIG5 && !(0xa1..=0xf9).contains(sequence.first()?) {
+        // What Hong Kong put before, between and behind Taiwan's rows is no character to the servers.
+        if self.encoding == encoding_rs::BIG5
+            && (!(0xa140..=0xf9fe).contains(&number) || (0xc7fd..0xc940).contains(&number))
+        {
             return None;
         }
         if self.encoding == encoding_rs::EUC_JP
