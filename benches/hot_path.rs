@@ -130,6 +130,7 @@ fn table() -> Table {
     let int = || ColumnType::Integer { size: IntegerSize::Int, unsigned: false };
     let char = |chars| ColumnType::Char { chars, charset: "utf8mb4".into() };
     Table {
+        primary: true,
         name: TableName::new("sbtest", "sbtest1"),
         columns: vec![
             Column::new("id", int()),

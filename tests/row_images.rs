@@ -25,7 +25,8 @@ fn tables(mysql: bool) -> Vec<String> {
     let more = if mysql { "v INT AS (n * 2) VIRTUAL" } else { "i4 INET4 DEFAULT '10.0.0.1', un UUID NOT NULL" };
     let mut tables = vec![
         format!("CREATE TABLE t ({DEFAULTS}, {more})"),
-        "CREATE TABLE k (v INT, id INT NOT NULL DEFAULT 5, part VARCHAR(9) NOT NULL DEFAULT 'é', PRIMARY KEY (part, id))".into(),
+        "CREATE TABLE k (v INT, id INT NOT NULL DEFAULT 5, part VARCHAR(9) CHARACTER SET utf8mb4 NOT NULL DEFAULT 'é', \
+         PRIMARY KEY (part, id))".into(),
         "CREATE TABLE a (id INT AUTO_INCREMENT PRIMARY KEY, v INT DEFAULT 4)".into(),
         "CREATE TABLE u (w TEXT, x INT NOT NULL, y INT NOT NULL, v INT, UNIQUE KEY (x, y))".into(),
     ];

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::batch::Batch;
 use crate::metrics::Phase;
 use crate::mysql::binlog::{EventPlan, ImageColumns, Place, RowsEvent, RowsKind, Slot, Statement, TableMap};
+use crate::mysql::ddl::{self, Ddl};
 use crate::mysql::position::{GtidSet, Position};
 use crate::mysql::value::ValueOptions;
 use crate::progress::Progress;
@@ -79,6 +80,13 @@ impl Tables {
     pub fn new(mappings: impl IntoIterator<Item = Arc<Mapping>>, values: ValueOptions) -> Self {
         let mappings = mappings.into_iter().map(|mapping| (mapping.source.name.clone(), mapping)).collect();
         Tables { mappings, values, known: HashMap::new() }
+    }
+
+    /// Whether a statement leaves every table's rows and definition as they are: it adds an index, say.
+    fn unmoved_by(&self, statement: &Statement) -> bool {
+        let session = ddl::Session { database: &statement.database, ..ddl::Session::default() };
+        let Ok(Some(Ddl::AlterTable(alter))) = ddl::parse(&statement.sql, session) else { return false };
+        self.mappings.get(&alter.table).is_some_and(|mapping| alter.is_harmless(&mapping.source))
     }
 
     fn of(&mut self, event: &RowsEvent) -> Result<Known> {
@@ -202,6 +210,9 @@ impl Flusher {
                     }
                     // After rows it says that the reader has connected again: their transaction comes once more, whole.
                     Slot::Passed(place, gtids) => self.boundary(&mut filling, &place, Some(&gtids))?,
+                    Slot::Statement(statement) if self.tables.unmoved_by(&statement) => {
+                        self.boundary(&mut filling, &statement.place, None)?;
+                    }
                     Slot::Statement(statement) => return Err(self.statement(filling, &statement)),
                 },
                 Woken::EpochIsIn => {

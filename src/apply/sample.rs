@@ -20,8 +20,13 @@ impl Sample {
     pub(super) fn new() -> Sample {
         let id = Column::new("id", ColumnType::Integer { size: IntegerSize::Int, unsigned: false });
         let text = Column::new("v", ColumnType::Varchar { chars: 10, charset: "utf8mb4".into() });
-        let table =
-            Table { name: TableName::new("shop", "t"), columns: vec![id, text], key: vec![0], comment: String::new() };
+        let table = Table {
+            name: TableName::new("shop", "t"),
+            columns: vec![id, text],
+            key: vec![0],
+            primary: true,
+            comment: String::new(),
+        };
         let mapping = map_table(&table, &MappingOptions::for_version(3, 5)).unwrap();
         // id 7, no flags, names, two columns: LONG and VARCHAR of 40 bytes, none of them nullable.
         let map = b"\x07\0\0\0\0\0\x01\0\x04shop\0\x01t\0\x02\x03\x0f\x02\x28\0\0";

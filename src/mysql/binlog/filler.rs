@@ -341,8 +341,13 @@ mod tests {
             _ => DefaultValue::Literal(text.to_owned()),
         });
         let id = Column::new("id", ColumnType::Integer { size: IntegerSize::Int, unsigned: false });
-        let table =
-            Table { name: TableName::new("d", "t"), columns: vec![id, column], key: vec![0], comment: String::new() };
+        let table = Table {
+            name: TableName::new("d", "t"),
+            columns: vec![id, column],
+            key: vec![0],
+            primary: true,
+            comment: String::new(),
+        };
         let mapping = map_table(&table, &MappingOptions::for_version(3, 5)).unwrap();
         let filler =
             Filler::default(&mapping.source.columns[1], &mapping.target.columns[1], &ValueOptions::default(), mariadb);

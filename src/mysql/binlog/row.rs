@@ -264,7 +264,7 @@ impl RowPlan {
     pub fn walk(&self, row: &[u8], key: &mut Vec<u8>) -> Result<usize, RowError> {
         let bitmap = row.get(..self.bitmap_bytes).ok_or_else(cut)?;
         let steps = if self.is_dense(bitmap) { &self.dense } else { &self.sparse };
-        if self.key == KeyForm::InKeyOrder {
+        if matches!(self.key, KeyForm::InKeyOrder) {
             // Almost every table: the key's parts are met in their order.
             return walk(steps, bitmap, row, |_, start, end| match row.get(start..end) {
                 Some(part) => {
@@ -522,7 +522,7 @@ mod tests {
             column("d", integer(IntegerSize::Big), true),
         ];
         let name = TableName::new("shop", "t");
-        let table = Table { name, columns, key: key.to_vec(), comment: String::new() };
+        let table = Table { name, columns, key: key.to_vec(), primary: true, comment: String::new() };
         map_table(&table, &MappingOptions::for_version(3, 5)).unwrap()
     }
 
@@ -609,7 +609,8 @@ mod tests {
         let count = 300;
         let mut columns = vec![column("id", integer(IntegerSize::Int), false)];
         columns.extend((1..count).map(|index| column(&format!("c{index}"), integer(IntegerSize::Tiny), true)));
-        let table = Table { name: TableName::new("shop", "t"), columns, key: vec![0], comment: String::new() };
+        let table =
+            Table { name: TableName::new("shop", "t"), columns, key: vec![0], primary: true, comment: String::new() };
         let mapping = map_table(&table, &MappingOptions::for_version(3, 5)).unwrap();
         let mut logged = vec![(3, vec![], false)];
         logged.resize(count, (1, vec![], true));

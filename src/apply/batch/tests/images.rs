@@ -49,7 +49,13 @@ impl Scene {
             Column::new("y", int()),
             nullable("c"),
         ];
-        let table = Table { name: TableName::new("shop", "t"), columns, key: vec![Y, X], comment: String::new() };
+        let table = Table {
+            name: TableName::new("shop", "t"),
+            columns,
+            key: vec![Y, X],
+            primary: true,
+            comment: String::new(),
+        };
         let map = b"\x07\0\0\0\0\0\x01\0\x04shop\0\x01t\0\x05\x0f\x03\x0f\x03\x0f\x06\x28\0\x28\0\x28\0\x14";
         Scene {
             mapping: Arc::new(map_table(&table, &MappingOptions::for_version(3, 5)).unwrap()),
