@@ -31,15 +31,15 @@ async fn listed(job: &Job, options: &[&str]) -> Vec<Value> {
     serde_json::from_slice::<Vec<Value>>(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output)))
 }
 
-/// Somebody has made the target's table anew, with too little room for `v`.
-async fn make_narrow(target: &Target, database: &str) {
+/// Somebody has made the target's table anew, with too little room for `v`; `more` columns stand behind it.
+async fn make_narrow(target: &Target, database: &str, more: &str) {
     let mut conn = target.connect().await;
     run(
         &mut conn,
         &[
             format!("DROP TABLE {database}.t FORCE"),
             format!(
-                "CREATE TABLE {database}.t (id INT NOT NULL, v VARCHAR(5) NULL) PRIMARY KEY (id) DISTRIBUTED BY HASH (id) \
+                "CREATE TABLE {database}.t (id INT NOT NULL, v VARCHAR(5) NULL{more}) PRIMARY KEY (id) DISTRIBUTED BY HASH (id) \
                  PROPERTIES ('replication_num' = '1')"
             ),
         ],
@@ -71,7 +71,7 @@ async fn refused_rows_are_set_aside_sent_again_or_superseded() {
     let job = Job::new(source.port(), &target, &format!("{database}.*"), "", BATCH);
     let child = job.start();
     job.wait_for("incremental", |status| status["stage"] == "incremental").await;
-    make_narrow(&target, &database).await;
+    make_narrow(&target, &database, "").await;
     let values = |id: i32| match id % 7 {
         0 => format!("({id}, 'too long for five {id}')"),
         _ => format!("({id}, 'v{id}')"),
@@ -143,7 +143,7 @@ async fn exit_names_table_key_column_and_the_servers_reason() {
     let job = Job::new(source.port(), &target, &format!("{database}.*"), "", "params: {realFlushPauseSec: 0}");
     let mut child = job.start();
     job.wait_for("incremental", |status| status["stage"] == "incremental").await;
-    make_narrow(&target, &database).await;
+    make_narrow(&target, &database, "").await;
     run(
         &mut conn,
         &[format!("INSERT INTO {database}.t VALUES (1, 'a'), (2, 'b'), (3, 'three three'), (4, 'd'), (5, 'e')")],
@@ -174,7 +174,12 @@ async fn too_long_keys_of_the_copy_and_of_the_log_are_set_aside() {
         &mut conn,
         &[
             format!("CREATE TABLE {database}.t (k VARCHAR(200) CHARACTER SET ascii PRIMARY KEY, v INT)"),
-            format!("INSERT INTO {database}.t VALUES {}, ('{}', 1), ('{}', 2)", rows.join(", "), long("a"), long("z")),
+            format!(
+                "INSERT INTO {database}.t VALUES {}, ('{}', 101), ('{}', 102)",
+                rows.join(", "),
+                long("a"),
+                long("z")
+            ),
         ],
     )
     .await;
@@ -187,9 +192,9 @@ async fn too_long_keys_of_the_copy_and_of_the_log_are_set_aside() {
     run(
         &mut conn,
         &[
-            format!("INSERT INTO {database}.t VALUES ('{}', 3), ('short', 4)", long("m")),
-            format!("DELETE FROM {database}.t WHERE v = 1"),
-            format!("UPDATE {database}.t SET k = 'mended' WHERE v = 2"),
+            format!("INSERT INTO {database}.t VALUES ('{}', 103), ('short', 104)", long("m")),
+            format!("DELETE FROM {database}.t WHERE v = 101"),
+            format!("UPDATE {database}.t SET k = 'mended' WHERE v = 102"),
         ],
     )
     .await;
@@ -204,7 +209,7 @@ async fn too_long_keys_of_the_copy_and_of_the_log_are_set_aside() {
     assert_eq!(state(&long("z"), "upsert").as_deref(), Some("superseded"));
     assert_eq!(state(&long("m"), "upsert").as_deref(), Some("open"));
     assert!(found[0]["reason"].as_str().unwrap().contains("primary key size exceed"), "{}", found[0]);
-    assert_eq!(target.text(&format!("SELECT v FROM {database}.t WHERE k = 'mended'")).await, "2");
+    assert_eq!(target.text(&format!("SELECT v FROM {database}.t WHERE k = 'mended'")).await, "102");
     assert_eq!(target.text(&format!("SELECT count(*) FROM {database}.t")).await, "27");
 }
 
@@ -256,5 +261,47 @@ async fn rows_that_cannot_be_written_are_set_aside_in_the_copy_and_in_the_log() 
     job.run_to_end().await;
     let status = job.status().await;
     assert_eq!((dead(&status, "open"), dead(&status, "superseded")), (0, 3), "{status}");
+    assert_equal(source.port(), &target, &database).await;
+}
+
+/// With MINIMAL row images a change tells only what it changed. It does not replace a letter that told more.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_that_tells_less_than_a_letter_waits_behind_it() {
+    let source = servers::mysql().await;
+    let database = source.database("behind").await;
+    let mut conn = source.connect().await;
+    run(
+        &mut conn,
+        &[
+            "SET SESSION binlog_row_image = 'MINIMAL'".to_owned(),
+            format!("CREATE TABLE {database}.t (id INT PRIMARY KEY, v VARCHAR(40), w INT)"),
+        ],
+    )
+    .await;
+    let target = Target::start().await;
+    let job = Job::new(source.port(), &target, &format!("{database}.*"), "", BATCH);
+    let child = job.start();
+    job.wait_for("incremental", |status| status["stage"] == "incremental").await;
+    make_narrow(&target, &database, ", w INT NULL").await;
+    let new = format!("INSERT INTO {database}.t VALUES (1, 'too long', 1), (2, 'ok', 2)");
+    run(&mut conn, &[new]).await;
+    job.wait_for("a letter", |status| dead(status, "open") == 1).await;
+    run(
+        &mut conn,
+        &[
+            format!("UPDATE {database}.t SET w = 11 WHERE id = 1"),
+            format!("UPDATE {database}.t SET v = 'also too long' WHERE id = 2"),
+        ],
+    )
+    .await;
+    job.wait_for("three letters", |status| dead(status, "open") == 3).await;
+    assert_eq!(target.text(&format!("SELECT count(*) FROM {database}.t")).await, "1", "half a row was loaded");
+    // This one tells all that the letter of row 2 told.
+    run(&mut conn, &[format!("UPDATE {database}.t SET v = 'fine' WHERE id = 2")]).await;
+    job.wait_for("a superseded one", |status| dead(status, "superseded") == 1).await;
+    widen(&target, &database).await;
+    letters(&job, "retry", &[]).await;
+    job.wait_for("both in", |status| dead(status, "resolved") == 2).await;
+    job.stop(child).await;
     assert_equal(source.port(), &target, &database).await;
 }

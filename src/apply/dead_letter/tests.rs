@@ -339,7 +339,7 @@ fn one_bad_row_of_many_costs_two_loads_a_halving() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     /// Whatever is bad, and wherever the job dies: the target has what a target without bad rows would have, less them;
     /// each bad change that is the last of its key has one live letter; and the loads are few.
