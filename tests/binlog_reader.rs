@@ -31,7 +31,7 @@ fn connect_and_note(port: u16, ids: Arc<Mutex<Vec<u32>>>) -> Connect {
     Arc::new(move || {
         let ids = Arc::clone(&ids);
         Box::pin(async move {
-            let opts = Opts::from_url(&format!("mysql://root@127.0.0.1:{port}")).unwrap();
+            let opts = Opts::from_url(&format!("mysql://root@127.0.0.1:{port}?prefer_socket=false")).unwrap();
             let conn = Conn::new(opts).await.map_err(|error| Error::transient("connect").caused_by(error))?;
             ids.lock().unwrap().push(conn.id());
             Ok(conn)

@@ -114,6 +114,13 @@ fn check_binlog_settings(info: &ServerInfo, report: &mut Report) {
             &hint,
         );
     }
+    if is("binlog_transaction_compression", "ON") {
+        report.warnings.push(
+            "the source compresses its binlog (binlog_transaction_compression): one transaction's events are expanded in memory \
+             at once, beside totalDataInMemMb; keep transactions small, or switch it off for sessions that write large ones"
+                .to_owned(),
+        );
+    }
     let seconds = info.variable("binlog_expire_logs_seconds").and_then(|text| text.parse::<u64>().ok());
     if let Some(seconds @ 1..DAY) = seconds {
         report.warnings.push(format!(

@@ -17,7 +17,7 @@ mod status;
 mod store;
 
 pub use checkpoint::{Checkpoint, Intent, LoadName, RowCounts, now_micros};
-pub use prepared::{PreparedChanges, PreparedTransaction};
+pub use prepared::{PreparedChanges, PreparedPart, PreparedTransaction};
 pub use snapshot::{ChunkRecord, TableProgress};
 pub use status::Status;
 pub use store::{Identity, Stage, Store};

@@ -141,9 +141,9 @@ fn damaged_rows_are_an_error() {
     scene.add(true, 1);
     scene.rows.prepare(xid(1));
     scene.checkpoint();
-    let mut part = scene.store.read_prepared(1, 0).unwrap().unwrap();
-    part.truncate(part.len() - 1);
-    scene.store.write_prepared(1, 0, &part).unwrap();
+    let mut rows = scene.store.read_prepared(1, 0).unwrap().unwrap();
+    rows.truncate(rows.len() - 1);
+    scene.store.write_prepared(&[PreparedPart { number: 1, part: 0, rows }]).unwrap();
     let mut replay = Replay::from(scene.rows.decide(&xid(1)).unwrap());
     let error = scene.rows.next_row(&mut replay).unwrap_err();
     assert!(error.to_string().contains("damaged"), "{error}");

@@ -489,3 +489,28 @@ fn a_rotation_to_an_offset_beyond_any_file_is_refused() {
     let error = log.put(kind::ROTATE, &body).and_then(|()| log.put(kind::STOP, &[])).unwrap_err();
     assert!(error.contains("malformed"), "{error}");
 }
+
+#[test]
+fn a_heartbeat_tells_a_place_outside_transactions_and_never_one_before_the_jobs() {
+    for kind in [kind::HEARTBEAT, kind::HEARTBEAT_V2] {
+        let mut log = Log::at(4);
+        log.gtid(1);
+        log.query("BEGIN").unwrap();
+        let mut beat = log.event(kind, b"binlog.000001");
+        log.offset -= u64::from(beat.size);
+        (beat.log_pos, beat.timestamp) = (log.offset as u32, 0);
+        log.write(&beat).unwrap();
+        assert_eq!(log.told(), [""; 0], "inside a transaction");
+        log.put(kind::XID, &[0; 8]).unwrap();
+        assert_eq!(log.told().len(), 1);
+        let boundary = log.offset;
+        beat.log_pos = boundary as u32 - 20;
+        log.follower.restart(false);
+        log.follower.offset = 4;
+        log.write(&beat).unwrap();
+        assert_eq!(log.told(), [""; 0], "before the boundary");
+        beat.log_pos = boundary as u32 + 500;
+        log.write(&beat).unwrap();
+        assert_eq!(log.told(), [format!("passed {} ", boundary + 500)]);
+    }
+}
