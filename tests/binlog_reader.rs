@@ -132,7 +132,7 @@ impl Reading {
                 Slot::XaRows { event, .. } => self.xa.extend(marks_in(&event.images)),
                 Slot::Xa(place, step) => {
                     let (step, xid) = match &step {
-                        XaStep::Prepared(xid) => ("prepared", xid.as_str()),
+                        XaStep::Prepared { name, .. } => ("prepared", name.as_str()),
                         XaStep::OnePhase => ("one phase", ""),
                         XaStep::Commit(xid) => ("commit", xid.as_str()),
                         XaStep::Rollback(xid) => ("rollback", xid.as_str()),

@@ -270,7 +270,7 @@ impl Flusher {
     /// A step of an XA transaction. A commit is where its rows enter the batch.
     fn xa(&mut self, filling: &mut Filling, place: &Place, step: &XaStep) -> Result<()> {
         match step {
-            XaStep::Prepared(name) => self.xa.prepare(name.clone()),
+            XaStep::Prepared { name, rows } => self.xa.prepare(name.clone(), *rows),
             XaStep::OnePhase => {
                 if let Some(waiting) = self.xa.one_phase() {
                     self.replay(filling, waiting)?;

@@ -115,8 +115,12 @@ impl XaRows {
         Ok(())
     }
 
-    /// What was added is prepared; with nothing added, a transaction without rows of ours is.
-    pub fn prepare(&mut self, name: Xid) {
+    /// What was added is prepared. Without `rows` it is another transaction that is, which has none of ours: what was
+    /// added was cut off.
+    pub fn prepare(&mut self, name: Xid, rows: bool) {
+        if !rows && let Some(cut_off) = self.open.take() {
+            self.forget(cut_off);
+        }
         let waiting = self.open.take().unwrap_or_else(|| self.begin());
         // The log from before the reader's connection failed may come again.
         if let Some(former) = self.prepared.insert(name, waiting) {

@@ -127,6 +127,8 @@ async fn a_wrong_checksum_stops_the_reader() {
         let thread = reading.thread.take().unwrap();
         let error = tokio::task::spawn_blocking(move || {
             while reading.receiver.recv_deadline(Instant::now() + LIMIT).is_ok_and(|entry| entry.is_some()) {}
+            // Without an error it would read on.
+            reading.cancel.cancel();
             thread.join().unwrap().unwrap_err()
         });
         let error = error.await.unwrap();

@@ -94,7 +94,9 @@ fn short(slot: &Slot) -> String {
     match slot {
         Slot::Rows(rows) => short_rows(rows),
         Slot::XaRows { first, event } => format!("xa {} first: {first}", short_rows(event)),
-        Slot::Xa(place, XaStep::Prepared(xid)) => format!("{} Prepared {xid}", place.offset),
+        Slot::Xa(place, XaStep::Prepared { name, rows }) => {
+            format!("{} Prepared {name}{}", place.offset, if *rows { "" } else { " without rows" })
+        }
         Slot::Xa(place, XaStep::Commit(xid)) => format!("{} Commit {xid}", place.offset),
         Slot::Xa(place, XaStep::Rollback(xid)) => format!("{} Rollback {xid}", place.offset),
         Slot::Xa(place, XaStep::OnePhase) => format!("{} OnePhase", place.offset),
@@ -274,7 +276,7 @@ fn rows_of_an_xa_transaction_are_told_from_others_and_so_is_what_becomes_of_it()
 
 #[test]
 fn an_xa_transaction_without_rows_of_ours_is_told_too_but_not_its_commit_in_one_phase() {
-    for (one_phase, told) in [(true, "passed"), (false, "Prepared X'01',X'',1")] {
+    for (one_phase, told) in [(true, "passed"), (false, "Prepared X'01',X'',1 without rows")] {
         let mut log = Log::at(4);
         log.gtid(1);
         log.query("XA START X'01',X'',1").unwrap();
