@@ -31,7 +31,7 @@ fn connect_and_note(port: u16, ids: Arc<Mutex<Vec<u32>>>) -> Connect {
     Arc::new(move |_| {
         let ids = Arc::clone(&ids);
         Box::pin(async move {
-            let opts = Opts::from_url(&format!("mysql://root@127.0.0.1:{port}")).unwrap();
+            let opts = Opts::from_url(&format!("mysql://root@127.0.0.1:{port}?prefer_socket=false")).unwrap();
             let conn = Conn::new(opts).await.map_err(|error| Error::transient("connect").caused_by(error))?;
             ids.lock().unwrap().push(conn.id());
             Ok(conn)
@@ -136,7 +136,7 @@ impl Reading {
                 Slot::XaRows { event, .. } => self.xa.extend(marks_in(&event.images)),
                 Slot::Xa(place, step) => {
                     let (step, xid) = match &step {
-                        XaStep::Prepared(xid) => ("prepared", xid.as_str()),
+                        XaStep::Prepared { name, .. } => ("prepared", name.as_str()),
                         XaStep::OnePhase => ("one phase", ""),
                         XaStep::Commit(xid) => ("commit", xid.as_str()),
                         XaStep::Rollback(xid) => ("rollback", xid.as_str()),

@@ -339,6 +339,7 @@ async fn server_settings_that_do_not_serve_are_named() {
         .argument("--binlog-format=MIXED")
         .argument("--binlog-row-image=MINIMAL")
         .argument("--binlog-row-value-options=PARTIAL_JSON")
+        .argument("--binlog-transaction-compression=ON")
         .argument("--binlog-expire-logs-seconds=7200")
         .argument("--binlog-ignore-db=shop")
         .argument("--gtid-mode=OFF");
@@ -367,6 +368,7 @@ async fn server_settings_that_do_not_serve_are_named() {
     let warnings = report.warnings.join("\n");
     for text in [
         "binlog_row_image is MINIMAL",
+        "binlog_transaction_compression",
         "deletes its binlog after 2 hours",
         "key column f is a floating point number",
         "MyISAM has no transactions",

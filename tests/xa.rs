@@ -22,7 +22,7 @@ async fn run(conn: &mut Conn, statements: &[&str]) {
 async fn source(product: Product) -> ScratchServer {
     let source = ScratchServer::start(&Options::new(product)).await.unwrap();
     let mut conn = source.connect().await.unwrap();
-    run(&mut conn, &["CREATE DATABASE d", "CREATE TABLE d.t (id INT PRIMARY KEY, v TEXT)"]).await;
+    run(&mut conn, &["CREATE DATABASE d", "CREATE TABLE d.t (id INT PRIMARY KEY, v MEDIUMTEXT)"]).await;
     run(&mut conn, &["INSERT INTO d.t SELECT seq.id, 'before' FROM JSON_TABLE('[1,2,3,4,5,6,7,8,9,10]', '$[*]' COLUMNS (id INT PATH '$')) seq"]).await;
     source
 }
@@ -67,8 +67,8 @@ async fn prepared_rows_wait(product: Product) {
     assert_equal(source.port(), &target, "d").await;
 
     // More than may wait in memory.
-    let large = "x".repeat(200_000);
-    let inserts: Vec<String> = (100..130).map(|id| format!("INSERT INTO d.t VALUES ({id}, '{large}')")).collect();
+    let inserts: Vec<String> =
+        (100..130).map(|id| format!("INSERT INTO d.t VALUES ({id}, REPEAT('x', 200000))")).collect();
     prepare(&source, "large", &inserts.iter().map(String::as_str).collect::<Vec<_>>()).await;
     prepare(&source, "late", &["DELETE FROM d.t WHERE id = 3", "UPDATE d.t SET id = 15 WHERE id = 4"]).await;
     run(&mut conn, &["FLUSH BINARY LOGS", "INSERT INTO d.t VALUES (16, 'plain')"]).await;
@@ -157,10 +157,10 @@ async fn a_killed_job_loses_none(product: Product) {
             }
         }
         prepared.shuffle(&mut random);
-        if prepared.len() > 4 || random.random_range(0..3) == 0 {
-            if let Some(name) = prepared.pop() {
-                decide(&mut conn, if random.random_range(0..3) == 0 { "ROLLBACK" } else { "COMMIT" }, &name).await;
-            }
+        if (prepared.len() > 4 || random.random_range(0..3) == 0)
+            && let Some(name) = prepared.pop()
+        {
+            decide(&mut conn, if random.random_range(0..3) == 0 { "ROLLBACK" } else { "COMMIT" }, &name).await;
         }
         if number % 25 == 24 {
             child.kill().await.unwrap();

@@ -350,7 +350,7 @@ impl Flusher {
     fn xa(&mut self, filling: &mut Filling, place: &Place, step: &XaStep) -> Result<()> {
         filling.comes_again(place)?;
         match step {
-            XaStep::Prepared(name) => self.xa.prepare(name.clone()),
+            XaStep::Prepared { name, rows } => self.xa.prepare(name.clone(), *rows),
             XaStep::OnePhase => {
                 if let Some(waiting) = self.xa.one_phase() {
                     self.replay(filling, waiting)?;
@@ -378,7 +378,7 @@ impl Flusher {
         }
         match step {
             XaStep::OnePhase | XaStep::Commit(_) => self.commit(filling, place),
-            XaStep::Prepared(_) | XaStep::Rollback(_) => self.boundary(filling, place, None),
+            XaStep::Prepared { .. } | XaStep::Rollback(_) => self.boundary(filling, place, None),
         }
     }
 

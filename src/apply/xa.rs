@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::mysql::binlog::{RowsEvent, StoredRows, Xid};
 use crate::ring::{Budget, Held};
-use crate::state::{PreparedChanges, Store};
+use crate::state::{PreparedChanges, PreparedPart, Store};
 use crate::{Error, Result};
 
 /// Rows are written and read back in parts of at most this size.
@@ -115,8 +115,12 @@ impl XaRows {
         Ok(())
     }
 
-    /// What was added is prepared; with nothing added, a transaction without rows of ours is.
-    pub fn prepare(&mut self, name: Xid) {
+    /// What was added is prepared. Without `rows` it is another transaction that is, which has none of ours: what was
+    /// added was cut off.
+    pub fn prepare(&mut self, name: Xid, rows: bool) {
+        if !rows && let Some(cut_off) = self.open.take() {
+            self.forget(cut_off);
+        }
         let waiting = self.open.take().unwrap_or_else(|| self.begin());
         // The log from before the reader's connection failed may come again.
         if let Some(former) = self.prepared.insert(name, waiting) {
@@ -210,33 +214,58 @@ impl XaRows {
         Waiting { number, parts: 0, rows: VecDeque::new(), bytes: 0, kept: false }
     }
 
+    /// In one transaction as far as `PART` goes: with many small ones, each of its own would cost a disk's flush.
     fn write_prepared(&mut self) -> Result<()> {
+        let mut parts = Vec::new();
         let mut prepared = std::mem::take(&mut self.prepared);
-        let written = prepared.values_mut().try_for_each(|waiting| self.write(waiting));
+        let written = prepared.values_mut().try_for_each(|waiting| self.move_out(waiting, &mut parts));
         self.prepared = prepared;
-        written
+        written.and_then(|()| self.flush(&mut parts))
     }
 
-    /// Moves rows from memory to the store.
     fn write(&mut self, waiting: &mut Waiting) -> Result<()> {
-        let mut part = Vec::new();
-        for (event, held) in waiting.rows.drain(..) {
-            event.store(&mut part);
+        let mut parts = Vec::new();
+        self.move_out(waiting, &mut parts)?;
+        self.flush(&mut parts)
+    }
+
+    /// Moves rows from memory into `parts`, and those into the store when they are enough.
+    fn move_out(&mut self, waiting: &mut Waiting, parts: &mut Vec<PreparedPart>) -> Result<()> {
+        let mut rows = Vec::new();
+        while let Some((event, held)) = waiting.rows.pop_front() {
+            event.store(&mut rows);
             self.bytes -= held.bytes();
             waiting.bytes -= held.bytes();
             drop(held);
-            while part.len() >= PART {
-                let rest = part.split_off(PART);
-                self.store.write_prepared(waiting.number, waiting.parts, &part)?;
-                waiting.parts += 1;
-                part = rest;
+            while rows.len() >= PART {
+                let rest = rows.split_off(PART);
+                parts.push(waiting.next_part(std::mem::replace(&mut rows, rest)));
+                self.flush(parts)?;
             }
         }
-        if !part.is_empty() {
-            self.store.write_prepared(waiting.number, waiting.parts, &part)?;
-            waiting.parts += 1;
+        if !rows.is_empty() {
+            parts.push(waiting.next_part(rows));
+            if parts.iter().map(|part| part.rows.len()).sum::<usize>() >= PART {
+                self.flush(parts)?;
+            }
         }
         Ok(())
+    }
+
+    fn flush(&self, parts: &mut Vec<PreparedPart>) -> Result<()> {
+        if !parts.is_empty() {
+            self.store.write_prepared(parts)?;
+            parts.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Waiting {
+    fn next_part(&mut self, rows: Vec<u8>) -> PreparedPart {
+        let part = self.parts;
+        self.parts += 1;
+        PreparedPart { number: self.number, part, rows }
     }
 }
 

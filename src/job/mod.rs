@@ -241,7 +241,7 @@ async fn keep_undecided(
                     let held = budget.hold_at_once(event.images.len());
                     rows.add(first, event, held)?;
                 }
-                Slot::Xa(_, XaStep::Prepared(name)) => rows.prepare(name),
+                Slot::Xa(_, XaStep::Prepared { name, rows: some }) => rows.prepare(name, some),
                 Slot::Xa(_, XaStep::OnePhase) => {
                     if let Some(waiting) = rows.one_phase() {
                         rows.forget(waiting);

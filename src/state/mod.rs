@@ -21,7 +21,7 @@ pub use checkpoint::{Checkpoint, Intent, LoadName, RowCounts, now_micros};
 pub use dead_letter::{
     DeadLetter, Filter, LetterChanges, LetterCounts, LetterKey, LetterShape, LetterState, NewLetter, Settled,
 };
-pub use prepared::{PreparedChanges, PreparedTransaction};
+pub use prepared::{PreparedChanges, PreparedPart, PreparedTransaction};
 pub use snapshot::{ChunkRecord, TableProgress};
 pub use status::Status;
 pub use store::{Identity, Stage, Store};

@@ -33,6 +33,16 @@ pub struct PreparedTransaction {
     pub parts: u64,
 }
 
+/// Some of a transaction's rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreparedPart {
+    /// The transaction's.
+    pub number: u64,
+    /// From 0 on.
+    pub part: u64,
+    pub rows: Vec<u8>,
+}
+
 impl Store {
     /// What is prepared at the checkpoint. Rows that a run wrote behind it are forgotten.
     pub fn prepared(&self) -> Result<Vec<PreparedTransaction>> {
@@ -67,13 +77,14 @@ impl Store {
     }
 
     /// Writes rows ahead.
-    pub fn write_prepared(&self, number: u64, part: u64, rows: &[u8]) -> Result<()> {
-        self.with(|connection| {
-            connection
-                .prepare_cached("INSERT OR REPLACE INTO xa_rows (number, part, rows) VALUES (?1, ?2, ?3)")?
-                .execute((number as i64, part as i64, rows))
-        })?;
-        Ok(())
+    pub fn write_prepared(&self, parts: &[PreparedPart]) -> Result<()> {
+        self.transaction(|transaction| {
+            let mut insert = transaction
+                .prepare_cached("INSERT OR REPLACE INTO xa_rows (number, part, rows) VALUES (?1, ?2, ?3)")?;
+            parts
+                .iter()
+                .try_for_each(|part| insert.execute((part.number as i64, part.part as i64, &part.rows)).map(|_| ()))
+        })
     }
 
     pub fn read_prepared(&self, number: u64, part: u64) -> Result<Option<Vec<u8>>> {
@@ -116,7 +127,8 @@ mod tests {
         let store = Store::open(folder.path(), "shop").unwrap();
         let checkpoint = Checkpoint::at(Position { file: "binlog.000001".into(), offset: 4, gtids: None });
         for (number, part) in [(1, 0), (1, 1), (2, 0)] {
-            store.write_prepared(number, part, &[number as u8, part as u8]).unwrap();
+            let rows = vec![number as u8, part as u8];
+            store.write_prepared(&[PreparedPart { number, part, rows }]).unwrap();
         }
         store.close_epoch(&checkpoint, &LetterChanges::default(), &PreparedChanges { came: vec![(1, "a".into())], gone: Vec::new() }).unwrap();
         assert_eq!(store.prepared().unwrap(), [PreparedTransaction { number: 1, name: "a".into(), parts: 2 }]);

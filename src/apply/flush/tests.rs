@@ -335,7 +335,7 @@ fn prepared_rows_are_in_the_epoch_of_their_commit() {
     scene.xa_row(true, 1);
     scene.xa_row(false, 2);
     scene.no_epoch();
-    scene.xa(100, XaStep::Prepared(xid()));
+    scene.xa(100, XaStep::Prepared { name: xid(), rows: true });
     let epoch = scene.epochs.recv_timeout(LONG).unwrap();
     assert_eq!((epoch.end.offset, epoch.batch.rows()), (100, 0));
     assert_eq!(epoch.prepared.came, [(1, xid().to_string())]);
@@ -351,7 +351,7 @@ fn prepared_rows_are_in_the_epoch_of_their_commit() {
 fn rows_rolled_back_are_in_no_epoch_and_a_commit_in_one_phase_is_a_commit() {
     let scene = Scene::new(|_| {});
     scene.xa_row(true, 1);
-    scene.xa(100, XaStep::Prepared(xid()));
+    scene.xa(100, XaStep::Prepared { name: xid(), rows: true });
     assert_eq!(scene.epoch(), (0, 100, 0));
     scene.xa(200, XaStep::Rollback(xid()));
     assert_eq!(scene.epoch(), (100, 200, 0));
@@ -384,7 +384,7 @@ fn a_prepared_transaction_larger_than_memory_goes_out_in_pieces_when_it_is_commi
     for id in 0..8 {
         scene.xa_row(id == 0, id);
     }
-    scene.xa(100, XaStep::Prepared(xid()));
+    scene.xa(100, XaStep::Prepared { name: xid(), rows: true });
     assert_eq!(scene.epoch(), (0, 100, 0));
     scene.xa(200, XaStep::Commit(xid()));
     let mut rows = 0;

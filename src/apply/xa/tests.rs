@@ -64,10 +64,10 @@ fn rows_come_in_their_order_when_they_are_committed_and_never_when_rolled_back()
     let mut scene = Scene::new(1 << 20);
     scene.add(true, 1);
     scene.add(false, 2);
-    scene.rows.prepare(xid(1));
+    scene.rows.prepare(xid(1), true);
     scene.add(true, 3);
-    scene.rows.prepare(xid(2));
-    scene.rows.prepare(xid(3));
+    scene.rows.prepare(xid(2), true);
+    scene.rows.prepare(xid(3), false);
     let rolled_back = scene.rows.decide(&xid(2)).unwrap();
     scene.rows.forget(rolled_back);
     assert_eq!(scene.commit(3), Some(vec![]), "known, and without rows");
@@ -81,15 +81,15 @@ fn rows_come_in_their_order_when_they_are_committed_and_never_when_rolled_back()
 fn what_was_prepared_at_the_checkpoint_is_there_after_a_restart_and_nothing_else() {
     let mut scene = Scene::new(1 << 20);
     scene.add(true, 1);
-    scene.rows.prepare(xid(1));
+    scene.rows.prepare(xid(1), true);
     scene.add(true, 2);
-    scene.rows.prepare(xid(2));
+    scene.rows.prepare(xid(2), true);
     scene.checkpoint();
     assert_eq!(scene.budget.used(), 0, "the store has them");
     // Behind the checkpoint: one is decided, one comes, one is half-way.
     assert_eq!(scene.commit(1), Some(vec![1]));
     scene.add(true, 3);
-    scene.rows.prepare(xid(3));
+    scene.rows.prepare(xid(3), true);
     scene.rows.close().unwrap();
     scene.add(true, 4);
     scene.restart();
@@ -107,7 +107,7 @@ fn rows_beyond_the_limit_wait_in_the_store() {
         scene.add(id == 0, id);
         assert!(scene.budget.used() <= 100, "{}", scene.budget.used());
     }
-    scene.rows.prepare(xid(1));
+    scene.rows.prepare(xid(1), true);
     for id in 200..400 {
         scene.add(id == 200, id);
         assert!(scene.budget.used() <= 100);
@@ -124,12 +124,16 @@ fn rows_beyond_the_limit_wait_in_the_store() {
 
 #[test]
 fn what_was_cut_off_is_forgotten_with_the_next_one() {
+    let mut scene = Scene::new(1 << 20);
+    scene.add(true, 1);
+    scene.rows.prepare(xid(1), false);
+    assert_eq!((scene.commit(1), scene.budget.used()), (Some(vec![]), 0), "the next one has no rows of ours");
     let mut scene = Scene::new(20);
     for id in 0..10 {
         scene.add(id == 0, id);
     }
     scene.add(true, 77);
-    scene.rows.prepare(xid(1));
+    scene.rows.prepare(xid(1), true);
     assert_eq!(scene.commit(1), Some(vec![77]));
     scene.checkpoint();
     assert_eq!(scene.store.read_prepared(1, 0).unwrap(), None);
@@ -139,11 +143,11 @@ fn what_was_cut_off_is_forgotten_with_the_next_one() {
 fn damaged_rows_are_an_error() {
     let mut scene = Scene::new(1 << 20);
     scene.add(true, 1);
-    scene.rows.prepare(xid(1));
+    scene.rows.prepare(xid(1), true);
     scene.checkpoint();
-    let mut part = scene.store.read_prepared(1, 0).unwrap().unwrap();
-    part.truncate(part.len() - 1);
-    scene.store.write_prepared(1, 0, &part).unwrap();
+    let mut rows = scene.store.read_prepared(1, 0).unwrap().unwrap();
+    rows.truncate(rows.len() - 1);
+    scene.store.write_prepared(&[PreparedPart { number: 1, part: 0, rows }]).unwrap();
     let mut replay = Replay::from(scene.rows.decide(&xid(1)).unwrap());
     let error = scene.rows.next_row(&mut replay).unwrap_err();
     assert!(error.to_string().contains("damaged"), "{error}");

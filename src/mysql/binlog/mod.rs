@@ -85,7 +85,11 @@ pub struct RowsEvent {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum XaStep {
     /// The rows since the `first` one are prepared under this name.
-    Prepared(Xid),
+    Prepared {
+        name: Xid,
+        /// There are some: what came before is not a part of something that was cut off.
+        rows: bool,
+    },
     /// The rows since the `first` one are committed without having been prepared.
     OnePhase,
     /// What was prepared under this name, long ago maybe, is committed.

@@ -162,7 +162,7 @@ impl Undecided<'_> {
                 return Ok(());
             }
             match step {
-                XaStep::Prepared(xid) => drop(steps.prepared.insert(xid, group.clone())),
+                XaStep::Prepared { name, .. } => drop(steps.prepared.insert(name, group.clone())),
                 XaStep::Commit(xid) | XaStep::Rollback(xid) => {
                     if steps.prepared.remove(&xid).is_none() {
                         steps.decided.insert(xid);

@@ -590,7 +590,7 @@ impl Follower {
         match (one_phase, rows) {
             (true, false) => self.end(event, out),
             (true, true) => self.end_with(event, Some(XaStep::OnePhase), out),
-            (false, _) => self.end_with(event, Some(XaStep::Prepared(xid)), out),
+            (false, rows) => self.end_with(event, Some(XaStep::Prepared { name: xid, rows }), out),
         }
     }
 }

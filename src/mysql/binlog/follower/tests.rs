@@ -95,7 +95,9 @@ fn short(slot: &Slot) -> String {
         Slot::Rows(rows) => short_rows(rows),
         Slot::CutOff(gtid) => format!("cut off {}", gtid.as_ref().map(ToString::to_string).unwrap_or_default()),
         Slot::XaRows { first, event } => format!("xa {} first: {first}", short_rows(event)),
-        Slot::Xa(place, XaStep::Prepared(xid)) => format!("{} Prepared {xid}", place.offset),
+        Slot::Xa(place, XaStep::Prepared { name, rows }) => {
+            format!("{} Prepared {name}{}", place.offset, if *rows { "" } else { " without rows" })
+        }
         Slot::Xa(place, XaStep::Commit(xid)) => format!("{} Commit {xid}", place.offset),
         Slot::Xa(place, XaStep::Rollback(xid)) => format!("{} Rollback {xid}", place.offset),
         Slot::Xa(place, XaStep::OnePhase) => format!("{} OnePhase", place.offset),
@@ -275,7 +277,7 @@ fn rows_of_an_xa_transaction_are_told_from_others_and_so_is_what_becomes_of_it()
 
 #[test]
 fn an_xa_transaction_without_rows_of_ours_is_told_too_but_not_its_commit_in_one_phase() {
-    for (one_phase, told) in [(true, "passed"), (false, "Prepared X'01',X'',1")] {
+    for (one_phase, told) in [(true, "passed"), (false, "Prepared X'01',X'',1 without rows")] {
         let mut log = Log::at(4);
         log.gtid(1);
         log.query("XA START X'01',X'',1").unwrap();
@@ -489,4 +491,29 @@ fn a_rotation_to_an_offset_beyond_any_file_is_refused() {
     let body = [&u64::MAX.to_le_bytes()[..], b"binlog.000002"].concat();
     let error = log.put(kind::ROTATE, &body).and_then(|()| log.put(kind::STOP, &[])).unwrap_err();
     assert!(error.contains("malformed"), "{error}");
+}
+
+#[test]
+fn a_heartbeat_tells_a_place_outside_transactions_and_never_one_before_the_jobs() {
+    for kind in [kind::HEARTBEAT, kind::HEARTBEAT_V2] {
+        let mut log = Log::at(4);
+        log.gtid(1);
+        log.query("BEGIN").unwrap();
+        let mut beat = log.event(kind, b"binlog.000001");
+        log.offset -= u64::from(beat.size);
+        (beat.log_pos, beat.timestamp) = (log.offset as u32, 0);
+        log.write(&beat).unwrap();
+        assert_eq!(log.told(), [""; 0], "inside a transaction");
+        log.put(kind::XID, &[0; 8]).unwrap();
+        assert_eq!(log.told().len(), 1);
+        let boundary = log.offset;
+        beat.log_pos = boundary as u32 - 20;
+        log.follower.restart(false);
+        log.follower.offset = 4;
+        log.write(&beat).unwrap();
+        assert_eq!(log.told(), [""; 0], "before the boundary");
+        beat.log_pos = boundary as u32 + 500;
+        log.write(&beat).unwrap();
+        assert_eq!(log.told(), [format!("passed {} ", boundary + 500)]);
+    }
 }
