@@ -130,11 +130,19 @@ mod tests {
             let rows = vec![number as u8, part as u8];
             store.write_prepared(&[PreparedPart { number, part, rows }]).unwrap();
         }
-        store.close_epoch(&checkpoint, &LetterChanges::default(), &PreparedChanges { came: vec![(1, "a".into())], gone: Vec::new() }).unwrap();
+        store
+            .close_epoch(
+                &checkpoint,
+                &LetterChanges::default(),
+                &PreparedChanges { came: vec![(1, "a".into())], gone: Vec::new() },
+            )
+            .unwrap();
         assert_eq!(store.prepared().unwrap(), [PreparedTransaction { number: 1, name: "a".into(), parts: 2 }]);
         assert_eq!(store.read_prepared(1, 1).unwrap(), Some(vec![1, 1]));
         assert_eq!(store.read_prepared(2, 0).unwrap(), None, "its prepare is behind the checkpoint");
-        store.close_epoch(&checkpoint, &LetterChanges::default(), &PreparedChanges { came: Vec::new(), gone: vec![1] }).unwrap();
+        store
+            .close_epoch(&checkpoint, &LetterChanges::default(), &PreparedChanges { came: Vec::new(), gone: vec![1] })
+            .unwrap();
         assert_eq!((store.prepared_count().unwrap(), store.read_prepared(1, 0).unwrap()), (0, None));
     }
 }

@@ -175,7 +175,13 @@ fn epoch(number: u64, changes: &[Change<'_>]) -> Epoch {
         let event = sample.event(kind, &[(*id, text)]);
         batch.add(&sample.mapping, &sample.plan, &event, Budget::new(1).hold(0)).unwrap();
     }
-    Epoch { begin: position(number * 100), end: position(number * 100 + 100), committed_at: 1, batch, prepared: PreparedChanges::default() }
+    Epoch {
+        begin: position(number * 100),
+        end: position(number * 100 + 100),
+        committed_at: 1,
+        batch,
+        prepared: PreparedChanges::default(),
+    }
 }
 
 const BATCH: Policy = Policy { on_error: OnError::BatchDirtyData, max_letters: 0, halve: true };

@@ -9,11 +9,11 @@ use super::super::flush::Epoch;
 use super::super::label::is_transaction;
 use super::super::sample::{Sample, position};
 use super::*;
+use crate::apply::dead_letter::{DeadLetters, Policy};
+use crate::config::OnError;
 use crate::mysql::binlog::RowsKind;
 use crate::ring::Budget;
 use crate::schema::TargetTable;
-use crate::apply::dead_letter::{DeadLetters, Policy};
-use crate::config::OnError;
 use crate::state::{Checkpoint, PreparedChanges, Store};
 use crate::target::{Format, LabelState, Loaded, NameTry, Version};
 

@@ -127,7 +127,7 @@ impl Undecided<'_> {
     /// The earliest place before which one was prepared that is undecided at the end; `from` if there is none earlier.
     /// Takes the names that it meets out of `missing`.
     async fn look_back(&self, mut from: Position, missing: &mut HashSet<Xid>) -> Result<Position> {
-        let logs = position::logs(&mut (self.connect)().await?).await?;
+        let logs = position::logs(&mut (self.connect)(None).await?).await?;
         let mut decided_later: HashSet<Xid> = HashSet::new();
         let (mut bytes, mut enough) = (0, false);
         let begin = from.file.clone();
