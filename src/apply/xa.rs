@@ -149,7 +149,7 @@ impl XaRows {
                 .hint("start a new job (another `name`), which copies the tables again")
         };
         loop {
-            if let Some(event) = replay.stored.next().map_err(|_| damaged())? {
+            if let Some(event) = replay.stored.next_event().map_err(|_| damaged())? {
                 // Nothing of the budget may be free, and nothing becomes so before this row is in.
                 let held = self.budget.hold_at_once(event.images.len());
                 return Ok(Some((event, held)));
@@ -177,9 +177,11 @@ impl XaRows {
 
     /// Its rows do not count, or are in the batch.
     pub fn forget(&mut self, waiting: Waiting) {
-        self.bytes -= waiting.bytes;
-        if waiting.kept || waiting.parts > 0 {
-            self.changes.gone.push(waiting.number);
+        let Waiting { number, parts, rows, bytes, kept } = waiting;
+        drop(rows);
+        self.bytes -= bytes;
+        if kept || parts > 0 {
+            self.changes.gone.push(number);
         }
     }
 

@@ -69,7 +69,7 @@ impl StoredRows {
     ///
     /// # Errors
     /// The bytes are not those of a stored event.
-    pub fn next(&mut self) -> Result<Option<RowsEvent>, Damaged> {
+    pub fn next_event(&mut self) -> Result<Option<RowsEvent>, Damaged> {
         let rest = &self.bytes[self.read..];
         let Some((length, rest)) = rest.split_first_chunk() else { return Ok(None) };
         let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| Damaged)?;
@@ -171,7 +171,7 @@ mod tests {
             let mut found = Vec::new();
             for piece in bytes.chunks(piece) {
                 stored.add(piece);
-                while let Some(event) = stored.next().unwrap() {
+                while let Some(event) = stored.next_event().unwrap() {
                     found.push(event);
                 }
             }
@@ -185,7 +185,7 @@ mod tests {
             let mut stored = StoredRows::default();
             stored.add(&(bytes.len() as u64).to_le_bytes());
             stored.add(&bytes);
-            let _ = stored.next();
+            let _ = stored.next_event();
         }
     }
 }
