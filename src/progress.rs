@@ -36,6 +36,8 @@ struct Incremental {
     /// 1970, 0 = none.
     filling_since: AtomicU64,
     in_flight_since: AtomicU64,
+    /// Milliseconds between two epochs while that is more than the job file says; else 0.
+    widened_pause: AtomicU64,
     position: Mutex<Option<Position>>,
 }
 
@@ -60,6 +62,8 @@ pub struct Snapshot {
     /// Microseconds since the commit of the oldest transaction that is read and not yet in the target;
     /// 0 when nothing is waiting. It compares the source's clock with ours.
     pub delay_micros: u64,
+    /// The pause between two epochs while the target has it widened.
+    pub widened_pause: Option<Duration>,
 }
 
 impl Progress {
@@ -109,6 +113,12 @@ impl Progress {
         *here.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint.position.clone());
     }
 
+    /// `None`: the job file's pause holds.
+    pub(crate) fn set_widened_pause(&self, pause: Option<Duration>) {
+        let millis = pause.map_or(0, |pause| pause.as_millis() as u64);
+        self.incremental.widened_pause.store(millis, Relaxed);
+    }
+
     pub fn snapshot(&self) -> Snapshot {
         let here = &self.incremental;
         let read = RowCounts {
@@ -134,6 +144,9 @@ impl Progress {
             epochs: here.epochs.load(Relaxed),
             position: here.position.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             delay_micros: oldest.map_or(0, |since| now_micros().saturating_sub(since)),
+            widened_pause: Some(here.widened_pause.load(Relaxed))
+                .filter(|&millis| millis > 0)
+                .map(Duration::from_millis),
         }
     }
 }
@@ -156,14 +169,16 @@ impl Snapshot {
             }
             Stage::Incremental => {
                 let place = self.position.as_ref().map(|at| format!(", {}:{}", at.file, at.offset)).unwrap_or_default();
+                let pause = self.widened_pause.map(|pause| format!(", {} s between epochs", pause.as_secs_f64()));
                 format!(
-                    "incremental: {} inserts, {} updates, {} deletes, {} rows/s, {} waiting, {:.1} s behind{place}",
+                    "incremental: {} inserts, {} updates, {} deletes, {} rows/s, {} waiting, {:.1} s behind{place}{}",
                     self.read.inserts,
                     self.read.updates,
                     self.read.deletes,
                     self.rate,
                     self.waiting,
                     self.delay_micros as f64 / 1e6,
+                    pause.unwrap_or_default(),
                 )
             }
             Stage::Done => "done".to_owned(),

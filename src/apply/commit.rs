@@ -22,6 +22,7 @@ use super::batch::TableBatch;
 use super::encode::{BinaryText, Encoder, Part};
 use super::flush::Epoch;
 use super::label::{Content, load_label};
+use super::pace::Pace;
 use crate::progress::Progress;
 use crate::schema::TargetTable;
 use crate::state::{Checkpoint, Intent, LoadName, Store, now_micros};
@@ -60,6 +61,7 @@ pub struct Committer<T> {
     pub store: Arc<Store>,
     pub options: LoadOptions,
     pub progress: Arc<Progress>,
+    pub pace: Arc<Pace>,
     pub runtime: Handle,
     /// When cancelled, loads that are on their way are left to their intent.
     pub leave: CancellationToken,
@@ -107,7 +109,7 @@ impl<T: Target> Committer<T> {
         };
         self.store.close_epoch(&self.checkpoint)?;
         self.progress.committed(&self.checkpoint);
-        Ok(())
+        self.pace.epoch_is_in(self.target.pressure(), &self.store, &self.progress)
     }
 
     /// Sends all loads and waits for every one of them, also when one has failed.

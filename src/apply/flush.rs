@@ -19,6 +19,7 @@ use crossbeam_channel as channel;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::Batch;
+use super::pace::Pace;
 use crate::mysql::binlog::{Place, RowPlan, RowsEvent, Slot, Statement, TableMap};
 use crate::mysql::position::{GtidSet, Position};
 use crate::mysql::value::ValueOptions;
@@ -37,10 +38,9 @@ pub struct Epoch {
     pub batch: Batch,
 }
 
-/// When a batch is full, and how long a flush waits.
+/// When a batch is full.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    pub pause: Duration,
     /// Rows after merging.
     pub rows: usize,
     /// Bytes of memory. A batch that has reached half of it closes at the next transaction's end; one that reaches it
@@ -50,8 +50,8 @@ pub struct Limits {
 
 impl Limits {
     /// A third of the budget may wait in the batch, a third in the epoch under way; the ring has the rest.
-    pub fn new(pause: Duration, rows: usize, budget: &Budget) -> Self {
-        Limits { pause, rows, bytes: (budget.total() / 3).max(2) }
+    pub fn new(rows: usize, budget: &Budget) -> Self {
+        Limits { rows, bytes: (budget.total() / 3).max(2) }
     }
 }
 
@@ -115,6 +115,8 @@ pub struct Flusher {
     pub receiver: Receiver<Slot>,
     pub tables: Tables,
     pub limits: Limits,
+    /// How long it waits between epochs.
+    pub pace: Arc<Pace>,
     /// To the committer; it takes one epoch at a time.
     pub epochs: channel::Sender<Epoch>,
     /// One message for each epoch that is in.
@@ -249,7 +251,8 @@ impl Flusher {
             self.replay_until = None;
             return self.close(filling);
         }
-        let full = filling.batch.rows() >= self.limits.rows || filling.batch.bytes() >= self.limits.bytes / 2;
+        let many = filling.batch.rows() >= self.limits.rows && self.pace.widened().is_none();
+        let full = many || filling.batch.bytes() >= self.limits.bytes / 2;
         if full || filling.in_pieces {
             return self.close(filling);
         }
@@ -257,8 +260,8 @@ impl Flusher {
     }
 
     fn due_at(&self, filling: &Filling) -> Instant {
-        let pause = if filling.batch.is_empty() { self.limits.pause.max(IDLE_CHECKPOINT) } else { self.limits.pause };
-        filling.closed_at + pause
+        let pause = self.pace.pause();
+        filling.closed_at + if filling.batch.is_empty() { pause.max(IDLE_CHECKPOINT) } else { pause }
     }
 
     fn close_if_due(&mut self, filling: &mut Filling) -> Result<()> {

@@ -20,6 +20,7 @@ pub(super) fn run(path: &Path, as_json: bool) -> Result<Outcome> {
     let checkpoint = store.checkpoint()?;
     let tables = store.snapshot_tables()?;
     let intent = store.intent()?;
+    let pace = store.pace()?;
     let running = Store::is_running(&job.state_dir, &job.name);
     let position = checkpoint.as_ref().map_or(&identity.start, |checkpoint| &checkpoint.position);
     let age = |micros: u64| now_micros().saturating_sub(micros) as f64 / 1e6;
@@ -37,6 +38,9 @@ pub(super) fn run(path: &Path, as_json: bool) -> Result<Outcome> {
             "checkpointAgeSeconds": checkpoint.as_ref().map(|checkpoint| age(checkpoint.saved_at)),
             "lastCommitAgeSeconds": checkpoint.as_ref().filter(|at| at.committed_at > 0).map(|at| age(at.committed_at)),
             "epochs": checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.epoch),
+            "widenedPause": pace.as_ref().map(|pace| {
+                json!({"seconds": pace.pause_millis as f64 / 1e3, "reason": pace.reason, "ageSeconds": age(pace.since)})
+            }),
             "openEpoch": intent.as_ref().map(|intent| intent.epoch),
             "inserts": checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.read.inserts),
             "updates": checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.read.updates),
@@ -62,6 +66,15 @@ pub(super) fn run(path: &Path, as_json: bool) -> Result<Outcome> {
         println!(
             "rows        {} inserts, {} updates, {} deletes read; {} rows loaded",
             at.read.inserts, at.read.updates, at.read.deletes, at.loaded
+        );
+    }
+    if let Some(pace) = &pace {
+        println!(
+            "pause       {} s between epochs instead of {}: the target has {} ({:.0} s ago)",
+            pace.pause_millis as f64 / 1e3,
+            job.params.real_flush_pause_sec,
+            pace.reason,
+            age(pace.since)
         );
     }
     if let Some(intent) = &intent {

@@ -10,10 +10,12 @@
 //! no lock.
 
 mod checkpoint;
+mod pace;
 mod schema;
 mod snapshot;
 mod store;
 
 pub use checkpoint::{Checkpoint, Intent, LoadName, RowCounts, now_micros};
+pub use pace::PaceRecord;
 pub use snapshot::{ChunkRecord, TableProgress};
 pub use store::{Identity, Stage, Store};

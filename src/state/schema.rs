@@ -5,7 +5,8 @@ use rusqlite::Connection;
 use crate::{Error, Result};
 
 /// One step a version; a store of version `n` has had the first `n` steps.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE job (
         id INTEGER PRIMARY KEY CHECK (id = 1),
         name TEXT NOT NULL,
@@ -57,7 +58,16 @@ const STEPS: &[&str] = &["
         rows INTEGER,                  -- NULL: not yet in the target
         PRIMARY KEY (database, name, number)
     ) STRICT;
-"];
+",
+    "
+    CREATE TABLE pace (                -- there is a row while the pause between epochs is widened
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        pause_ms INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        since INTEGER NOT NULL         -- microseconds since 1970, ours
+    ) STRICT;
+",
+];
 
 /// Brings a store to this program's version.
 ///

@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 use self::sql::{Sql, quote_text};
 use self::stream_load::StreamLoad;
-use super::{LabelState, Load, Loaded, Target, Version};
+use super::{LabelState, Load, Loaded, Pressure, Target, Version};
 use crate::config;
 use crate::schema::TargetTable;
 use crate::{Error, Result};
@@ -167,5 +167,9 @@ impl Target for StarRocks {
 
     async fn label_state(&self, database: &str, label: &str) -> Result<LabelState> {
         self.load.label_state(database, label).await
+    }
+
+    fn pressure(&self) -> Pressure {
+        self.load.pressure()
     }
 }
