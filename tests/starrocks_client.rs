@@ -551,3 +551,28 @@ async fn a_be_by_an_unknown_name_is_explained_and_mapped() {
     settings.host_map.insert(named, be(&cluster).to_string());
     assert_eq!(self::client(&settings).load(&load).await.unwrap(), Loaded::default());
 }
+
+#[tokio::test]
+async fn loads_may_go_to_a_be_and_questions_to_the_fe_behind_it_in_the_list() {
+    let cluster = Cluster::start().await;
+    orders(&cluster).await;
+    let mut settings = cluster.settings();
+    settings.http_addresses.insert(0, be(&cluster));
+    cluster.server.inject(Fault::new(Mode::NoBackend)).unwrap();
+    cluster.server.inject(Fault::new(Mode::AnswerLost).times(1)).unwrap();
+    let loaded = client(&settings).load(&load("m1", Format::Csv, "1\x01ann\x010\x02", 1)).await.unwrap();
+    assert_eq!(loaded, Loaded { retries: 0, already: true }, "the FE told, and did not have to find a BE");
+}
+
+#[tokio::test]
+async fn with_bes_only_a_load_that_runs_on_is_sent_again_until_it_is_decided() {
+    let cluster = Cluster::start().await;
+    orders(&cluster).await;
+    let mut settings = cluster.settings();
+    settings.http_addresses = vec![be(&cluster)];
+    for (label, lands) in [("r1", true), ("r2", false)] {
+        cluster.server.inject(Fault::new(Mode::LabelRunning { for_ms: 200, lands }).times(1)).unwrap();
+        let loaded = client(&settings).load(&load(label, Format::Csv, "1\x01ann\x010\x02", 1)).await.unwrap();
+        assert!(loaded.retries > 0 && loaded.already == lands, "{loaded:?}");
+    }
+}

@@ -171,7 +171,7 @@ static TARGET: &[Field] = &[
         "httpAddress",
         Shape::Texts(true),
         Default::Text("127.0.0.1:8030"),
-        "`host:port` of the FE's HTTP port, or a list of several, tried in order; a BE's address works too.",
+        "`host:port` of the FE's HTTP port, or a list of several, of which the first that works is used. A BE's address works too, but only an FE tells what became of a load after a crash.",
     ),
     field("username", Shape::Text, Default::Text("root"), "User at the target."),
     field("password", Shape::Secret, Default::Text(""), "The user's password; better `${NAME}` or `passwordFile`."),
@@ -245,7 +245,12 @@ static PARAMS: &[Field] = &[
         Default::Integer(500),
         "First pause between two tries, in milliseconds; it doubles, up to a minute.",
     ),
-    field("soTimeoutSec", Shape::Integer(1, 86_400), Default::Integer(60), "Seconds for a statement at the target."),
+    field(
+        "soTimeoutSec",
+        Shape::Integer(1, 86_400),
+        Default::Integer(60),
+        "Seconds for a statement at the target, for its first answer to a load, and in which it must take more of a load's body.",
+    ),
     field(
         "httpSoTimeoutSec",
         Shape::Integer(1, 259_200),

@@ -209,6 +209,9 @@ impl StreamLoad {
                     if settled && hopeless {
                         return Err(error.context(at()));
                     }
+                    if !hopeless {
+                        refused = None;
+                    }
                     if hopeless && refused.get_or_insert_with(Instant::now).elapsed() >= self.refusal_patience {
                         return Err(unknown(&error).context(at()));
                     }

@@ -312,7 +312,8 @@ async fn a_server_that_stops_taking_the_body_is_left_and_the_label_asked_for() {
     let loader = StreamLoad::new(&target(vec![fe.address.clone()]), &params).unwrap();
     // More than the sockets of both sides hold.
     let large = Load { body: Bytes::from(vec![b'1'; 32 << 20]), ..load() };
-    assert_eq!(loader.load(&large).await.unwrap(), Loaded { retries: 1, already: false });
+    let loaded = tokio::time::timeout(Duration::from_secs(60), loader.load(&large)).await;
+    assert_eq!(loaded.expect("it waits for the whole load's time").unwrap(), Loaded { retries: 1, already: false });
 }
 
 #[tokio::test]
@@ -447,4 +448,17 @@ async fn a_load_that_is_aborted_for_its_data_ends_even_if_every_answer_is_lost()
     let loader = StreamLoad::new(&target(vec![fe.address.clone()]), &params).unwrap();
     let error = loader.load(&load()).await.unwrap_err();
     assert!(!error.is_transient() && error.to_string().contains("too many filtered rows"), "{error}");
+}
+
+#[test]
+fn pauses_double_up_to_a_limit_and_are_never_in_step() {
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(2));
+    let mut drawn = Vec::new();
+    for full in [500, 1000, 2000, 2000, 2000, 2000, 2000, 2000] {
+        let pause = backoff.next().as_secs_f64() * 1e3;
+        assert!(pause >= f64::from(full) / 2.0 && pause <= f64::from(full), "{pause} of {full}");
+        drawn.push(pause);
+    }
+    drawn.dedup();
+    assert!(drawn.len() > 4, "{drawn:?}");
 }
