@@ -7,6 +7,7 @@
 //! What leaves the ring keeps its share of the budget (`Held`) until it is dropped, that is, until its
 //! epoch is in the target.
 
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel as channel;
@@ -110,12 +111,13 @@ impl<T> Sender<T> {
 
 #[derive(Debug)]
 pub struct Receiver<T> {
-    slots: channel::Receiver<Entry<T>>,
+    /// Shared, so that a [`Gauge`] can look at it without keeping the ring open.
+    slots: Arc<channel::Receiver<Entry<T>>>,
 }
 
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
-        Receiver { slots: self.slots.clone() }
+        Receiver { slots: Arc::clone(&self.slots) }
     }
 }
 
@@ -143,10 +145,52 @@ impl<T> Receiver<T> {
     }
 }
 
+impl<T: Send + 'static> Receiver<T> {
+    /// Tells how full the ring and `budget` are, until the ring is gone.
+    pub fn gauge(&self, budget: &Budget) -> Gauge {
+        let (slots, budget) = (Arc::downgrade(&self.slots), budget.clone());
+        Gauge(Box::new(move || {
+            let slots = slots.upgrade()?;
+            Some(Fill {
+                slots: slots.len(),
+                capacity: slots.capacity().unwrap_or_default(),
+                used: budget.used(),
+                budget: budget.total(),
+            })
+        }))
+    }
+}
+
+/// How full a ring is, at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Fill {
+    pub slots: usize,
+    pub capacity: usize,
+    /// Bytes held of the budget.
+    pub used: usize,
+    pub budget: usize,
+}
+
+/// Looks at a ring from outside.
+pub struct Gauge(Box<dyn Fn() -> Option<Fill> + Send + Sync>);
+
+impl Gauge {
+    /// `None`: the ring is gone.
+    pub fn read(&self) -> Option<Fill> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Gauge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Gauge").field(&self.read()).finish()
+    }
+}
+
 /// A ring of `slots` entries that draws on `budget`.
 pub fn ring<T>(slots: usize, budget: &Budget) -> (Sender<T>, Receiver<T>) {
     let (sender, receiver) = channel::bounded(slots.max(1));
-    (Sender { slots: sender, budget: budget.clone() }, Receiver { slots: receiver })
+    (Sender { slots: sender, budget: budget.clone() }, Receiver { slots: Arc::new(receiver) })
 }
 
 #[cfg(test)]
@@ -178,6 +222,18 @@ mod tests {
         assert_eq!(budget.used(), 1000);
         drop(held);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn a_gauge_sees_the_ring_and_does_not_keep_it_open() {
+        let budget = Budget::new(100);
+        let (sender, receiver) = ring::<u32>(4, &budget);
+        sender.send(1, 30).unwrap();
+        let gauge = receiver.gauge(&budget);
+        assert_eq!(gauge.read(), Some(Fill { slots: 1, capacity: 4, used: 30, budget: 100 }));
+        drop(receiver);
+        assert_eq!(gauge.read(), None);
+        assert_eq!(sender.send(2, 1), Err(Closed));
     }
 
     #[test]

@@ -221,7 +221,7 @@ async fn limits_of_the_target_are_waited_for() {
         let pause = &scene.job.status().await["widenedPause"];
         assert!(pause["reason"] == reason && pause["seconds"].as_f64() >= Some(2.0), "{pause}");
         let text = text(&scene.job.command("status", &[]).await);
-        assert!(text.contains(&format!("s between epochs instead of 0: the target has {reason}")), "{text}");
+        assert!(text.contains(&format!("s between epochs: the target has {reason}")), "{text}");
         let told = format!("the target has {reason}: 2 s between epochs now");
         assert_eq!(scene.job.log().matches(&told).count(), 1, "{}", scene.job.log());
         // A new run begins with the job file's pause.

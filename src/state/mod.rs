@@ -13,9 +13,11 @@ mod checkpoint;
 mod pace;
 mod schema;
 mod snapshot;
+mod status;
 mod store;
 
 pub use checkpoint::{Checkpoint, Intent, LoadName, RowCounts, now_micros};
 pub use pace::PaceRecord;
 pub use snapshot::{ChunkRecord, TableProgress};
+pub use status::Status;
 pub use store::{Identity, Stage, Store};

@@ -281,6 +281,11 @@ fn g29_partial_updates_and_merge_conditions() {
     let updated = target.load(&[CSV, partial, "columns: id,n"], b"1,2\n5,5\n");
     assert_eq!(updated["Status"], "Success", "{updated}");
     assert_eq!(target.rows("SELECT id, name, n, req FROM shop.t ORDER BY id"), ["1,a,2,r", "5,-,5,x"]);
+    // Spelled in another way a column is no column of the update, and nobody says so.
+    assert_eq!(target.load(&[CSV, partial, "columns: id,N"], b"1,3\n")["Status"], "Success");
+    assert_eq!(target.rows("SELECT n FROM shop.t WHERE id = 1"), ["2"]);
+    let keyless = target.load(&[CSV, partial, "columns: ID,n"], b"1,3\n");
+    assert_eq!(keyless["Message"], "key column id not in partial update columns");
     // A new row's other columns: the default, NULL, or the type's zero.
     target.create("p", "id BIGINT NOT NULL, must INT NOT NULL, v INT", "id");
     target.load_into("p", &[CSV, partial, "columns: id,v"], b"1,1\n");
