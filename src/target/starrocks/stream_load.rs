@@ -158,7 +158,7 @@ impl StreamLoad {
     }
 
     pub(super) fn pressure(&self) -> Pressure {
-        self.pressure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        *self.pressure.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a try that was refused for want of room.
