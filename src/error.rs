@@ -84,6 +84,11 @@ impl Error {
         self
     }
 
+    /// What failed, without cause and hint.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     pub fn kind(&self) -> Kind {
         self.kind
     }

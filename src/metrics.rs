@@ -89,6 +89,7 @@ pub struct Metrics {
     waiting: IntGauge,
     delay: Gauge,
     silence: Gauge,
+    widened_pause: Gauge,
     position: IntGauge,
     ring_slots: IntGauge,
     ring_capacity: IntGauge,
@@ -141,6 +142,10 @@ impl Default for Metrics {
             delay: of(Gauge::new(
                 "delay_seconds",
                 "Age of the oldest transaction that is read and not yet in the target; 0 = nothing is waiting",
+            )),
+            widened_pause: of(Gauge::new(
+                "widened_pause_seconds",
+                "Pause between epochs while the target has no room for more loads; 0 while the job file's pause holds",
             )),
             silence: of(Gauge::new(
                 "source_silence_seconds",
@@ -239,6 +244,7 @@ impl Metrics {
             boxed(&self.read),
             boxed(&self.delay),
             boxed(&self.silence),
+            boxed(&self.widened_pause),
         ];
         vectors.into_iter().chain(gauges).chain(counters).chain(others).collect()
     }
@@ -258,6 +264,7 @@ impl Metrics {
         self.waiting.set(now.waiting as i64);
         self.delay.set(now.delay_micros as f64 / 1e6);
         self.silence.set(now.silence.as_secs_f64());
+        self.widened_pause.set(now.widened_pause.unwrap_or_default().as_secs_f64());
         self.position.set(now.position.as_ref().map_or(0, |at| at.offset as i64));
         self.ring_slots.set(now.ring.slots as i64);
         self.ring_capacity.set(now.ring.capacity as i64);

@@ -43,6 +43,8 @@ struct Incremental {
     /// 1970, 0 = none.
     filling_since: AtomicU64,
     in_flight_since: AtomicU64,
+    /// Milliseconds between two epochs while that is more than the job file says; else 0.
+    widened_pause: AtomicU64,
     position: Mutex<Option<Position>>,
     /// Seconds for which the source keeps its log; 0: no end is known.
     retention: AtomicU64,
@@ -72,6 +74,8 @@ pub struct Snapshot {
     /// How long the source will at least keep the log behind the position, when everything that was read and is not in
     /// the target is counted; `None`: no end is known.
     pub retention_left: Option<Duration>,
+    /// The pause between two epochs while the target has it widened.
+    pub widened_pause: Option<Duration>,
     /// Since the source sent anything, heartbeats included; zero before the log is followed.
     pub silence: Duration,
     pub ring: Fill,
@@ -142,6 +146,12 @@ impl Progress {
         *here.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint.position.clone());
     }
 
+    /// `None`: the job file's pause holds.
+    pub(crate) fn set_widened_pause(&self, pause: Option<Duration>) {
+        let millis = pause.map_or(0, |pause| pause.as_millis() as u64);
+        self.incremental.widened_pause.store(millis, Relaxed);
+    }
+
     pub fn snapshot(&self) -> Snapshot {
         let here = &self.incremental;
         let read = RowCounts {
@@ -172,6 +182,9 @@ impl Progress {
             position: here.position.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             delay_micros,
             retention_left: retention.map(|kept| kept.saturating_sub(Duration::from_micros(delay_micros))),
+            widened_pause: Some(here.widened_pause.load(Relaxed))
+                .filter(|&millis| millis > 0)
+                .map(Duration::from_millis),
             silence: silence.unwrap_or_default(),
             ring: ring.unwrap_or_default(),
         }
@@ -196,14 +209,16 @@ impl Snapshot {
             }
             Stage::Incremental => {
                 let place = self.position.as_ref().map(|at| format!(", {}:{}", at.file, at.offset)).unwrap_or_default();
+                let pause = self.widened_pause.map(|pause| format!(", {} s between epochs", pause.as_secs_f64()));
                 format!(
-                    "incremental: {} inserts, {} updates, {} deletes, {} rows/s, {} waiting, {:.1} s behind{place}",
+                    "incremental: {} inserts, {} updates, {} deletes, {} rows/s, {} waiting, {:.1} s behind{place}{}",
                     self.read.inserts,
                     self.read.updates,
                     self.read.deletes,
                     self.rate,
                     self.waiting,
                     self.delay_micros as f64 / 1e6,
+                    pause.unwrap_or_default(),
                 )
             }
             Stage::Done => "done".to_owned(),

@@ -131,12 +131,13 @@ source: {{{address}tables: ['{tables}'], {source}}}
 target:
   type: starrocks
   clientAddress: 127.0.0.1:{mysql}
-  httpAddress: ['127.0.0.1:{fe}']
+  httpAddress: ['127.0.0.1:{fe}', '127.0.0.1:{second}']
   username: root
 {more}
 ",
             mysql = server.mysql_addr.port(),
             fe = server.fe_addr.port(),
+            second = server.second_fe_addr.unwrap().port(),
         ))
     }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use mysql_async::prelude::Queryable;
 use towpath::config::{Address, Params, Password, Target as TargetSettings, TargetKind, ZeroDate};
 use towpath::embedded;
+use towpath::embedded::fault::{Fault, Mode};
 use towpath::schema::{
     Column, ColumnType, DefaultValue, Generated, IntegerSize, LobSize, Table, TableName, TargetTable, map_table,
 };
@@ -28,6 +29,7 @@ impl Cluster {
         let mut options = embedded::Options::new(data.path());
         options.version = Version { major, minor, patch: 0 };
         options.password = "s3cret".into();
+        options.second_fe_port = Some(0);
         Cluster { server: embedded::Server::start(options).await.unwrap(), _data: data }
     }
 
@@ -477,4 +479,133 @@ async fn missing_privileges_are_told() {
     assert!(text.contains("INSERT on its tables") && text.contains("CREATE TABLE on the database"), "{text}");
     let error = client.load(&load("p1", Format::Csv, "1\x01ann\x010\x02", 1)).await.unwrap_err();
     assert!(!error.is_transient() && error.to_string().contains("INSERT on the table"), "{error}");
+}
+
+/// One load under each fault, of which the server has one strike.
+#[tokio::test]
+async fn every_answer_leads_to_the_loads_true_fate() {
+    let cluster = Cluster::start().await;
+    let client = orders(&cluster).await;
+    let late = |lands| (Mode::LabelRunning { for_ms: 100, lands }, Mode::StatusUnknown { for_ms: 100, lands });
+    let ((running, unknown), (lost, undone)) = (late(true), late(false));
+    let direct = Loaded::default();
+    let again = Loaded { retries: 1, already: false };
+    let found = Loaded { retries: 0, already: true };
+    let faults = [
+        (Mode::AnswerLost, found),
+        (running, found),
+        (unknown, found),
+        (lost, again),
+        (undone, again),
+        (Mode::PublishTimeout { visible_after_ms: 100 }, direct),
+        (Mode::TooManyVersions { limit: 0 }, again),
+        (Mode::TooManyTransactions { limit: 0 }, again),
+        (Mode::MemoryLimit, again),
+        (Mode::DiskFull, again),
+        (Mode::NoBackend, again),
+        (Mode::ResetInBody, again),
+        (Mode::UnresolvableBe, again),
+        (Mode::BeGone, again),
+        (Mode::FeGone, again),
+        (Mode::LeaderElsewhere, direct),
+        (Mode::SlowFe { ms: 50 }, direct),
+        (Mode::SlowBe { ms: 50 }, direct),
+    ];
+    for (number, (mode, expected)) in faults.into_iter().enumerate() {
+        let fault = cluster.server.inject(Fault::new(mode.clone()).times(1)).unwrap();
+        let body = format!("{number}\x01ann\x010\x02");
+        let load = Load { body: Bytes::from(body), ..load(&format!("f{number}"), Format::Csv, "", 1) };
+        let loaded = client.load(&load).await.unwrap_or_else(|error| panic!("{mode:?}: {error}"));
+        let struck = cluster.server.faults()[0].struck;
+        println!("{mode:?}: struck {struck} times, {loaded:?}");
+        assert_eq!((loaded, struck), (expected, 1), "{mode:?}");
+        while client.label_state("shop", &load.label).await.unwrap() != LabelState::Finished {}
+        cluster.server.mend(fault);
+        let count = cluster.rows(&format!("SELECT COUNT(*) FROM shop.orders WHERE id = {number}")).await;
+        if !matches!(mode, Mode::PublishTimeout { .. }) {
+            assert_eq!(count, [[Some("1".to_owned())]], "{mode:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_forgotten_label_is_loaded_once_more_with_the_same_rows() {
+    let cluster = Cluster::start().await;
+    let client = orders(&cluster).await;
+    for mode in [Mode::AnswerLost, Mode::LabelsForgotten { keep: 0 }] {
+        cluster.server.inject(Fault::new(mode).times(1)).unwrap();
+    }
+    let loaded = client.load(&load("l1", Format::Csv, "1\x01ann\x010\x02", 1)).await.unwrap();
+    assert_eq!(loaded, Loaded { retries: 0, already: true });
+    cluster.server.inject(Fault::new(Mode::AnswerLost).times(1)).unwrap();
+    cluster.server.inject(Fault::new(Mode::LabelsForgotten { keep: 0 })).unwrap();
+    let forgotten = client.load(&load("l2", Format::Csv, "1\x01bob\x010\x02", 1)).await.unwrap();
+    assert!(!forgotten.already || forgotten.retries == 0, "{forgotten:?}");
+    assert_eq!(
+        cluster.rows("SELECT id, name FROM shop.orders").await,
+        [[Some("1".to_owned()), Some("bob".to_owned())]]
+    );
+}
+
+#[tokio::test]
+async fn the_second_fe_takes_over_and_leads_on_to_leader_and_be() {
+    let cluster = Cluster::start().await;
+    orders(&cluster).await;
+    let mut settings = cluster.settings();
+    let second = cluster.server.second_fe_addr.unwrap();
+    settings.http_addresses.push(Address { host: second.ip().to_string(), port: second.port() });
+    let client = client(&settings);
+    let gone = cluster.server.inject(Fault::new(Mode::FeGone)).unwrap();
+    assert_eq!(client.load(&load("s1", Format::Csv, "1\x01ann\x010\x02", 1)).await.unwrap().retries, 1);
+    assert_eq!(client.load(&load("s2", Format::Csv, "2\x01ann\x010\x02", 1)).await.unwrap().retries, 0);
+    assert_eq!(client.label_state("shop", "s2").await.unwrap(), LabelState::Finished);
+    cluster.server.mend(gone);
+    // A follower now: it sends the question to the leader, which wants the password again.
+    assert_eq!(client.label_state("shop", "s2").await.unwrap(), LabelState::Finished);
+    let elsewhere = cluster.server.inject(Fault::new(Mode::LeaderElsewhere)).unwrap();
+    let first = self::client(&cluster.settings());
+    assert_eq!(first.load(&load("s3", Format::Csv, "3\x01ann\x010\x02", 1)).await.unwrap(), Loaded::default());
+    assert_eq!(first.label_state("shop", "s3").await.unwrap(), LabelState::Finished);
+    cluster.server.mend(elsewhere);
+    assert_eq!(cluster.rows("SELECT COUNT(*) FROM shop.orders").await, [[Some("3".to_owned())]]);
+}
+
+#[tokio::test]
+async fn a_be_by_an_unknown_name_is_explained_and_mapped() {
+    let cluster = Cluster::start().await;
+    let client = orders(&cluster).await;
+    cluster.server.inject(Fault::new(Mode::UnresolvableBe)).unwrap();
+    let named = format!("be-0.cluster.invalid:{}", cluster.server.be_addr.port());
+    let load = load("h1", Format::Csv, "1\x01ann\x010\x02", 1);
+    let error = client.load(&load).await.unwrap_err();
+    let text = error.to_string();
+    assert!(error.is_transient() && text.contains(&format!("target.hostMap: {{'{named}': 'host:port'}}")), "{text}");
+    let mut settings = cluster.settings();
+    settings.host_map.insert(named, be(&cluster).to_string());
+    assert_eq!(self::client(&settings).load(&load).await.unwrap(), Loaded::default());
+}
+
+#[tokio::test]
+async fn loads_may_go_to_a_be_and_questions_to_the_fe_behind_it_in_the_list() {
+    let cluster = Cluster::start().await;
+    orders(&cluster).await;
+    let mut settings = cluster.settings();
+    settings.http_addresses.insert(0, be(&cluster));
+    cluster.server.inject(Fault::new(Mode::NoBackend)).unwrap();
+    cluster.server.inject(Fault::new(Mode::AnswerLost).times(1)).unwrap();
+    let loaded = client(&settings).load(&load("m1", Format::Csv, "1\x01ann\x010\x02", 1)).await.unwrap();
+    assert_eq!(loaded, Loaded { retries: 0, already: true }, "the FE told, and did not have to find a BE");
+}
+
+#[tokio::test]
+async fn with_bes_only_a_load_that_runs_on_is_sent_again_until_it_is_decided() {
+    let cluster = Cluster::start().await;
+    orders(&cluster).await;
+    let mut settings = cluster.settings();
+    settings.http_addresses = vec![be(&cluster)];
+    for (label, lands) in [("r1", true), ("r2", false)] {
+        cluster.server.inject(Fault::new(Mode::LabelRunning { for_ms: 200, lands }).times(1)).unwrap();
+        let loaded = client(&settings).load(&load(label, Format::Csv, "1\x01ann\x010\x02", 1)).await.unwrap();
+        assert!(loaded.retries > 0 && loaded.already == lands, "{loaded:?}");
+    }
 }

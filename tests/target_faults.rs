@@ -5,6 +5,7 @@
 //! the target all the time: counters that only grow at the source must never go back there.
 
 use std::collections::BTreeMap;
+use std::process::ExitStatus;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,7 +20,7 @@ use tokio::task::JoinHandle;
 use towpath::demo::proof;
 use towpath::embedded::fault::{Fault, Mode};
 
-use crate::harness::{Job, Target};
+use crate::harness::{Job, Target, assert_equal, text};
 use crate::servers::{self, Shared};
 
 const KEYS: u32 = 200;
@@ -32,7 +33,7 @@ struct Scene {
     database: String,
     target: Target,
     job: Job,
-    child: Child,
+    child: Option<Child>,
     /// Held by the writer over each transaction; whoever else holds it stops the writing.
     gate: Arc<Mutex<()>>,
     /// How often a counter at the target was seen to go back.
@@ -55,7 +56,7 @@ impl Scene {
         }
         let target = Target::start().await;
         let job = Job::new(source.port(), &target, &format!("{database}.*"), "", PARAMS);
-        let child = job.start();
+        let child = Some(job.start());
         job.wait_for("incremental", |status| status["stage"] == "incremental").await;
         let (gate, steps_back) = (Arc::new(Mutex::new(())), Arc::new(AtomicU64::new(0)));
         let tasks = vec![
@@ -81,17 +82,22 @@ impl Scene {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let struck: Vec<String> = ids.iter().map(|id| self.target.mend(*id).to_string()).collect();
+        let found = self.compare(&name, back).await;
+        println!("{name}: struck {} times, {found}", struck.join(" + "));
+    }
+
+    /// Stops the writing and expects both sides to become equal, and no counter to have gone back since there were `back`
+    /// such steps. Says what it found.
+    async fn compare(&mut self, after: &str, back: u64) -> String {
         let quiet = Arc::clone(&self.gate).lock_owned().await;
         let report = self.report().await;
         drop(quiet);
         let sum = |count: fn(&proof::TableReport) -> u64| report.tables.iter().map(count).sum::<u64>();
         let (lost, extra, wrong) = (sum(|table| table.missing), sum(|table| table.extra), sum(|table| table.different));
         let back = self.steps_back.load(Ordering::Relaxed) - back;
-        println!(
-            "{name}: struck {} times, {lost} lost, {extra} doubled, {wrong} wrong, {back} steps back",
-            struck.join(" + ")
-        );
-        assert!(report.equal() && back == 0, "{name}: {back} steps back\n{report}\n{}", self.job.log());
+        let found = format!("{lost} lost, {extra} doubled, {wrong} wrong, {back} steps back");
+        assert!(report.equal() && back == 0, "after {after}: {found}\n{report}\n{}", self.job.log());
+        found
     }
 
     /// Compares until both sides are equal, or for a minute.
@@ -114,14 +120,31 @@ impl Scene {
     }
 
     fn still_runs(&mut self, during: &str) {
-        assert!(self.child.try_wait().unwrap().is_none(), "the job has ended during {during}\n{}", self.job.log());
+        let child = self.child.as_mut().unwrap();
+        assert!(child.try_wait().unwrap().is_none(), "the job has ended during {during}\n{}", self.job.log());
     }
 
-    async fn end(self) {
-        self.tasks.iter().for_each(JoinHandle::abort);
-        let status = self.job.stop(self.child).await;
+    /// Ends the job and starts it again.
+    async fn restart(&mut self) {
+        self.stop().await;
+        self.child = Some(self.job.start());
+        self.job.wait_for("running", |status| status["running"] == true).await;
+    }
+
+    async fn stop(&mut self) {
+        let status = self.job.stop(self.child.take().unwrap()).await;
         assert!(status.success(), "{}", self.job.log());
     }
+
+    async fn end(mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        self.stop().await;
+    }
+}
+
+/// The end of a job that ends by itself.
+async fn ended(mut child: Child) -> ExitStatus {
+    tokio::time::timeout(Duration::from_secs(60), child.wait()).await.expect("the job goes on").unwrap()
 }
 
 /// Rows that come, change, change their key, and go and come again in one transaction; and a counter with each.
@@ -173,10 +196,10 @@ async fn answers_that_do_not_tell_the_truth_lose_and_double_nothing() {
     let mut scene = Scene::start("answers").await;
     scene.survives(&[always(Mode::AnswerLost)], 5).await;
     for lands in [true, false] {
-        scene.survives(&[Fault::new(Mode::LabelRunning { for_ms: 250, lands }).every(2)], 2).await;
+        scene.survives(&[Fault::new(Mode::LabelRunning { for_ms: 150, lands }).every(2)], 2).await;
         scene.survives(&[Fault::new(Mode::StatusUnknown { for_ms: 150, lands }).every(2)], 2).await;
     }
-    scene.survives(&[always(Mode::PublishTimeout { visible_after_ms: 200 })], 4).await;
+    scene.survives(&[always(Mode::PublishTimeout { visible_after_ms: 200 })], 3).await;
     scene.survives(&[always(Mode::LabelsForgotten { keep: 0 })], 20).await;
     scene.survives(&[always(Mode::AnswerLost), always(Mode::LabelsForgotten { keep: 0 })], 3).await;
     scene.survives(&[Fault::new(Mode::AnswerLost).every(2), always(Mode::SlowFe { ms: 60 })], 3).await;
@@ -186,29 +209,107 @@ async fn answers_that_do_not_tell_the_truth_lose_and_double_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn limits_of_the_target_are_waited_for() {
     let mut scene = Scene::start("limits").await;
-    for mode in [
-        Mode::TooManyVersions { limit: 0 },
-        Mode::TooManyTransactions { limit: 0 },
-        Mode::MemoryLimit,
-        Mode::DiskFull,
-        Mode::NoBackend,
-    ] {
-        scene.survives(&[always(mode)], 4).await;
-    }
     scene.survives(&[always(Mode::DeletesAfterUpserts)], 20).await;
+    scene.survives(&[always(Mode::DiskFull)], 6).await;
+    scene.survives(&[always(Mode::NoBackend)], 6).await;
+    for (mode, reason) in [
+        (Mode::TooManyVersions { limit: 0 }, "too many versions of a tablet"),
+        (Mode::TooManyTransactions { limit: 0 }, "too many running transactions"),
+        (Mode::MemoryLimit, "too little memory"),
+    ] {
+        scene.survives(&[always(mode)], 6).await;
+        let pause = &scene.job.status().await["widenedPause"];
+        assert!(pause["reason"] == reason && pause["seconds"].as_f64() >= Some(2.0), "{pause}");
+        let text = text(&scene.job.command("status", &[]).await);
+        assert!(text.contains(&format!("s between epochs: the target has {reason}")), "{text}");
+        let told = format!("the target has {reason}: 2 s between epochs now");
+        assert_eq!(scene.job.log().matches(&told).count(), 1, "{}", scene.job.log());
+        // A new run begins with the job file's pause.
+        scene.restart().await;
+        scene.job.wait_for("a pause as ever", |status| status["widenedPause"].is_null()).await;
+    }
     scene.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_go_and_ways_that_change_lose_nothing() {
     let mut scene = Scene::start("ways").await;
-    scene.survives(&[Fault::new(Mode::BeGone).lasting(Duration::from_millis(300))], 3).await;
+    let killed = || Fault::new(Mode::BeGone).lasting(Duration::from_millis(300));
+    let cut_off = || Fault::new(Mode::LabelRunning { for_ms: 150, lands: true }).every(2);
+    scene.survives(&[killed()], 3).await;
     scene.survives(&[always(Mode::UnresolvableBe)], 3).await;
-    scene.survives(&[always(Mode::FeGone)], 3).await;
-    scene.survives(&[always(Mode::LeaderElsewhere)], 5).await;
+    assert!(scene.job.log().contains("target.hostMap: {'be-0.cluster.invalid:"), "{}", scene.job.log());
     scene.survives(&[always(Mode::SlowFe { ms: 100 })], 3).await;
     scene.survives(&[always(Mode::SlowBe { ms: 100 })], 3).await;
     scene.survives(&[always(Mode::ResetInBody)], 4).await;
+    scene.survives(&[always(Mode::LeaderElsewhere)], 5).await;
     scene.survives(&[always(Mode::LeaderElsewhere), Fault::new(Mode::AnswerLost).every(2)], 3).await;
+    scene.survives(&[killed(), cut_off()], 2).await;
+    // Once is enough: the job turns to the second FE and leaves the first alone for a while.
+    scene.survives(&[always(Mode::FeGone), cut_off()], 1).await;
     scene.end().await;
+}
+
+/// With `strategyOnError: exit` a refused row ends the job; what was refused is told, and nothing else is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn refused_rows_stop_the_job_and_the_next_run_has_them() {
+    let mut scene = Scene::start("refused").await;
+    let values = (1..=20).map(|value: u32| value.to_string()).collect();
+    let table = format!("{}.counter", scene.database);
+    let fault = scene.target.inject(Fault::new(Mode::FilteredValues { column: "n".into(), values }).table(&table));
+    let status = ended(scene.child.take().unwrap()).await;
+    assert_eq!(status.code(), Some(1));
+    let log = scene.job.log();
+    assert!(log.contains("too many filtered rows") && log.contains("The column is 'n' of table 'counter'"), "{log}");
+    assert!(scene.target.mend(fault) > 0);
+    scene.child = Some(scene.job.start());
+    scene.compare("refused rows", 0).await;
+    scene.end().await;
+}
+
+/// A load runs on at the target when the user is taken away: its fate cannot be asked for any more. The job stops instead
+/// of going on past it, and with the user back the next run finds out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_refuses_to_tell_a_loads_fate_stops_the_job_and_nothing_is_lost() {
+    let source = servers::mysql().await;
+    let database = source.database("locked_out").await;
+    source.run([format!("CREATE TABLE {database}.t (id INT PRIMARY KEY)")]).await;
+    let target = Target::start().await;
+    let mut admin = target.connect().await;
+    let user = [
+        "CREATE USER 'app'@'%' IDENTIFIED BY 'right'".to_owned(),
+        "GRANT ALL ON ALL TABLES IN ALL DATABASES TO USER 'app'@'%'".to_owned(),
+        format!("GRANT CREATE TABLE ON DATABASE {database} TO USER 'app'@'%'"),
+    ];
+    admin.query_drop(format!("CREATE DATABASE {database}")).await.unwrap();
+    for statement in &user {
+        admin.query_drop(statement).await.unwrap();
+    }
+    let job = Job::new(
+        source.port(),
+        &target,
+        &format!("{database}.*"),
+        "",
+        "params: {realFlushPauseSec: 0, soTimeoutSec: 1}",
+    );
+    let text = std::fs::read_to_string(job.path()).unwrap();
+    std::fs::write(job.path(), text.replace("  username: root\n", "  username: app\n  password: right\n")).unwrap();
+    let child = job.start();
+    job.wait_for("incremental", |status| status["stage"] == "incremental").await;
+    target.inject(Fault::new(Mode::LabelRunning { for_ms: 4000, lands: true }).times(1));
+    source.run([format!("INSERT INTO {database}.t VALUES (1)")]).await;
+    while target.server.faults()[0].struck == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    admin.query_drop("DROP USER 'app'@'%'").await.unwrap();
+    assert_eq!(ended(child).await.code(), Some(1), "{}", job.log());
+    let log = job.log();
+    assert!(log.contains("whether it is in is not known") && log.contains("Access denied for app@"), "{log}");
+    assert!(!job.status().await["openEpoch"].is_null(), "its label is kept");
+    source.run([format!("INSERT INTO {database}.t VALUES (2)")]).await;
+    for statement in &user {
+        admin.query_drop(statement).await.unwrap();
+    }
+    job.run_to_end().await;
+    assert_equal(source.port(), &target, &database).await;
 }

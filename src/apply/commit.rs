@@ -24,6 +24,7 @@ use super::dead_letter::DeadLetters;
 use super::encode::{BinaryText, Encoder, Part};
 use super::flush::Epoch;
 use super::label::{Content, is_transaction, load_label};
+use super::pace::Pace;
 use super::together;
 use crate::config::OnError;
 use crate::metrics::{LoadResult, Phase};
@@ -68,6 +69,7 @@ pub struct Committer<T> {
     pub store: Arc<Store>,
     pub options: LoadOptions,
     pub progress: Arc<Progress>,
+    pub pace: Arc<Pace>,
     pub runtime: Handle,
     /// When cancelled, loads that are on their way are left to their intent.
     pub leave: CancellationToken,
@@ -158,7 +160,7 @@ impl<T: Target> Committer<T> {
         metrics.timed(Phase::Checkpoint, || self.store.close_epoch(&self.checkpoint, &changes, &prepared))?;
         self.letters.written(&changes)?;
         self.progress.committed(&self.checkpoint);
-        Ok(())
+        self.pace.epoch_is_in(self.target.pressure(), &self.store, &self.progress)
     }
 
     /// Sends all loads and waits for every one of them, also when one has failed. Returns what became of refused rows.

@@ -25,6 +25,7 @@ use crossbeam_channel as channel;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Batch, MERGED_ROW_BYTES};
+use super::pace::Pace;
 use super::xa::{Replay, Waiting, XaRows};
 use crate::metrics::Phase;
 use crate::mysql::binlog::{EventPlan, ImageColumns, Place, RowsEvent, RowsKind, Slot, Statement, TableMap, XaStep};
@@ -49,10 +50,9 @@ pub struct Epoch {
     pub prepared: PreparedChanges,
 }
 
-/// When a batch is full, and how long a flush waits.
+/// When a batch is full.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    pub pause: Duration,
     /// Rows after merging.
     pub rows: usize,
     /// Bytes of memory. A batch that has reached half of it closes at the next transaction's end; one that reaches it
@@ -62,8 +62,8 @@ pub struct Limits {
 
 impl Limits {
     /// A third of the budget may wait in the batch, a third in the epoch under way; the ring has the rest.
-    pub fn new(pause: Duration, rows: usize, budget: &Budget) -> Self {
-        Limits { pause, rows, bytes: (budget.total() / 3).max(2) }
+    pub fn new(rows: usize, budget: &Budget) -> Self {
+        Limits { rows, bytes: (budget.total() / 3).max(2) }
     }
 }
 
@@ -146,6 +146,8 @@ pub struct Flusher {
     /// As at the position where it begins.
     pub xa: XaRows,
     pub limits: Limits,
+    /// How long it waits between epochs.
+    pub pace: Arc<Pace>,
     /// To the committer; it takes one epoch at a time.
     pub epochs: channel::Sender<Epoch>,
     /// One message for each epoch that is in.
@@ -404,7 +406,8 @@ impl Flusher {
             self.replay_until = None;
             return self.close(filling);
         }
-        let full = filling.batch.rows() >= self.limits.rows || filling.batch.bytes() >= self.limits.bytes / 2;
+        let many = filling.batch.rows() >= self.limits.rows && self.pace.widened().is_none();
+        let full = many || filling.batch.bytes() >= self.limits.bytes / 2;
         if full || filling.in_pieces {
             return self.close(filling);
         }
@@ -412,8 +415,8 @@ impl Flusher {
     }
 
     fn due_at(&self, filling: &Filling) -> Instant {
-        let pause = if filling.batch.is_empty() { self.limits.pause.max(IDLE_CHECKPOINT) } else { self.limits.pause };
-        filling.closed_at + pause
+        let pause = self.pace.pause();
+        filling.closed_at + if filling.batch.is_empty() { pause.max(IDLE_CHECKPOINT) } else { pause }
     }
 
     fn close_if_due(&mut self, filling: &mut Filling) -> Result<()> {

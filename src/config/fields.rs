@@ -194,7 +194,7 @@ static TARGET: &[Field] = &[
         "httpAddress",
         Shape::Texts(true),
         Default::Text("127.0.0.1:8030"),
-        "`host:port` of the FE's HTTP port, or a list of several, tried in order; a BE's address works too.",
+        "`host:port` of the FE's HTTP port, or a list of several, of which the first that works is used. A BE's address works too, but only an FE tells what became of a load after a crash.",
     ),
     field("username", Shape::Text, Default::Text("root"), "User at the target."),
     field("password", Shape::Secret, Default::Text(""), "The user's password; better `${NAME}` or `passwordFile`."),
@@ -272,7 +272,8 @@ static PARAMS: &[Field] = &[
         "soTimeoutSec",
         Shape::Integer(1, 86_400),
         Default::Integer(60),
-        "Seconds for a statement at the target; and after which a source that sends nothing, not even a heartbeat, counts as lost.",
+        "Seconds for a statement at the target, for its first answer to a load, and in which it must take more of a load's body; and \
+         after which a source that sends nothing, not even a heartbeat, counts as lost.",
     ),
     field(
         "httpSoTimeoutSec",

@@ -13,6 +13,7 @@ use engine::{Addresses, Engine};
 use http::HttpServers;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use crate::target::Version;
 use crate::{Error, Result};
@@ -89,8 +90,10 @@ pub struct Server {
     pub be_addr: SocketAddr,
     pub second_fe_addr: Option<SocketAddr>,
     engine: Arc<Engine>,
+    stopping: CancellationToken,
     http: HttpServers,
     tasks: Vec<JoinHandle<()>>,
+    jobs: JoinHandle<()>,
 }
 
 /// How often ALTER jobs and late commits move on.
@@ -116,8 +119,10 @@ impl Server {
         let (fe_addr, be_addr, second_fe_addr) = (http.fe_addr, http.be_addr, http.second_fe_addr);
         let addresses = Addresses { mysql: mysql_addr, fe: fe_addr, second_fe: second_fe_addr, be: be_addr };
         let _once = engine.addresses.set(addresses);
-        let tasks = vec![tokio::spawn(sql::serve(engine.clone(), listener)), tokio::spawn(run_jobs(engine.clone()))];
-        Ok(Server { mysql_addr, fe_addr, be_addr, second_fe_addr, engine, http, tasks })
+        let stopping = CancellationToken::new();
+        let tasks = vec![tokio::spawn(sql::serve(engine.clone(), listener))];
+        let jobs = tokio::spawn(run_jobs(engine.clone(), stopping.clone()));
+        Ok(Server { mysql_addr, fe_addr, be_addr, second_fe_addr, engine, stopping, http, tasks, jobs })
     }
 
     /// Switches a fault on, until it is mended or has ended by itself; returns its number. A restart mends all.
@@ -144,6 +149,10 @@ impl Server {
 
     /// Stops listening and ends every connection. What was acknowledged is on disk.
     pub async fn stop(self) {
+        // A step under way is finished: nothing is written once this returns.
+        self.stopping.cancel();
+        self.engine.labels.stop_waiting();
+        let _ended = self.jobs.await;
         for task in self.tasks {
             task.abort();
             let _ended = task.await;
@@ -152,9 +161,8 @@ impl Server {
     }
 }
 
-async fn run_jobs(engine: Arc<Engine>) {
-    loop {
-        tokio::time::sleep(JOB_TICK).await;
+async fn run_jobs(engine: Arc<Engine>, stopping: CancellationToken) {
+    while stopping.run_until_cancelled(tokio::time::sleep(JOB_TICK)).await.is_some() {
         if engine.jobs.is_idle() && engine.labels.nothing_late() {
             continue;
         }

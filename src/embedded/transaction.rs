@@ -13,6 +13,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -128,6 +129,8 @@ pub(crate) struct Labels {
     inner: Mutex<Inner>,
     /// Locked before `inner`, where both are.
     late: Mutex<Vec<Late>>,
+    /// Nobody waits for a publish any more.
+    stopping: AtomicBool,
     /// Where loads stage their rows.
     folder: PathBuf,
 }
@@ -178,7 +181,8 @@ impl Labels {
                 }
             }
         }
-        let labels = Labels { inner: Mutex::new(inner), late: Mutex::default(), folder };
+        let labels =
+            Labels { inner: Mutex::new(inner), late: Mutex::default(), stopping: AtomicBool::new(false), folder };
         labels.publish_after_restart();
         Ok(labels)
     }
@@ -316,7 +320,7 @@ impl Labels {
         parts: &[(Target, Stage)],
     ) -> std::result::Result<(), String> {
         let tables: Vec<u64> = parts.iter().map(|(target, _)| target.table).collect();
-        self.wait_published(engine, &tables);
+        self.wait_published(engine, &tables)?;
         let Claim { database, label, evicted } = self.claim(engine, id)?;
         let finished = now_millis();
         let written = engine.store.write(|tx| {

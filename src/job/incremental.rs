@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Context, last_call};
 use crate::apply::commit::Committer;
 use crate::apply::flush::{Ended, Flusher, Limits, Tables};
+use crate::apply::pace::Pace;
 use crate::apply::xa::XaRows;
 use crate::mysql::binlog::{Heard, ReaderOptions, Slot, spawn};
 use crate::mysql::position;
@@ -71,11 +72,15 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
     // A rendezvous: the committer takes an epoch only when the one before it is in.
     let (epochs, epochs_in) = channel::bounded(0);
     let (done, done_in) = channel::bounded(1);
+    let pause = Duration::from_secs_f64(job.params.real_flush_pause_sec);
+    let pace = Arc::new(Pace::new(pause, target.pressure()));
+    store.set_pace(None)?;
     let committer = Committer {
         target: Arc::clone(target),
         store: Arc::clone(store),
         options: context.load_options(),
         progress: Arc::clone(&options.progress),
+        pace: Arc::clone(&pace),
         runtime: Handle::current(),
         leave: last_call(&hurry),
         letters: Arc::new(context.letters()?),
@@ -85,11 +90,8 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         receiver,
         xa: XaRows::open(store, &budget, budget.total() / 12)?,
         tables: Tables::new(prepared.mappings.iter().cloned(), prepared.values.clone()),
-        limits: Limits::new(
-            Duration::from_secs_f64(job.params.real_flush_pause_sec),
-            job.params.incre_batch_size,
-            &budget,
-        ),
+        limits: Limits::new(job.params.incre_batch_size, &budget),
+        pace: Arc::clone(&pace),
         epochs,
         done: done_in,
         progress: Arc::clone(&options.progress),

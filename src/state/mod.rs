@@ -11,6 +11,7 @@
 
 mod checkpoint;
 mod dead_letter;
+mod pace;
 mod prepared;
 mod schema;
 mod snapshot;
@@ -21,6 +22,7 @@ pub use checkpoint::{Checkpoint, Intent, LoadName, RowCounts, now_micros};
 pub use dead_letter::{
     DeadLetter, Filter, LetterChanges, LetterCounts, LetterKey, LetterShape, LetterState, NewLetter, Settled,
 };
+pub use pace::PaceRecord;
 pub use prepared::{PreparedChanges, PreparedPart, PreparedTransaction};
 pub use snapshot::{ChunkRecord, TableProgress};
 pub use status::Status;

@@ -94,6 +94,14 @@ const STEPS: &[&str] = &[
         PRIMARY KEY (number, part)
     ) STRICT;
 ",
+    "
+    CREATE TABLE pace (                -- there is a row while the pause between epochs is widened
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        pause_ms INTEGER NOT NULL,
+        reason TEXT NOT NULL,
+        since INTEGER NOT NULL         -- microseconds since 1970, ours
+    ) STRICT;
+",
 ];
 
 /// # Errors

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Checkpoint, Identity, Intent, LetterCounts, Store, TableProgress, now_micros};
+use super::{Checkpoint, Identity, Intent, LetterCounts, PaceRecord, Store, TableProgress, now_micros};
 use crate::Result;
 use crate::mysql::position::Position;
 
@@ -18,6 +18,8 @@ pub struct Status {
     pub intent: Option<Intent>,
     /// XA transactions that are prepared at the checkpoint.
     pub prepared: u64,
+    /// `None`: the job file's pause holds.
+    pub pace: Option<PaceRecord>,
     pub tables: Vec<TableProgress>,
     pub letters: LetterCounts,
 }
@@ -33,6 +35,7 @@ impl Status {
             checkpoint: store.checkpoint()?,
             intent: store.intent()?,
             prepared: store.prepared_count()?,
+            pace: store.pace()?,
             tables: store.snapshot_tables()?,
             letters: store.letter_counts()?,
         }))
@@ -57,6 +60,9 @@ impl Status {
             "checkpointAgeSeconds": checkpoint.map(|checkpoint| age(checkpoint.saved_at)),
             "lastCommitAgeSeconds": checkpoint.filter(|at| at.committed_at > 0).map(|at| age(at.committed_at)),
             "epochs": checkpoint.map_or(0, |checkpoint| checkpoint.epoch),
+            "widenedPause": self.pace.as_ref().map(|pace| {
+                json!({"seconds": pace.pause_millis as f64 / 1e3, "reason": pace.reason, "ageSeconds": age(pace.since)})
+            }),
             "openEpoch": self.intent.as_ref().map(|intent| intent.epoch),
             "preparedXa": self.prepared,
             "inserts": checkpoint.map_or(0, |checkpoint| checkpoint.read.inserts),
@@ -95,6 +101,11 @@ impl fmt::Display for Status {
                 "rows        {} inserts, {} updates, {} deletes read; {} rows loaded",
                 at.read.inserts, at.read.updates, at.read.deletes, at.loaded
             )?;
+        }
+        if let Some(pace) = &self.pace {
+            let seconds = pace.pause_millis as f64 / 1e3;
+            let since = age(pace.since);
+            writeln!(f, "pause       {seconds} s between epochs: the target has {} ({since:.0} s ago)", pace.reason)?;
         }
         if let Some(intent) = &self.intent {
             writeln!(

@@ -3,7 +3,9 @@
 //! # Contract
 //! `load` is the only call that carries rows, and it decides a load's fate: it returns `Ok` when the rows
 //! are known to be in (committed, whether or not already visible), `Err` when they are known **not** to be
-//! in. It never returns while the fate is unknown: it asks for the label's state until that is decided.
+//! in. It does not return while the fate is unknown: it asks for the label's state until that is decided. The one
+//! exception is a target that refuses to tell (its password was changed): after a bounded time that is a definite error
+//! that says so, and the caller must stop and keep the label, as after a crash.
 //! A label that is already finished counts as in. Two loads that write the same key never run at once; loads of
 //! different tables, or of different chunks of the full copy, do.
 //!
@@ -146,6 +148,15 @@ pub struct Loaded {
     pub already: bool,
 }
 
+/// How often the target had no room for a load.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pressure {
+    /// Tries that it has refused so far: too many versions, too many transactions, too little memory.
+    pub refusals: u64,
+    /// Which of them it was the last time, in words.
+    pub reason: &'static str,
+}
+
 pub trait Target: Send + Sync + 'static {
     /// Pre-flight: reachable on every port, password right, privileges there, version known. `databases` are
     /// named as at the target.
@@ -166,6 +177,12 @@ pub trait Target: Send + Sync + 'static {
     fn load(&self, load: &Load) -> impl Future<Output = Result<Loaded>> + Send;
 
     fn label_state(&self, database: &str, label: &str) -> impl Future<Output = Result<LabelState>> + Send;
+
+    /// What the target has refused for want of room up to now; [`crate::apply::pace`] answers it with fewer and larger
+    /// loads.
+    fn pressure(&self) -> Pressure {
+        Pressure::default()
+    }
 
     /// Pre-flight of `load_together` for these tables, each problem one error. A target without transactions over
     /// several tables has this answer.

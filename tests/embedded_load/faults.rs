@@ -40,7 +40,13 @@ fn g13_a_publish_timeout_is_durable_and_shows_later() {
     target.running().mend_all();
     target.inject(Fault::new(Mode::PublishTimeout { visible_after_ms: 3_600_000 }));
     assert_eq!(target.load(&["label: kept", CSV, IDS], b"2\n")["Status"], "Publish Timeout");
+    // Who waits behind it does not keep the server from stopping.
+    let (be, row) = (target.be(), b"3\n");
+    let waiting =
+        std::thread::spawn(move || http(be, "PUT", PATH, &[AUTH, CSV, IDS, "label: behind"], Some(row)).json());
+    while target.label_state("behind")["state"] != "PREPARE" {}
     target.restart();
+    assert_ne!(waiting.join().ok().map(|answer| answer["Status"].to_string()).as_deref(), Some("\"Success\""));
     target.await_state("kept", "VISIBLE");
     assert_eq!(target.rows("SELECT id FROM shop.t ORDER BY id"), ["1", "2"]);
 }

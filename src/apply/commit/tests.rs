@@ -9,7 +9,7 @@ use crate::mysql::binlog::RowsKind;
 use crate::mysql::position::Position;
 use crate::ring::Budget;
 use crate::state::PreparedChanges;
-use crate::target::{Loaded, Version};
+use crate::target::{Loaded, Pressure, Version};
 
 /// A target that notes, at each load, what the state store says at that moment.
 struct Scripted {
@@ -18,6 +18,7 @@ struct Scripted {
     answers: Mutex<VecDeque<Error>>,
     /// What `label_state` answers, in turn; then `Finished`.
     states: Mutex<VecDeque<LabelState>>,
+    pressure: Mutex<Pressure>,
     seen: Mutex<Vec<Seen>>,
 }
 
@@ -60,6 +61,10 @@ impl Target for Scripted {
     async fn label_state(&self, _: &str, _: &str) -> Result<LabelState> {
         Ok(self.states.lock().unwrap().pop_front().unwrap_or(LabelState::Finished))
     }
+
+    fn pressure(&self) -> Pressure {
+        *self.pressure.lock().unwrap()
+    }
 }
 
 const POLICY: Policy = Policy { on_error: OnError::Exit, max_letters: 0, halve: true };
@@ -79,6 +84,7 @@ impl Scene {
             store: Arc::clone(&store),
             answers: Mutex::default(),
             states: Mutex::default(),
+            pressure: Mutex::default(),
             seen: Mutex::default(),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
@@ -97,6 +103,7 @@ impl Scene {
                 together: false,
             },
             progress: Arc::default(),
+            pace: Arc::new(Pace::new(Duration::ZERO, self.target.pressure())),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),
             letters: Arc::new(DeadLetters::new(&self.store, POLICY, [&Sample::new().mapping]).unwrap()),
@@ -185,4 +192,23 @@ fn a_load_of_the_last_run_is_waited_for_until_it_is_decided() {
     scene.runtime.block_on(settle(scene.target.as_ref(), &scene.store)).unwrap();
     assert!(scene.target.states.lock().unwrap().is_empty(), "it went on while the load was under way");
     assert_eq!(scene.store.open_loads().unwrap(), []);
+}
+
+#[test]
+fn an_epoch_that_was_refused_for_want_of_room_widens_the_pause_where_everybody_sees_it() {
+    let scene = Scene::new();
+    let mut committer = scene.committer();
+    committer.progress.set_stage(crate::state::Stage::Incremental);
+    committer.commit(epoch(0, 100, &[(1, "a")])).unwrap();
+    assert_eq!(scene.store.pace().unwrap(), None);
+    *scene.target.pressure.lock().unwrap() = Pressure { refusals: 3, reason: "too many versions of a tablet" };
+    committer.commit(epoch(100, 200, &[(2, "a")])).unwrap();
+    let pace = scene.store.pace().unwrap().unwrap();
+    assert_eq!((pace.pause_millis, pace.reason.as_str()), (2000, "too many versions of a tablet"));
+    assert_eq!(committer.pace.pause(), Duration::from_secs(2));
+    assert!(committer.progress.snapshot().line().contains(", 2 s between epochs"));
+    committer.pace.age(Duration::from_secs(60));
+    committer.commit(epoch(200, 300, &[(3, "a")])).unwrap();
+    assert_eq!(scene.store.pace().unwrap(), None);
+    assert_eq!(committer.progress.snapshot().widened_pause, None);
 }

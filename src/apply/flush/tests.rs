@@ -6,6 +6,7 @@ use super::*;
 use crate::mysql::binlog::{RowsKind, Xid};
 use crate::ring::{Sender, ring};
 use crate::state::Store;
+use crate::target::Pressure;
 
 /// A flusher with the test at both its ends: it feeds slots and takes epochs.
 struct Scene {
@@ -23,6 +24,10 @@ const LONG: Duration = Duration::from_secs(20);
 const ROW_BYTES: usize = 10 + MERGED_ROW_BYTES + 4;
 const SHORT: Duration = Duration::from_millis(300);
 
+fn pace(pause: Duration) -> Arc<Pace> {
+    Arc::new(Pace::new(pause, Pressure::default()))
+}
+
 impl Scene {
     /// A flusher without a pause between epochs that begins at offset 0.
     fn new(adjust: impl FnOnce(&mut Flusher)) -> Scene {
@@ -38,7 +43,8 @@ impl Scene {
             receiver,
             tables: Tables::new([Arc::clone(&sample.mapping)], ValueOptions::default()),
             xa: XaRows::open(&store, &budget, 1 << 18).unwrap(),
-            limits: Limits { pause: Duration::ZERO, rows: 1000, bytes: 1 << 20 },
+            limits: Limits { rows: 1000, bytes: 1 << 20 },
+            pace: pace(Duration::ZERO),
             epochs: epochs_out,
             done: done_in,
             progress: Arc::default(),
@@ -102,7 +108,10 @@ fn the_next_epoch_fills_while_one_is_on_its_way() {
 
 #[test]
 fn a_full_batch_does_not_wait_for_the_pause() {
-    let scene = Scene::new(|flusher| flusher.limits = Limits { pause: LONG * 10, rows: 2, bytes: 1 << 20 });
+    let scene = Scene::new(|flusher| {
+        flusher.pace = pace(LONG * 10);
+        flusher.limits.rows = 2;
+    });
     scene.row(1);
     scene.commit(100);
     scene.no_epoch();
@@ -144,7 +153,10 @@ fn a_large_transaction_goes_out_in_pieces_and_the_checkpoint_stays_before_it() {
 
 #[test]
 fn a_batch_full_of_small_transactions_closes_where_one_of_them_ends() {
-    let scene = Scene::new(|flusher| flusher.limits = Limits { pause: LONG * 10, rows: 1000, bytes: 2 * ROW_BYTES });
+    let scene = Scene::new(|flusher| {
+        flusher.pace = pace(LONG * 10);
+        flusher.limits.bytes = 2 * ROW_BYTES;
+    });
     scene.row(1);
     scene.commit(100);
     assert_eq!(scene.epoch(), (0, 100, 1));
@@ -155,7 +167,10 @@ fn a_batch_full_of_small_transactions_closes_where_one_of_them_ends() {
 
 #[test]
 fn the_end_of_a_transaction_in_pieces_moves_the_checkpoint_at_once() {
-    let scene = Scene::new(|flusher| flusher.limits = Limits { pause: LONG * 10, rows: 1000, bytes: 2 * ROW_BYTES });
+    let scene = Scene::new(|flusher| {
+        flusher.pace = pace(LONG * 10);
+        flusher.limits.bytes = 2 * ROW_BYTES;
+    });
     scene.row(1);
     scene.row(2);
     assert_eq!(scene.epoch(), (0, 0, 2));
@@ -200,7 +215,7 @@ fn a_stop_in_a_transaction_sends_nothing_of_it() {
 #[test]
 fn it_ends_once_everything_before_the_end_is_in() {
     let scene = Scene::new(|flusher| {
-        flusher.limits.pause = LONG * 10;
+        flusher.pace = pace(LONG * 10);
         flusher.until = Some(position(200));
     });
     scene.row(1);
@@ -212,7 +227,7 @@ fn it_ends_once_everything_before_the_end_is_in() {
 
 #[test]
 fn a_statement_stops_the_job_behind_what_came_before_it() {
-    let scene = Scene::new(|flusher| flusher.limits.pause = LONG * 10);
+    let scene = Scene::new(|flusher| flusher.pace = pace(LONG * 10));
     scene.row(1);
     scene.commit(100);
     let statement = Statement { place: place(200), database: "shop".into(), sql: "ALTER TABLE t ADD x INT".into() };
@@ -225,7 +240,7 @@ fn a_statement_stops_the_job_behind_what_came_before_it() {
 #[test]
 fn an_index_is_a_place_like_any_other() {
     let scene = Scene::new(|flusher| {
-        flusher.limits.pause = LONG * 10;
+        flusher.pace = pace(LONG * 10);
         flusher.until = Some(position(200));
     });
     scene.row(1);
@@ -246,7 +261,7 @@ fn rows_of_a_table_the_job_does_not_know_stop_it() {
 
 #[test]
 fn rows_of_a_transaction_that_was_cut_off_leave_the_batch() {
-    let scene = Scene::new(|flusher| flusher.limits.pause = Duration::ZERO);
+    let scene = Scene::new(|flusher| flusher.pace = pace(Duration::ZERO));
     scene.row(1);
     scene.commit(100);
     assert_eq!(scene.epoch(), (0, 100, 1));
@@ -260,7 +275,10 @@ fn rows_of_a_transaction_that_was_cut_off_leave_the_batch() {
 
 #[test]
 fn what_was_read_before_a_large_transaction_is_an_epoch_of_its_own() {
-    let scene = Scene::new(|flusher| flusher.limits = Limits { pause: LONG * 10, rows: 1000, bytes: 8 * ROW_BYTES });
+    let scene = Scene::new(|flusher| {
+        flusher.pace = pace(LONG * 10);
+        flusher.limits = Limits { rows: 1000, bytes: 8 * ROW_BYTES };
+    });
     scene.row(1);
     scene.commit(100);
     for id in 2..60 {
@@ -399,4 +417,20 @@ fn a_prepared_transaction_larger_than_memory_goes_out_in_pieces_when_it_is_commi
         assert!(epoch.prepared.is_empty(), "the checkpoint stays before it");
     }
     assert_eq!(rows, 8);
+}
+
+#[test]
+fn while_the_pause_is_widened_the_number_of_rows_closes_nothing() {
+    let scene = Scene::new(|flusher| {
+        flusher.pace = pace(Duration::ZERO);
+        flusher.pace.widen(Pressure { refusals: 1, reason: "too many versions" });
+        flusher.limits.rows = 1;
+        flusher.limits.bytes = 4 * ROW_BYTES;
+    });
+    scene.row(1);
+    scene.commit(100);
+    scene.no_epoch();
+    scene.row(2);
+    scene.commit(200);
+    assert_eq!(scene.epoch(), (0, 200, 2), "the bytes still do");
 }

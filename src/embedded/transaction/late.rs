@@ -8,6 +8,7 @@
 //!
 //! Whoever waits publishes what is due by itself, so nobody waits for a ticker that may have been stopped.
 
+use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -50,7 +51,7 @@ impl Labels {
         visible_after: Duration,
     ) -> Result<(), String> {
         let tables: Vec<u64> = parts.iter().map(|(target, _)| target.table).collect();
-        self.wait_published(engine, &tables);
+        self.wait_published(engine, &tables)?;
         let claim = self.claim(engine, id)?;
         let stored = store_parts(&mut parts).and_then(|stored| {
             let text = serde_json::to_string(&stored)
@@ -118,7 +119,15 @@ impl Labels {
             let now = Instant::now();
             let mut at = 0;
             while at < late.len() {
-                if late[at].due <= now && !matches!(late[at].step, Step::Publish { .. }) {
+                let ready = match &late[at].step {
+                    Step::Publish { .. } => false,
+                    Step::Abort => true,
+                    Step::Land(parts) => {
+                        let tables: Vec<u64> = parts.iter().map(|(target, _)| target.table).collect();
+                        !unseen(&late, &tables)
+                    }
+                };
+                if ready && late[at].due <= now {
                     decided.push(late.remove(at));
                 } else {
                     at += 1;
@@ -141,21 +150,28 @@ impl Labels {
     }
 
     /// Waits until no commit of these tables is unseen.
-    pub(crate) fn wait_published(&self, engine: &Engine, tables: &[u64]) {
+    ///
+    /// # Errors
+    /// The server stops first.
+    pub(crate) fn wait_published(&self, engine: &Engine, tables: &[u64]) -> Result<(), String> {
         loop {
             {
                 let mut late = self.late();
                 self.publish_due(engine, &mut late);
-                let waits = late.iter().any(|one| match &one.step {
-                    Step::Publish { tables: unseen } => unseen.iter().any(|table| tables.contains(table)),
-                    _ => false,
-                });
-                if !waits {
-                    return;
+                if !unseen(&late, tables) {
+                    return Ok(());
                 }
+            }
+            if self.stopping.load(Ordering::Relaxed) {
+                return Err("Service is shutting down, please retry later!".into());
             }
             thread::sleep(NAP);
         }
+    }
+
+    /// Nobody waits for a publish any more; it comes after the restart.
+    pub(crate) fn stop_waiting(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
     }
 
     fn publish_due(&self, engine: &Engine, late: &mut Vec<Late>) {
@@ -207,6 +223,14 @@ impl Labels {
     fn late(&self) -> MutexGuard<'_, Vec<Late>> {
         self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a commit of one of these tables does not show yet.
+fn unseen(late: &[Late], tables: &[u64]) -> bool {
+    late.iter().any(|one| match &one.step {
+        Step::Publish { tables: unseen } => unseen.iter().any(|table| tables.contains(table)),
+        _ => false,
+    })
 }
 
 /// Puts every part's rows on disk.

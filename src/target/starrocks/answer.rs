@@ -26,6 +26,8 @@ pub(super) enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Again {
     Yes,
+    /// Yes, and the target should be given fewer and larger loads: it has, in words, too much or too little of something.
+    Exhausted(&'static str),
     No,
     /// A failure nobody has listed: a few tries are worth it, no more.
     Perhaps,
@@ -63,13 +65,25 @@ const HOPELESS: &[&str] = &[
     "getting syntax error",
 ];
 
+/// Limits that the loads themselves have reached, and what each means.
+const EXHAUSTED: &[(&str, &str)] = &[
+    ("too many versions", "too many versions of a tablet"),
+    ("too many tablet versions", "too many versions of a tablet"),
+    ("running txns", "too many running transactions"),
+    ("txn num per be exceeds", "too many running transactions"),
+    ("exceed http cuncurrent limit", "too many loads at once"),
+    ("memory", "too little memory"),
+    ("mem limit", "too little memory"),
+];
+
 /// Limits that free themselves, restarts, and the network between FE and BE.
 const PASSING: &[&str] = &[
-    "too many versions",
-    "too many tablet versions",
-    "memory",
-    "running txns",
-    "txn num per be exceeds",
+    // The disks are nearly full; somebody makes room.
+    "exceed limit usage",
+    "no space left",
+    "coordinate be",
+    // What older versions say of a load that ran out of memory or of time.
+    "cancelled",
     "no backend alive",
     "no alive",
     "no available",
@@ -80,7 +94,6 @@ const PASSING: &[&str] = &[
     "time out",
     "try again",
     "retry",
-    "exceed http cuncurrent limit",
     "rpc",
     "leader",
     "unavailable",
@@ -133,7 +146,8 @@ pub(super) fn judge(answer: &Answer, rows: u64) -> Verdict {
         _ => {
             let again = classify(&message);
             let text = format!("{from} refuses the load: {}", or(&message, &status));
-            let error = if again == Again::Yes { Error::transient(text) } else { Error::definite(text) };
+            let passing = matches!(again, Again::Yes | Again::Exhausted(_));
+            let error = if passing { Error::transient(text) } else { Error::definite(text) };
             let error = match hint(&message) {
                 Some(hint) => error.hint(hint),
                 None => error,
@@ -164,6 +178,8 @@ pub(super) fn classify(message: &str) -> Again {
     let message = message.to_lowercase();
     if HOPELESS.iter().any(|text| message.contains(text)) {
         Again::No
+    } else if let Some((_, words)) = EXHAUSTED.iter().find(|(text, _)| message.contains(text)) {
+        Again::Exhausted(words)
     } else if PASSING.iter().any(|text| message.contains(text)) {
         Again::Yes
     } else {
@@ -180,6 +196,8 @@ fn hint(message: &str) -> Option<&'static str> {
         Some("check target.username and target.password, and that the user has INSERT on the table")
     } else if has("too many versions") || has("too many tablet versions") {
         Some("raise params.realFlushPauseSec, so that fewer and larger loads are made")
+    } else if has("exceed limit usage") || has("no space left") {
+        Some("the disks of the BEs are nearly full: SHOW BACKENDS tells which; make room")
     } else if has("no backend alive") {
         Some("no BE is running; see SHOW BACKENDS")
     } else {
@@ -257,9 +275,17 @@ mod tests {
         assert_eq!(classify("too many filtered rows"), Again::No);
         assert_eq!(classify("primary key size exceed the limit."), Again::No);
         assert_eq!(classify("class com.starrocks.common.DdlException: No backend alive."), Again::Yes);
-        assert_eq!(classify("Failed to load data into tablet 1, because of too many versions"), Again::Yes);
-        assert_eq!(classify("current running txns on db 1 is 1000, larger than limit 1000"), Again::Yes);
-        assert_eq!(classify("Memory of process exceed limit"), Again::Yes);
+        assert_eq!(
+            classify("Failed to load data into tablet 1, because of too many versions"),
+            Again::Exhausted("too many versions of a tablet")
+        );
+        assert_eq!(
+            classify("current running txns on db 1 is 1000, larger than limit 1000"),
+            Again::Exhausted("too many running transactions")
+        );
+        assert_eq!(classify("Memory of process exceed limit"), Again::Exhausted("too little memory"));
+        assert_eq!(classify("disk -49 on backend 10001 exceed limit usage"), Again::Yes);
+        assert_eq!(classify("coordinate BE is down"), Again::Yes);
         assert_eq!(classify("something new"), Again::Perhaps);
     }
 

@@ -10,22 +10,24 @@
 //! drop it, rightly), and the host may need another name (`target.hostMap`), since a BE is called by the name
 //! it has inside its own network.
 //!
+//! Nothing waits without an end: a connection has 10 s, an FE's answer and a BE's `100 Continue` have `soTimeoutSec`, so
+//! has the body each time the server takes nothing of it, and the load as a whole has the time it was given itself.
+//!
 //! Small questions (label state, health, error logs) go through reqwest; loads go through hyper's connection,
 //! because reqwest cannot hold a body back until the 100 arrives.
 
+mod addresses;
+mod body;
+
 use std::collections::{BTreeMap, HashMap};
-use std::convert::Infallible;
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Limited};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, EXPECT, HOST, HeaderMap, HeaderValue, LOCATION};
 use hyper::{Method, Request, Response, StatusCode, Uri};
@@ -35,6 +37,8 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use self::addresses::Addresses;
+use self::body::{HeldBody, Sent};
 use crate::config::{self, Address};
 use crate::{Error, Result};
 
@@ -46,9 +50,7 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 const IDLE_PER_ADDRESS: usize = 8;
 
 pub(super) struct Http {
-    addresses: Vec<Address>,
-    /// The address that answered last; the next call begins there.
-    preferred: AtomicUsize,
+    addresses: Addresses,
     host_map: BTreeMap<String, Address>,
     authorization: HeaderValue,
     client: reqwest::Client,
@@ -120,8 +122,7 @@ impl Http {
             .build()
             .map_err(|error| Error::definite("cannot make an HTTP client").caused_by(error))?;
         Ok(Http {
-            addresses: target.http_addresses.clone(),
-            preferred: AtomicUsize::new(0),
+            addresses: Addresses::new(target.http_addresses.clone()),
             host_map,
             authorization,
             client,
@@ -131,18 +132,23 @@ impl Http {
     }
 
     pub(super) fn addresses(&self) -> &[Address] {
-        &self.addresses
+        self.addresses.all()
     }
 
     /// The address to try now.
     pub(super) fn current(&self) -> &Address {
-        let index = self.preferred.load(Ordering::Relaxed) % self.addresses.len();
-        &self.addresses[index]
+        self.addresses.current()
     }
 
-    /// The current address failed: the next call takes the one after it.
-    pub(super) fn turn(&self) {
-        self.preferred.fetch_add(1, Ordering::Relaxed);
+    /// All addresses, the one to try now first.
+    pub(super) fn in_order(&self) -> impl Iterator<Item = &Address> {
+        self.addresses.in_order()
+    }
+
+    /// It answered, but cannot serve: the next calls take another one for a while. (One that does not answer is left
+    /// without a word.) Only for those of the job file: which BE a load goes to is the FE's choice.
+    pub(super) fn turn_from(&self, address: &Address) {
+        self.addresses.failed(address);
     }
 
     /// GET with the password, redirects followed. A status is no error, whatever it is.
@@ -180,7 +186,9 @@ impl Http {
             };
             let request = self.client.request(method.clone(), url).headers(headers.clone()).timeout(patience);
             let request = request.header(AUTHORIZATION, self.authorization.clone());
-            let mut response = request.send().await.map_err(lost)?;
+            let sent = request.send().await.inspect_err(|_| self.addresses.failed(&hop.address));
+            let mut response = sent.map_err(lost)?;
+            self.addresses.worked(&hop.address);
             let status = response.status();
             if let Some(location) = redirect(status, response.headers()) {
                 hop = self.resolve(&location)?;
@@ -220,7 +228,8 @@ impl Http {
     ) -> Result<Answer, Lost> {
         let mut hop = Hop { address: address.clone(), named: None, path: path.to_owned() };
         for _ in 0..=MAX_REDIRECTS {
-            match self.put_once(&hop, headers, body, load_timeout).await? {
+            let reply = self.put_once(&hop, headers, body, load_timeout).await;
+            match reply.inspect_err(|_| self.addresses.failed(&hop.address))? {
                 Reply::Answer(answer) => return Ok(answer),
                 Reply::Redirect(location) => hop = self.resolve(&location).map_err(Lost::before)?,
             }
@@ -288,10 +297,10 @@ impl Http {
         load_timeout: Duration,
         release: Release,
     ) -> Result<Reply, Lost> {
-        let began = Arc::new(AtomicBool::new(false));
+        let sent = Sent::default();
         let continued = Arc::new(Notify::new());
         let (go, word) = oneshot::channel();
-        let held = HeldBody { word: Word::Awaited(word), data: Some(body.clone()), began: Arc::clone(&began) };
+        let held = HeldBody::new(word, body.clone(), sent.clone());
         let mut request = self.request(hop, headers, held).map_err(Lost::before)?;
         let (go, notify) = (Mutex::new(Some(go)), Arc::clone(&continued));
         hyper::ext::on_informational(&mut request, move |response| {
@@ -303,7 +312,7 @@ impl Http {
                 notify.notify_one();
             }
         });
-        let lost = |error: Error| Lost { began: began.load(Ordering::SeqCst), error };
+        let lost = |error: Error| Lost { began: sent.began(), error };
         let failed = |error: hyper::Error| {
             lost(Error::transient(format!("the connection to {} was lost", describe(hop))).caused_by(error))
         };
@@ -314,11 +323,19 @@ impl Http {
         let mut answer = std::pin::pin!(connection.sender.send_request(request));
         let response = tokio::select! {
             response = &mut answer => response.map_err(failed)?,
-            () = continued.notified() => {
-                timeout(load_timeout, answer).await.map_err(|_| late(load_timeout))?.map_err(failed)?
-            }
+            () = continued.notified() => tokio::select! {
+                answered = timeout(load_timeout, answer) => {
+                    answered.map_err(|_| late(load_timeout))?.map_err(failed)?
+                }
+                () = sent.stalls(body.len(), self.answer_timeout) => {
+                    let seconds = self.answer_timeout.as_secs();
+                    let text = format!("{} has taken nothing of the load's body for {seconds} s", describe(hop));
+                    return Err(lost(Error::transient(text)));
+                }
+            },
             () = tokio::time::sleep(self.answer_timeout) => return Err(late(self.answer_timeout)),
         };
+        self.addresses.worked(&hop.address);
         if let Some(location) = redirect(response.status(), response.headers()) {
             return Ok(Reply::Redirect(location));
         }
@@ -327,7 +344,7 @@ impl Http {
         let text = text.map_err(|error| {
             lost(Error::transient(format!("the answer of {} broke off", describe(hop))).caused_by(error))
         })?;
-        let began = began.load(Ordering::SeqCst);
+        let began = sent.began();
         if began {
             self.keep(connection, &hop.address);
         }
@@ -456,8 +473,9 @@ fn unreachable_hint(error: Error, hop: &Hop) -> Error {
     }
 }
 
+/// FEs that change their leader may point at each other for a moment.
 fn circle(address: &Address) -> Error {
-    Error::definite(format!("{address} redirects more than {MAX_REDIRECTS} times"))
+    Error::transient(format!("{address} redirects more than {MAX_REDIRECTS} times"))
 }
 
 fn redirect(status: StatusCode, headers: &HeaderMap) -> Option<String> {
@@ -488,69 +506,9 @@ enum Release {
     Never,
 }
 
-/// A body that waits for the word. It goes out in one piece, without a copy.
-struct HeldBody {
-    word: Word,
-    data: Option<Bytes>,
-    began: Arc<AtomicBool>,
-}
-
-enum Word {
-    Awaited(oneshot::Receiver<()>),
-    Given,
-    /// The final answer came instead. The body stays where it is until the connection is closed: ending it
-    /// with an error would end the connection before that answer is read.
-    Never,
-}
-
-impl Body for HeldBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if let Word::Awaited(word) = &mut self.word {
-            self.word = match Pin::new(word).poll(cx) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Ok(())) => Word::Given,
-                Poll::Ready(Err(_)) => Word::Never,
-            };
-        }
-        if matches!(self.word, Word::Never) {
-            return Poll::Pending;
-        }
-        let Some(data) = self.data.take() else { return Poll::Ready(None) };
-        self.began.store(true, Ordering::SeqCst);
-        Poll::Ready(Some(Ok(Frame::data(data))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.data.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.data.as_ref().map_or(0, |data| data.len() as u64))
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use super::*;
-
-    #[tokio::test]
-    async fn a_body_that_is_never_asked_for_stays_and_does_not_fail() {
-        let (go, word) = oneshot::channel();
-        let began = Arc::new(AtomicBool::new(false));
-        let data = Some(Bytes::from_static(b"rows"));
-        let mut body = HeldBody { word: Word::Awaited(word), data, began: Arc::clone(&began) };
-        drop(go);
-        for _ in 0..2 {
-            let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx).is_pending())).await;
-            assert!(polled);
-        }
-        assert!(!began.load(Ordering::SeqCst));
-    }
 
     #[test]
     fn addresses_are_read_with_and_without_brackets() {

@@ -25,7 +25,7 @@ use tracing::{info, warn};
 
 use self::sql::{Sql, quote_text};
 use self::stream_load::{Asked, StreamLoad};
-use super::{LabelState, Load, Loaded, NameTry, OP_COLUMN, Target, Version};
+use super::{LabelState, Load, Loaded, NameTry, OP_COLUMN, Pressure, Target, Version};
 use crate::config;
 use crate::schema::{TableName, TargetTable, quote};
 use crate::{Error, Result};
@@ -220,5 +220,9 @@ impl Target for StarRocks {
 
     async fn end_transaction(&self, database: &str, label: &str) -> Result<()> {
         self.load.end_transaction(database, label).await
+    }
+
+    fn pressure(&self) -> Pressure {
+        self.load.pressure()
     }
 }

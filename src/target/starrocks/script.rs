@@ -24,6 +24,8 @@ pub(super) enum Step {
     ContinueAndVanish,
     /// Close as soon as the headers are there.
     Vanish,
+    /// Keep the connection open and do nothing more: before the `100 Continue`, or (`true`) after it.
+    Stall(bool),
 }
 
 impl Step {
@@ -84,8 +86,16 @@ impl Scripted {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&seen);
         let task = tokio::spawn(async move {
+            let mut stalled = Vec::new();
             for step in steps {
                 let (mut stream, _) = listener.accept().await.unwrap();
+                if let Step::Stall(after) = step {
+                    if after {
+                        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
+                    }
+                    stalled.push(stream);
+                    continue;
+                }
                 // The client may hang up at any point; that is its part of the test.
                 let _ = play(&mut stream, step, &log).await;
             }
@@ -138,7 +148,7 @@ async fn play(stream: &mut TcpStream, step: Step, log: &Mutex<Vec<Seen>>) -> std
             }
         }
         Step::ContinueAndVanish => stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?,
-        Step::Vanish => {}
+        Step::Vanish | Step::Stall(_) => {}
     }
     Ok(())
 }

@@ -147,7 +147,7 @@ impl Sql {
             return Error::definite(text).hint(GRANT_HINT);
         }
         match classify(&error.message) {
-            Again::Yes => Error::transient(text),
+            Again::Yes | Again::Exhausted(_) => Error::transient(text),
             Again::No | Again::Perhaps => Error::definite(text),
         }
     }

@@ -14,10 +14,14 @@
 //!    └───────────────────────────────────────────────────────────┘ COMMITTED, VISIBLE ▶ in
 //! ```
 //!
+//! Only one thing ends that asking: a target that refuses to be asked, as it does when its password was changed, and goes
+//! on refusing for `soTimeoutSec`. The load is then given up with its fate unknown, and the job has to stop.
+//!
 //! Where only BEs are named as `httpAddress`, no FE can be asked for a label's state. The same load is then
 //! sent again and again: the answer to a known label is its state.
 
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use tracing::warn;
@@ -27,12 +31,13 @@ use super::http::{Http, Lost, encode_segment};
 use super::refused;
 use crate::config;
 use crate::schema::quote;
-use crate::target::{Carried, Format, LabelState, Load, LoadColumn, Loaded, OP_COLUMN, RefusedRows};
+use crate::target::{Carried, Format, LabelState, Load, LoadColumn, Loaded, OP_COLUMN, Pressure, RefusedRows};
 use crate::{Error, Result};
 
 /// Time for the answer to travel after the server's own `timeout` has ended a load.
 pub(super) const GRACE: Duration = Duration::from_secs(15);
 pub(super) const MAX_WAIT: Duration = Duration::from_secs(60);
+const FIRST_POLL: Duration = Duration::from_millis(50);
 pub(super) const MAX_POLL: Duration = Duration::from_secs(5);
 /// Tries of a load whose failure is on no list.
 pub(super) const UNCLEAR_TRIES: u32 = 5;
@@ -46,6 +51,9 @@ pub(super) struct StreamLoad {
     pub(super) load_timeout: Duration,
     retry_count: u32,
     pub(super) retry_wait: Duration,
+    /// How long the target may refuse to tell a load's fate.
+    refusal_patience: Duration,
+    pressure: Mutex<Pressure>,
 }
 
 /// Header names that decide whether rows are lost or how a body reads; the job file may not set them.
@@ -96,6 +104,8 @@ enum Fate {
     },
     /// No FE can be asked: send again, the answer tells.
     SendAgain,
+    /// The target refuses to tell.
+    Unknown(Error),
 }
 
 impl StreamLoad {
@@ -132,17 +142,31 @@ impl StreamLoad {
             }
         }
         headers.insert("timeout", HeaderValue::from(seconds));
+        let answer_timeout = Duration::from_secs(params.so_timeout_sec.max(1));
         Ok(StreamLoad {
-            http: Http::new(target, Duration::from_secs(params.so_timeout_sec.max(1)))?,
+            http: Http::new(target, answer_timeout)?,
             headers,
             load_timeout: Duration::from_secs(seconds) + GRACE,
             retry_count: params.retry_count,
             retry_wait: Duration::from_millis(params.retry_wait_time_ms.max(1)),
+            refusal_patience: answer_timeout,
+            pressure: Mutex::default(),
         })
     }
 
     pub(super) fn http(&self) -> &Http {
         &self.http
+    }
+
+    pub(super) fn pressure(&self) -> Pressure {
+        *self.pressure.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a try that was refused for want of room.
+    fn refused_for(&self, reason: &'static str) {
+        let mut pressure = self.pressure.lock().unwrap_or_else(PoisonError::into_inner);
+        pressure.refusals += 1;
+        pressure.reason = reason;
     }
 
     /// See [`crate::target`] for the contract. Dropping the future leaves the load's fate unknown: send the
@@ -159,9 +183,12 @@ impl StreamLoad {
         let (mut retries, mut unclear) = (0, 0);
         // Every earlier try is known not to be in.
         let mut settled = true;
+        // Since when the target refuses to say what became of an earlier try.
+        let mut refused: Option<Instant> = None;
         loop {
             let answer = self.http.put(self.http.current(), &path, &headers, &load.body, self.load_timeout).await;
             let began = answer.as_ref().map_or_else(|lost| lost.began, |answer| answer.began);
+            let from = answer.as_ref().ok().map(|answer| answer.from.clone());
             let verdict = match answer {
                 Ok(answer) => judge(&answer, load.rows),
                 Err(Lost { began: true, error }) => Verdict::Undecided(error),
@@ -183,13 +210,24 @@ impl StreamLoad {
                     if settled && hopeless {
                         return Err(error.context(at()));
                     }
+                    if !hopeless {
+                        refused = None;
+                    }
+                    if hopeless && refused.get_or_insert_with(Instant::now).elapsed() >= self.refusal_patience {
+                        return Err(unknown(&error).context(at()));
+                    }
                     if settled && self.tries_spent(retries) {
                         return Err(error.context(format!("{} after {retries} retries", at())));
+                    }
+                    match again {
+                        Again::Exhausted(what) => self.refused_for(what),
+                        _ => from.iter().for_each(|from| self.http.turn_from(from)),
                     }
                     self.pause(&mut backoff, &mut retries, &at(), &error).await;
                     continue;
                 }
             };
+            refused = None;
             warn!("{}: {error}; asking for the label's state", at());
             match self.settle(load).await {
                 Fate::In => return Ok(Loaded { retries, already: true }),
@@ -204,6 +242,7 @@ impl StreamLoad {
                     }
                 }
                 Fate::SendAgain => settled = false,
+                Fate::Unknown(error) => return Err(unknown(&error).context(at())),
             }
             if settled && self.tries_spent(retries) {
                 return Err(error.context(format!("{} after {retries} retries", at())));
@@ -233,20 +272,30 @@ impl StreamLoad {
         let wait = backoff.next();
         *retries += 1;
         warn!("{at}: {error}; try {} in {} ms", *retries + 1, wait.as_millis());
-        self.http.turn();
         tokio::time::sleep(wait).await;
     }
 
-    /// Asks until the label's fate is known.
+    /// Asks until the label's fate is known, or the target has refused to tell for too long.
     async fn settle(&self, load: &Load) -> Fate {
-        let mut poll = Backoff::new(Duration::from_millis(200), MAX_POLL);
+        let mut poll = Backoff::new(FIRST_POLL, MAX_POLL);
+        let mut refused: Option<Instant> = None;
         loop {
-            match self.ask(&load.table.database, &load.label).await {
+            let asked = self.ask(&load.table.database, &load.label).await;
+            if !matches!(&asked, Err(error) if !error.is_transient()) {
+                refused = None;
+            }
+            match asked {
                 Ok(Some(LabelState::Finished)) => return Fate::In,
                 Ok(Some(LabelState::Unknown)) => return Fate::NotIn { reason: String::new() },
                 Ok(Some(LabelState::Aborted { reason })) => return Fate::NotIn { reason },
                 Ok(Some(LabelState::Running)) => {}
                 Ok(None) => return Fate::SendAgain,
+                Err(error)
+                    if !error.is_transient()
+                        && refused.get_or_insert_with(Instant::now).elapsed() >= self.refusal_patience =>
+                {
+                    return Fate::Unknown(error);
+                }
                 Err(error) => warn!("label {}: {error}; asking again", load.label),
             }
             tokio::time::sleep(poll.next()).await;
@@ -264,15 +313,20 @@ impl StreamLoad {
     /// `None`: no address knows the question, so they are all BEs.
     pub(super) async fn ask(&self, database: &str, label: &str) -> Result<Option<LabelState>> {
         let path = format!("/api/{}/get_load_state?label={}", encode_segment(database), encode_segment(label));
-        let mut failure = None;
-        for address in self.http.addresses() {
+        let mut failure: Option<Error> = None;
+        // A refusal says more than a silence.
+        let mut keep = |error: Error| match &failure {
+            Some(before) if !before.is_transient() && error.is_transient() => {}
+            _ => failure = Some(error),
+        };
+        for address in self.http.in_order() {
             match self.http.get(address, &path).await {
                 Ok(answer) if matches!(answer.status, 404 | 405) => {}
                 Ok(answer) => match read_state(&answer.text, answer.status) {
                     Ok(state) => return Ok(Some(state)),
-                    Err(error) => failure = Some(error.context(address)),
+                    Err(error) => keep(error.context(address)),
                 },
-                Err(error) => failure = Some(error),
+                Err(error) => keep(error),
             }
         }
         failure.map_or(Ok(None), Err)
@@ -323,6 +377,15 @@ impl StreamLoad {
             }
         }
     }
+}
+
+/// The one error of a load that does not mean that the load is not in.
+fn unknown(error: &Error) -> Error {
+    let refusal = error.message();
+    Error::definite(format!("whether it is in is not known, and the target does not tell: {refusal}")).hint(
+        "see that target.username and target.password are still right, and start the job again: the label is kept, and the \
+         next start asks for it before anything newer goes out",
+    )
 }
 
 pub(super) fn header(name: &str, value: &str) -> Result<HeaderValue> {

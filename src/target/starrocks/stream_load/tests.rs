@@ -134,8 +134,9 @@ async fn a_chain_of_redirects_without_an_end_is_cut() {
         let next = to(&chain[chain.len() - 1]);
         chain.push(Scripted::start(vec![next]).await);
     }
-    let error = loader(&[&chain[7]]).load(&load()).await.unwrap_err();
-    assert!(!error.is_transient() && error.to_string().contains("redirects more than 5 times"), "{error}");
+    let error = loader(&[&chain[7]]).put_error(&load()).await;
+    // Leaders change: the next try may go straight.
+    assert!(error.is_transient() && error.to_string().contains("redirects more than 5 times"), "{error}");
     assert!(chain[0].seen().is_empty());
 }
 
@@ -233,19 +234,96 @@ async fn a_transaction_of_unknown_status_is_decided_by_the_label() {
     assert!(loader(&[&fe]).load(&load()).await.unwrap().already);
 }
 
+/// A port that nobody listens on.
+async fn dead() -> Address {
+    Scripted::start(vec![]).await.address.clone()
+}
+
+const BUSY: &str = r#"{"Status":"Fail","Message":"Failed to load data into tablet 1, because of too many versions"}"#;
+const NO_BACKEND: &str =
+    r#"{"Status":"FAILED","Message":"class com.starrocks.common.DdlException: No backend alive."}"#;
+
 #[tokio::test]
-async fn passing_failures_are_tried_again_at_the_next_address() {
-    let refused = Scripted::start(vec![]).await;
-    let dead = Address { host: "127.0.0.1".into(), port: refused.address.port };
-    drop(refused);
-    let busy = r#"{"Status":"Fail","Message":"Failed to load data into tablet 1, because of too many versions"}"#;
-    let none = r#"{"Status":"FAILED","Message":"class com.starrocks.common.DdlException: No backend alive."}"#;
-    let first = Scripted::start(vec![Step::json(none), Step::Take(SUCCESS.into())]).await;
-    let second = Scripted::start(vec![Step::Take(busy.into())]).await;
-    let addresses = vec![dead, first.address.clone(), second.address.clone()];
+async fn an_address_that_fails_is_left_for_the_next_one() {
+    let first = Scripted::start(vec![Step::json(NO_BACKEND)]).await;
+    let second = Scripted::start(vec![Step::Take(SUCCESS.into()); 2]).await;
+    let addresses = vec![dead().await, first.address.clone(), second.address.clone()];
     let loader = StreamLoad::new(&target(addresses), &params()).unwrap();
-    // dead → FAILED → too many versions → dead → success
-    assert_eq!(loader.load(&load()).await.unwrap(), Loaded { retries: 4, already: false });
+    assert_eq!(loader.load(&load()).await.unwrap(), Loaded { retries: 2, already: false });
+    assert_eq!(loader.load(&load()).await.unwrap(), Loaded { retries: 0, already: false }, "the others rest");
+    assert_eq!((first.seen().len(), second.seen().len()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_label_is_asked_for_where_there_is_an_answer() {
+    let first = Scripted::start(vec![Step::TakeAndVanish, Step::Vanish]).await;
+    let second = Scripted::start(vec![Step::Vanish, Step::state("VISIBLE")]).await;
+    assert!(loader(&[&first, &second]).load(&load()).await.unwrap().already);
+}
+
+#[tokio::test]
+async fn a_target_without_room_is_tried_again_at_the_same_address_and_says_so() {
+    let running = r#"{"Status":"Fail","Message":"current running txns on db 10 is 1000, larger than limit 1000"}"#;
+    let fe = Scripted::start(vec![Step::Take(BUSY.into()), Step::json(running), Step::Take(SUCCESS.into())]).await;
+    let other = Scripted::start(vec![]).await;
+    let loader = loader(&[&fe, &other]);
+    assert_eq!(loader.pressure(), Pressure::default());
+    assert_eq!(loader.load(&load()).await.unwrap().retries, 2);
+    assert_eq!(loader.pressure(), Pressure { refusals: 2, reason: "too many running transactions" });
+}
+
+#[tokio::test]
+async fn a_target_that_refuses_to_tell_a_fate_is_given_up_with_the_fate_unknown() {
+    let denied = Step::status(401, r#"{"status":"FAILED","msg":"Access denied for root@x"}"#);
+    let fe = Scripted::start([vec![Step::TakeAndVanish], vec![denied; 9]].concat()).await;
+    let mut loader = loader(&[&fe]);
+    loader.refusal_patience = Duration::from_millis(300);
+    let error = loader.load(&load()).await.unwrap_err();
+    let text = error.to_string();
+    assert!(
+        !error.is_transient() && text.contains("load l1 of 2 rows into shop.orders: whether it is in is not known"),
+        "{text}"
+    );
+    assert!(text.contains("Access denied for root@x") && text.contains("target.password"), "{text}");
+    assert!(fe.seen().len() > 2, "one refusal is not enough");
+}
+
+#[tokio::test]
+async fn a_refusal_to_tell_that_passes_does_no_harm() {
+    let denied = Step::status(401, r#"{"status":"FAILED","msg":"Access denied for root@x"}"#);
+    let fe = Scripted::start(vec![Step::TakeAndVanish, denied, Step::state("VISIBLE")]).await;
+    assert!(loader(&[&fe]).load(&load()).await.unwrap().already);
+}
+
+#[tokio::test]
+async fn a_be_that_refuses_the_password_while_a_fate_is_open_is_given_up_too() {
+    let denied = r#"{"Status":"Fail","Message":"Access denied for root@x"}"#;
+    let steps = [vec![Step::TakeAndVanish, Step::status(404, "Not Found")], vec![Step::json(denied); 40]].concat();
+    let be = Scripted::start(steps).await;
+    let mut loader = loader(&[&be]);
+    loader.refusal_patience = Duration::from_millis(30);
+    let error = loader.load(&load()).await.unwrap_err();
+    assert!(!error.is_transient() && error.to_string().contains("whether it is in is not known"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_stops_taking_the_body_is_left_and_the_label_asked_for() {
+    let fe = Scripted::start(vec![Step::Stall(true), Step::state("ABORTED"), Step::Take(SUCCESS.into())]).await;
+    let params = Params { so_timeout_sec: 1, http_so_timeout_sec: 3600, ..params() };
+    let loader = StreamLoad::new(&target(vec![fe.address.clone()]), &params).unwrap();
+    // More than the sockets of both sides hold.
+    let large = Load { body: Bytes::from(vec![b'1'; 32 << 20]), ..load() };
+    let loaded = tokio::time::timeout(Duration::from_secs(60), loader.load(&large)).await;
+    assert_eq!(loaded.expect("it waits for the whole load's time").unwrap(), Loaded { retries: 1, already: false });
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_left() {
+    let silent = Scripted::start(vec![Step::Stall(false)]).await;
+    let other = Scripted::start(vec![Step::Take(SUCCESS.into())]).await;
+    let params = Params { so_timeout_sec: 1, ..params() };
+    let loader = StreamLoad::new(&target(vec![silent.address.clone(), other.address.clone()]), &params).unwrap();
+    assert_eq!(loader.load(&load()).await.unwrap(), Loaded { retries: 1, already: false });
 }
 
 #[tokio::test]
@@ -371,4 +449,17 @@ async fn a_load_that_is_aborted_for_its_data_ends_even_if_every_answer_is_lost()
     let loader = StreamLoad::new(&target(vec![fe.address.clone()]), &params).unwrap();
     let error = loader.load(&load()).await.unwrap_err();
     assert!(!error.is_transient() && error.to_string().contains("too many filtered rows"), "{error}");
+}
+
+#[test]
+fn pauses_double_up_to_a_limit_and_are_never_in_step() {
+    let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(2));
+    let mut drawn = Vec::new();
+    for full in [500, 1000, 2000, 2000, 2000, 2000, 2000, 2000] {
+        let pause = backoff.next().as_secs_f64() * 1e3;
+        assert!(pause >= f64::from(full) / 2.0 && pause <= f64::from(full), "{pause} of {full}");
+        drawn.push(pause);
+    }
+    drawn.dedup();
+    assert!(drawn.len() > 4, "{drawn:?}");
 }
