@@ -24,9 +24,9 @@ use super::flush::Epoch;
 use super::label::{Content, load_label};
 use crate::progress::Progress;
 use crate::schema::TargetTable;
-use crate::state::{Checkpoint, Intent, LoadName, Store, now_micros};
+use crate::state::{Checkpoint, Intent, LoadName, RowCounts, Store, now_micros};
 use crate::target::{LabelState, Load, Target};
-use crate::{Error, Result};
+use crate::{Error, Result, step};
 
 /// How rows become loads.
 #[derive(Debug, Clone)]
@@ -65,6 +65,16 @@ pub struct Committer<T> {
     pub leave: CancellationToken,
     /// The last checkpoint.
     pub checkpoint: Checkpoint,
+    /// What went out in pieces since.
+    pub pieces: Pieces,
+}
+
+/// Rows of a transaction whose end is not in yet. The checkpoint stays before them and counts them with its next
+/// move: after a crash they come again.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Pieces {
+    read: RowCounts,
+    loaded: u64,
 }
 
 impl<T: Target> Committer<T> {
@@ -75,6 +85,7 @@ impl<T: Target> Committer<T> {
             if done.send(()).is_err() {
                 break;
             }
+            step::reached("epoch-in");
         }
         Ok(())
     }
@@ -88,25 +99,38 @@ impl<T: Target> Committer<T> {
         let tables: Vec<TableBatch> = batch.into_tables();
         let loads = encode(&self.options, number, &tables)?;
         drop(tables);
+        step::reached("epoch-encoded");
+        let is_piece = begin == end;
         let mut rows = 0;
         if !loads.is_empty() {
             let names: Vec<LoadName> = loads.iter().flatten().map(name).collect();
             rows = loads.iter().flatten().map(|load| load.rows).sum();
             self.store.open_epoch(&Intent { epoch: number, begin, end: end.clone() }, &names)?;
+            step::reached("intent-written");
             self.send(loads)?;
+            step::reached("loads-in");
         }
         drop(held);
         let last = &self.checkpoint;
+        let gone = Pieces { read: self.pieces.read + read, loaded: self.pieces.loaded + rows };
+        let counted = if is_piece { Pieces::default() } else { gone };
+        self.pieces = if is_piece { gone } else { Pieces::default() };
         self.checkpoint = Checkpoint {
             epoch: number,
             position: end,
             committed_at: if committed_at == 0 { last.committed_at } else { committed_at },
             saved_at: now_micros(),
-            read: last.read + read,
-            loaded: last.loaded + rows,
+            read: last.read + counted.read,
+            loaded: last.loaded + counted.loaded,
         };
         self.store.close_epoch(&self.checkpoint)?;
-        self.progress.committed(&self.checkpoint);
+        step::reached("checkpoint-written");
+        // Shown at once, recorded with the end.
+        self.progress.committed(&Checkpoint {
+            read: self.checkpoint.read + self.pieces.read,
+            loaded: self.checkpoint.loaded + self.pieces.loaded,
+            ..self.checkpoint.clone()
+        });
         Ok(())
     }
 
@@ -168,6 +192,10 @@ fn encode(options: &LoadOptions, epoch: u64, tables: &[TableBatch]) -> Result<Ve
 /// Waits until the target has decided about every load that an earlier run left open, then forgets them.
 pub async fn settle<T: Target>(target: &T, store: &Store) -> Result<()> {
     let open = store.open_loads()?;
+    if open.is_empty() {
+        return Ok(());
+    }
+    step::reached("settle-begun");
     for load in &open {
         let mut pause = Duration::from_millis(200);
         while target.label_state(&load.database, &load.label).await? == LabelState::Running {
@@ -175,8 +203,11 @@ pub async fn settle<T: Target>(target: &T, store: &Store) -> Result<()> {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(10));
         }
+        step::reached("settle-asked");
     }
-    store.forget_loads(&open)
+    store.forget_loads(&open)?;
+    step::reached("settle-done");
+    Ok(())
 }
 
 #[cfg(test)]

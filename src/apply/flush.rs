@@ -25,7 +25,7 @@ use crate::mysql::value::ValueOptions;
 use crate::progress::Progress;
 use crate::ring::{Budget, Closed, Entry, Held, Receiver};
 use crate::schema::{Mapping, TableName};
-use crate::{Error, Result};
+use crate::{Error, Result, step};
 
 /// Rows between two positions, ready to be loaded.
 pub struct Epoch {
@@ -121,6 +121,8 @@ pub struct Flusher {
     pub done: channel::Receiver<()>,
     pub progress: Arc<Progress>,
     pub stop: CancellationToken,
+    /// Cancelled when a stop must wait no longer, not even for the end of the transaction that is being read.
+    pub leave: CancellationToken,
     /// Stop once everything before this place is in.
     pub until: Option<Position>,
     /// The end of an open intent: the first epoch closes here and nowhere else.
@@ -174,7 +176,7 @@ impl Flusher {
                 if !filling.in_transaction {
                     return self.finish(filling, Ended::Stopped);
                 }
-                if since.elapsed() > STOP_PATIENCE {
+                if since.elapsed() > STOP_PATIENCE || self.leave.is_cancelled() {
                     // The batch holds half a transaction: it cannot go out; it is read again next time.
                     filling.batch = Batch::default();
                     filling.position = filling.begin.clone();
@@ -275,6 +277,7 @@ impl Flusher {
     /// Hands the batch over as a whole epoch, waiting for the one before it.
     fn close(&self, filling: &mut Filling) -> Result<()> {
         self.wait_for_flight(filling)?;
+        step::reached("epoch-closed");
         filling.in_pieces = false;
         let epoch = Epoch {
             begin: std::mem::replace(&mut filling.begin, filling.position.clone()),

@@ -11,7 +11,12 @@ use crate::{Error, Result};
 
 pub(super) fn run(path: &Path, as_json: bool) -> Result<Outcome> {
     let job = Job::load(path)?;
+    let running = Store::is_running(&job.state_dir, &job.name);
     let never = || {
+        if running {
+            return Error::transient(format!("job {} is starting: it has not recorded anything yet", job.name))
+                .hint("ask again in a moment; its log says what it waits for");
+        }
         Error::definite(format!("job {} has not been run yet: no state in {}", job.name, job.state_dir.display()))
             .hint("start it with `towpath run`, or name the right `stateDir`")
     };
@@ -20,7 +25,6 @@ pub(super) fn run(path: &Path, as_json: bool) -> Result<Outcome> {
     let checkpoint = store.checkpoint()?;
     let tables = store.snapshot_tables()?;
     let intent = store.intent()?;
-    let running = Store::is_running(&job.state_dir, &job.name);
     let position = checkpoint.as_ref().map_or(&identity.start, |checkpoint| &checkpoint.position);
     let age = |micros: u64| now_micros().saturating_sub(micros) as f64 / 1e6;
 

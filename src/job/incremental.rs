@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, last_call};
-use crate::apply::commit::Committer;
+use crate::apply::commit::{Committer, Pieces};
 use crate::apply::flush::{Ended, Flusher, Limits, Tables};
 use crate::mysql::binlog::{ReaderOptions, Slot, spawn};
 use crate::mysql::position;
@@ -63,6 +63,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
     let start = checkpoint.position.clone();
     let hurry = options.stop.child_token();
     let ended = hurry.clone().drop_guard();
+    let leave = last_call(&hurry);
     // A rendezvous: the committer takes an epoch only when the one before it is in.
     let (epochs, epochs_in) = channel::bounded(0);
     let (done, done_in) = channel::bounded(1);
@@ -72,8 +73,9 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         options: context.load_options(),
         progress: Arc::clone(&options.progress),
         runtime: Handle::current(),
-        leave: last_call(&hurry),
+        leave: leave.clone(),
         checkpoint,
+        pieces: Pieces::default(),
     };
     let flusher = Flusher {
         receiver,
@@ -87,6 +89,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         done: done_in,
         progress: Arc::clone(&options.progress),
         stop: options.stop.clone(),
+        leave,
         until,
         replay_until,
     };

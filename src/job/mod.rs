@@ -25,7 +25,7 @@ use crate::mysql::binlog;
 use crate::progress::Progress;
 use crate::state::{Identity, Stage, Store};
 use crate::target::Target;
-use crate::{Error, Result};
+use crate::{Error, Result, step};
 
 pub use crate::apply::flush::Ended;
 pub use prepare::{Prepared, Problems, prepare};
@@ -115,6 +115,7 @@ impl<T> Context<'_, T> {
 
     fn enter(&self, stage: Stage) -> Result<()> {
         self.store.set_stage(stage)?;
+        step::reached("stage-entered");
         self.options.progress.set_stage(stage);
         tracing::info!(job = self.job.name, stage = stage.as_str(), "stage begins");
         Ok(())
@@ -181,13 +182,17 @@ async fn begin(job: &config::Job, prepared: &Prepared, store: &Store) -> Result<
         start,
     };
     let tables: Vec<_> = prepared.mappings.iter().map(|mapping| mapping.source.clone()).collect();
+    step::reached("position-found");
     store.begin(&identity, &tables)?;
+    step::reached("job-begun");
     Ok(identity)
 }
 
 async fn make_tables<T: Target>(prepared: &Prepared, target: &T) -> Result<()> {
     for mapping in &prepared.mappings {
         target.ensure_table(&mapping.target).await?;
+        step::reached("table-made");
     }
+    step::reached("tables-made");
     Ok(())
 }

@@ -12,8 +12,8 @@ use rusqlite::OptionalExtension;
 
 use super::Store;
 use super::store::json;
-use crate::Result;
 use crate::mysql::position::Position;
+use crate::{Result, step};
 
 /// Rows read from the log, before merging.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +132,7 @@ impl Store {
                     numbers[5],
                     numbers[6],
                 ))?;
+            step::reached("checkpoint-begun");
             transaction.execute("DELETE FROM intent", [])?;
             transaction.execute("DELETE FROM load", [])?;
             Ok(())

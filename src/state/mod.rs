@@ -5,11 +5,10 @@
 //! far the full copy got. Each method is one transaction; `synchronous=FULL`, so a return means it is on
 //! the disk.
 //!
-//! Next to it lies `<job>.lock`: while a process runs the job it holds the file's lock, and a second process
-//! is refused. The kernel frees the lock when the process ends, however it ends. Reading (`status`) needs
-//! no lock.
+//! [`file`] tells how the file is opened, who may write to it, and what happens when it is taken away.
 
 mod checkpoint;
+mod file;
 mod schema;
 mod snapshot;
 mod store;

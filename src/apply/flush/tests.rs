@@ -37,6 +37,7 @@ impl Scene {
             done: done_in,
             progress: Arc::default(),
             stop: stop.clone(),
+            leave: CancellationToken::new(),
             until: None,
             replay_until: None,
         };

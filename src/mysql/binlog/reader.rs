@@ -80,26 +80,31 @@ fn run(options: &ReaderOptions, sender: &ring::Sender<Slot>, cancel: &Cancellati
         .enable_all()
         .build()
         .map_err(|error| Error::transient("cannot start the binlog reader").caused_by(error))?;
-    runtime.block_on(async {
-        let mut follower = Follower::new(options.start.clone(), options.wanted.clone());
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let mut progress = false;
-            match session(options, &mut follower, sender, cancel, &mut progress).await {
-                Ok(()) | Err(Stop::Closed) => return Ok(()),
-                Err(Stop::Failed(error)) if error.is_transient() => {
-                    pause = if progress { FIRST_PAUSE } else { pause };
-                    let boundary = follower.boundary();
-                    tracing::warn!(%error, from = %boundary, ?pause, "binlog connection lost, connecting again");
-                }
-                Err(Stop::Failed(error)) => return Err(error),
+    let ended = runtime.block_on(follow(options, sender, cancel));
+    // A look-up of the source's name may still be under way, and dropping the runtime would wait for it.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn follow(options: &ReaderOptions, sender: &ring::Sender<Slot>, cancel: &CancellationToken) -> Result<()> {
+    let mut follower = Follower::new(options.start.clone(), options.wanted.clone());
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let mut progress = false;
+        match session(options, &mut follower, sender, cancel, &mut progress).await {
+            Ok(()) | Err(Stop::Closed) => return Ok(()),
+            Err(Stop::Failed(error)) if error.is_transient() => {
+                pause = if progress { FIRST_PAUSE } else { pause };
+                let boundary = follower.boundary();
+                tracing::warn!(%error, from = %boundary, ?pause, "binlog connection lost, connecting again");
             }
-            if cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
-                return Ok(());
-            }
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            Err(Stop::Failed(error)) => return Err(error),
         }
-    })
+        if cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return Ok(());
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
 }
 
 /// One connection's life. `progress` is set when it brought an event.

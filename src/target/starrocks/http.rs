@@ -36,7 +36,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::config::{self, Address};
-use crate::{Error, Result};
+use crate::{Error, Result, step};
 
 /// Follower FE → leader FE → BE are two; more than this is a circle.
 const MAX_REDIRECTS: usize = 5;
@@ -290,6 +290,7 @@ impl Http {
         let response = tokio::select! {
             response = &mut answer => response.map_err(failed)?,
             () = continued.notified() => {
+                step::reached("load-sent");
                 timeout(load_timeout, answer).await.map_err(|_| late(load_timeout))?.map_err(failed)?
             }
             () = tokio::time::sleep(self.answer_timeout) => return Err(late(self.answer_timeout)),

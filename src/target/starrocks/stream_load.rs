@@ -27,7 +27,7 @@ use super::http::{Http, Lost, encode_segment};
 use crate::config;
 use crate::schema::quote;
 use crate::target::{Carried, Format, LabelState, Load, LoadColumn, Loaded, OP_COLUMN};
-use crate::{Error, Result};
+use crate::{Error, Result, step};
 
 /// Time for the answer to travel after the server's own `timeout` has ended a load.
 const GRACE: Duration = Duration::from_secs(15);
@@ -159,7 +159,9 @@ impl StreamLoad {
         // Every earlier try is known not to be in.
         let mut settled = true;
         loop {
+            step::reached("load-begun");
             let answer = self.http.put(self.http.current(), &path, &headers, &load.body, self.load_timeout).await;
+            step::reached("load-answered");
             let began = answer.as_ref().map_or_else(|lost| lost.began, |answer| answer.began);
             let verdict = match answer {
                 Ok(answer) => judge(&answer, load.rows),
