@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod binlog_reader;
+mod crash;
 mod demo_parts;
 mod embedded_load;
 mod embedded_sql;

@@ -54,7 +54,7 @@ pub struct RunOptions {
 /// on from the checkpoint.
 pub async fn run<T: Target>(job: &config::Job, target: Arc<T>, options: &RunOptions) -> Result<Ended> {
     let store = Arc::new(Store::open(&job.state_dir, &job.name)?);
-    let Some(started) = options.stop.run_until_cancelled(start(job, &store, target.as_ref())).await else {
+    let Some(started) = options.stop.run_until_cancelled(start_patiently(job, &store, target.as_ref())).await else {
         return Ok(Ended::Stopped);
     };
     let (prepared, identity) = started?;
@@ -76,6 +76,22 @@ pub async fn run<T: Target>(job: &config::Job, target: Arc<T>, options: &RunOpti
         return Ok(Ended::CaughtUp);
     }
     incremental::follow(&context).await
+}
+
+/// A job that was begun once is started again by a machine, perhaps because its servers are being restarted too: it waits
+/// for them. One that was never begun tells at once what is wrong, to whoever has just written its job file.
+async fn start_patiently<T: Target>(job: &config::Job, store: &Store, target: &T) -> Result<(Prepared, Identity)> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match start(job, store, target).await {
+            Err(error) if error.is_transient() && store.identity()?.is_some() => {
+                tracing::warn!(%error, ?pause, "the job cannot start yet, trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            started => return started,
+        }
+    }
 }
 
 /// Everything before the first stage: what cannot work is refused, the target's tables are there, and no load of an

@@ -152,10 +152,9 @@ pub(super) fn failed(path: &Path, error: rusqlite::Error) -> Error {
             "make room on its disk; the job goes on from its checkpoint when started again",
         ),
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => return damaged(path, error.to_string()),
-        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => (
-            format!("cannot write to the state store {shown}"),
-            "this user must be able to write to the file and to its folder, `stateDir`; the job goes on from its checkpoint when started again",
-        ),
+        Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::CannotOpen) => {
+            return cannot_write(path).caused_by(error);
+        }
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
             format!("the state store {shown} is locked by another program"),
             "close what has it open for writing; the job goes on from its checkpoint when started again",
@@ -166,6 +165,12 @@ pub(super) fn failed(path: &Path, error: rusqlite::Error) -> Error {
         ),
     };
     Error::definite(what).caused_by(error).hint(hint)
+}
+
+fn cannot_write(path: &Path) -> Error {
+    Error::definite(format!("cannot write to the state store {}", path.display())).hint(
+        "this user must be able to write to the file and to its folder, `stateDir`; the job goes on from its checkpoint when started again",
+    )
 }
 
 pub(super) fn damaged(path: &Path, why: String) -> Error {
@@ -192,17 +197,21 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 fn explain(path: &Path, failure: Failure) -> Error {
     match failure {
         Failure::Sqlite(error) => failed(path, error),
-        Failure::Version(error) => error.context(path.display()),
+        Failure::Refused(error) => error.context(path.display()),
     }
 }
 
 fn open_for_writing(path: &Path) -> Result<Connection, Failure> {
     let mut connection = Connection::open(path)?;
+    // SQLite opens a file that it may not write to all the same, and would tell at the first checkpoint.
+    if connection.is_readonly("main")? {
+        return Err(Failure::Refused(cannot_write(path)));
+    }
     connection.execute_batch("PRAGMA busy_timeout=5000; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")?;
     // A few pages; a damaged one is better met here than in the middle of the job.
     let check: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
     if check != "ok" {
-        return Err(Failure::Version(damaged(path, check)));
+        return Err(Failure::Refused(damaged(path, check)));
     }
     schema::migrate(&mut connection)?;
     Ok(connection)
@@ -219,7 +228,8 @@ fn open_for_reading(path: &Path) -> Result<Option<Connection>, Failure> {
         // Who may not write to the folder cannot make the files that come with a log; where there is no log, and so no
         // writer, none are needed.
         Err(Failure::Sqlite(error))
-            if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) && !path.with_extension("db-wal").exists() =>
+            if matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+                && !path.with_extension("db-wal").exists() =>
         {
             open(&format!("file:{}?immutable=1", escaped(path)), OpenFlags::SQLITE_OPEN_URI)
         }

@@ -81,7 +81,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), Failure> {
 pub(super) fn readable(connection: &Connection) -> Result<bool, Failure> {
     match version(connection)? {
         0 => Ok(false),
-        version if version < STEPS.len() => Err(Failure::Version(
+        version if version < STEPS.len() => Err(Failure::Refused(
             Error::definite(format!(
                 "the state store has version {version}, this program reads version {}",
                 STEPS.len()
@@ -97,7 +97,8 @@ pub(super) fn readable(connection: &Connection) -> Result<bool, Failure> {
 /// Why a store is no use.
 pub(super) enum Failure {
     Sqlite(rusqlite::Error),
-    Version(Error),
+    /// With its reason and what to do.
+    Refused(Error),
 }
 
 impl From<rusqlite::Error> for Failure {
@@ -109,7 +110,7 @@ impl From<rusqlite::Error> for Failure {
 fn version(connection: &Connection) -> Result<usize, Failure> {
     let version = connection.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0))? as usize;
     if version > STEPS.len() {
-        return Err(Failure::Version(
+        return Err(Failure::Refused(
             Error::definite(format!(
                 "the state store has version {version}, this program knows versions up to {}",
                 STEPS.len()
