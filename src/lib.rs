@@ -35,7 +35,9 @@ pub mod error;
 #[cfg(test)]
 #[path = "../tests/fuzz/machine.rs"]
 mod fuzz_machine;
+pub mod http;
 pub mod job;
+pub mod metrics;
 pub mod mysql;
 pub mod progress;
 pub mod ring;

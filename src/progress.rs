@@ -4,7 +4,10 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::metrics::Metrics;
+use crate::mysql::binlog::Heard;
 use crate::mysql::position::Position;
+use crate::ring::{Fill, Gauge};
 use crate::state::{Checkpoint, RowCounts, Stage, now_micros};
 
 #[derive(Debug, Default)]
@@ -13,6 +16,10 @@ pub struct Progress {
     rate: Mutex<Rate>,
     full: Full,
     incremental: Incremental,
+    /// The ring of the stage that runs.
+    ring: Mutex<Option<Gauge>>,
+    heard: Mutex<Option<Heard>>,
+    metrics: Metrics,
 }
 
 #[derive(Debug, Default)]
@@ -60,11 +67,25 @@ pub struct Snapshot {
     /// Microseconds since the commit of the oldest transaction that is read and not yet in the target;
     /// 0 when nothing is waiting. It compares the source's clock with ours.
     pub delay_micros: u64,
+    /// Since the source sent anything, heartbeats included; zero before the log is followed.
+    pub silence: Duration,
+    pub ring: Fill,
 }
 
 impl Progress {
     pub(crate) fn set_stage(&self, stage: Stage) {
         self.stage.store(stage as u8, Relaxed);
+    }
+
+    /// What the stages raise as it happens.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Shows this ring from now on, and when the binlog's reader heard from the source.
+    pub(crate) fn watch(&self, ring: Gauge, heard: Option<Heard>) {
+        *self.ring.lock().unwrap_or_else(PoisonError::into_inner) = Some(ring);
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = heard;
     }
 
     pub(crate) fn full_begins(&self, tables: u64, tables_done: u64, rows_estimated: u64, rows_done: u64) {
@@ -105,7 +126,10 @@ impl Progress {
         here.deletes.store(checkpoint.read.deletes, Relaxed);
         here.loaded.store(checkpoint.loaded, Relaxed);
         here.epochs.store(checkpoint.epoch, Relaxed);
-        here.in_flight_since.store(0, Relaxed);
+        let oldest = here.in_flight_since.swap(0, Relaxed);
+        if oldest > 0 {
+            self.metrics.visible(Duration::from_micros(now_micros().saturating_sub(oldest)));
+        }
         *here.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint.position.clone());
     }
 
@@ -118,6 +142,8 @@ impl Progress {
         };
         let full_rows = self.full.rows_done.load(Relaxed);
         let rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner).update(full_rows + read.total());
+        let silence = self.heard.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Heard::silence);
+        let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Gauge::read);
         let waiting = [&here.in_flight_since, &here.filling_since].map(|since| since.load(Relaxed));
         let oldest = waiting.into_iter().find(|&since| since > 0);
         Snapshot {
@@ -134,6 +160,8 @@ impl Progress {
             epochs: here.epochs.load(Relaxed),
             position: here.position.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             delay_micros: oldest.map_or(0, |since| now_micros().saturating_sub(since)),
+            silence: silence.unwrap_or_default(),
+            ring: ring.unwrap_or_default(),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! epoch is in the target. What is still on the ring when the last receiver goes keeps its share until the senders
 //! are gone too, so a sender that waits for the budget has to be told: nothing would ever be given back.
 
+use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use crossbeam_channel as channel;
@@ -145,13 +146,14 @@ impl Drop for Receivers {
 
 #[derive(Debug)]
 pub struct Receiver<T> {
-    slots: channel::Receiver<Entry<T>>,
+    /// Shared, so that a [`Gauge`] can look at it without keeping the ring open.
+    slots: Arc<channel::Receiver<Entry<T>>>,
     receivers: Arc<Receivers>,
 }
 
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
-        Receiver { slots: self.slots.clone(), receivers: Arc::clone(&self.receivers) }
+        Receiver { slots: Arc::clone(&self.slots), receivers: Arc::clone(&self.receivers) }
     }
 }
 
@@ -179,12 +181,54 @@ impl<T> Receiver<T> {
     }
 }
 
+impl<T: Send + 'static> Receiver<T> {
+    /// Tells how full the ring and `budget` are, until the ring is gone.
+    pub fn gauge(&self, budget: &Budget) -> Gauge {
+        let (slots, budget) = (Arc::downgrade(&self.slots), budget.clone());
+        Gauge(Box::new(move || {
+            let slots = slots.upgrade()?;
+            Some(Fill {
+                slots: slots.len(),
+                capacity: slots.capacity().unwrap_or_default(),
+                used: budget.used(),
+                budget: budget.total(),
+            })
+        }))
+    }
+}
+
+/// How full a ring is, at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Fill {
+    pub slots: usize,
+    pub capacity: usize,
+    /// Bytes held of the budget.
+    pub used: usize,
+    pub budget: usize,
+}
+
+/// Looks at a ring from outside.
+pub struct Gauge(Box<dyn Fn() -> Option<Fill> + Send + Sync>);
+
+impl Gauge {
+    /// `None`: the ring is gone.
+    pub fn read(&self) -> Option<Fill> {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Gauge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Gauge").field(&self.read()).finish()
+    }
+}
+
 /// A ring of `slots` entries that draws on `budget`.
 pub fn ring<T>(slots: usize, budget: &Budget) -> (Sender<T>, Receiver<T>) {
     let (sender, receiver) = channel::bounded(slots.max(1));
     let receivers = Arc::new(Receivers(budget.clone()));
     let sender = Sender { slots: sender, budget: budget.clone(), receivers: Arc::downgrade(&receivers) };
-    (sender, Receiver { slots: receiver, receivers })
+    (sender, Receiver { slots: Arc::new(receiver), receivers })
 }
 
 #[cfg(test)]
@@ -238,6 +282,18 @@ mod tests {
         for sender in waiting {
             assert_eq!(sender.join().unwrap(), Err(Closed));
         }
+    }
+
+    #[test]
+    fn a_gauge_sees_the_ring_and_does_not_keep_it_open() {
+        let budget = Budget::new(100);
+        let (sender, receiver) = ring::<u32>(4, &budget);
+        sender.send(1, 30).unwrap();
+        let gauge = receiver.gauge(&budget);
+        assert_eq!(gauge.read(), Some(Fill { slots: 1, capacity: 4, used: 30, budget: 100 }));
+        drop(receiver);
+        assert_eq!(gauge.read(), None);
+        assert_eq!(sender.send(2, 1), Err(Closed));
     }
 
     #[test]

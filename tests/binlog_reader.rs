@@ -70,6 +70,7 @@ impl Reading {
             by_gtid,
             server_id: server_id(),
             replica_host: "towpath-test".into(),
+            heard: Default::default(),
             wanted: Arc::new(move |table: &TableName| table.database == database && table.table.starts_with("our")),
         };
         let thread = Some(binlog::spawn(options, sender, cancel.clone()).unwrap());
@@ -328,27 +329,6 @@ async fn mariadbs_compressed_events_are_expanded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_partial_row_image_stops_the_reader_and_says_why() {
-    for (server, flavor) in both().await {
-        let db = prepare(server).await;
-        let start = now(server, flavor).await;
-        server
-            .run([
-                "SET binlog_row_image = MINIMAL".into(),
-                format!("INSERT INTO {db}.theirs VALUES (1, 'x')"),
-                format!("UPDATE {db}.theirs SET mark = 'y'"),
-                format!("INSERT INTO {db}.ours VALUES (1, 'x')"),
-                format!("UPDATE {db}.ours SET mark = 'y'"),
-            ])
-            .await;
-        let error = Reading::start(server.port(), flavor, start, false, &db).outcome().unwrap_err();
-        let text = error.to_string();
-        assert!(!error.is_transient());
-        assert!(text.contains("binlog_row_image") && text.contains(&format!("{db}.ours")), "{text}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn statement_format_and_prepared_xa_rows_are_not_skipped() {
     for (server, flavor) in both().await {
         let db = prepare(server).await;
@@ -416,6 +396,7 @@ async fn a_second_replica_with_our_server_id_is_named() {
             by_gtid: false,
             server_id: id,
             replica_host: "towpath-test".into(),
+            heard: Default::default(),
             wanted: Arc::new(|_: &TableName| false),
         };
         let cancel = CancellationToken::new();

@@ -115,8 +115,9 @@ async fn log(server: &Shared, start: position::Position, database: &str) -> Vec<
     let (ours, marks) = (database.to_owned(), mark.clone());
     let wanted = Arc::new(move |name: &TableName| name.database == ours || name.database == marks);
     let server_id = 7000 + u32::from(server.port() % 1000) + conn.id();
-    let reader =
-        ReaderOptions { connect, flavor, start, by_gtid: false, server_id, replica_host: "values-test".into(), wanted };
+    let replica_host = "values-test".into();
+    let heard = Default::default();
+    let reader = ReaderOptions { connect, flavor, start, by_gtid: false, server_id, replica_host, wanted, heard };
     let thread = binlog::spawn(reader, sender, cancel.clone()).unwrap();
     let collected = tokio::task::spawn_blocking(move || {
         let deadline = Instant::now() + Duration::from_secs(60);

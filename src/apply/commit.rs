@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel as channel;
 use futures_util::{StreamExt, stream};
@@ -22,10 +22,11 @@ use super::batch::TableBatch;
 use super::encode::{BinaryText, Encoder, Part};
 use super::flush::Epoch;
 use super::label::{Content, load_label};
+use crate::metrics::{LoadResult, Phase};
 use crate::progress::Progress;
 use crate::schema::TargetTable;
 use crate::state::{Checkpoint, Intent, LoadName, RowCounts, Store, now_micros};
-use crate::target::{LabelState, Load, Target};
+use crate::target::{LabelState, Load, Loaded, Target};
 use crate::{Error, Result, step};
 
 /// How rows become loads.
@@ -42,12 +43,13 @@ pub struct LoadOptions {
 impl LoadOptions {
     /// Makes a load of one part. `epoch` tells this epoch's (or chunk's) loads from all others of the job.
     pub fn load(&self, epoch: &str, table: &TargetTable, encoder: &Encoder, number: usize, part: Part) -> Load {
-        let columns = encoder.columns(part.format);
+        let columns = encoder.columns(&part);
         let content = Content { columns, format: part.format, body: &part.body };
         Load {
             label: load_label(&self.job, epoch, &table.name, number, &content),
             table: table.name.clone(),
             columns: columns.to_vec(),
+            partial: part.is_partial(),
             format: part.format,
             body: part.body,
             rows: part.rows,
@@ -97,7 +99,8 @@ impl<T: Target> Committer<T> {
         // The bodies take the events' place in memory, so they keep the events' share of the budget.
         let held = batch.take_held();
         let tables: Vec<TableBatch> = batch.into_tables();
-        let loads = encode(&self.options, number, &tables)?;
+        let metrics = self.progress.metrics();
+        let loads = metrics.timed(Phase::Encode, || encode(&self.options, number, &tables))?;
         drop(tables);
         step::reached("epoch-encoded");
         let is_piece = begin == end;
@@ -105,9 +108,10 @@ impl<T: Target> Committer<T> {
         if !loads.is_empty() {
             let names: Vec<LoadName> = loads.iter().flatten().map(name).collect();
             rows = loads.iter().flatten().map(|load| load.rows).sum();
-            self.store.open_epoch(&Intent { epoch: number, begin, end: end.clone() }, &names)?;
+            let intent = Intent { epoch: number, begin, end: end.clone() };
+            metrics.timed(Phase::Intent, || self.store.open_epoch(&intent, &names))?;
             step::reached("intent-written");
-            self.send(loads)?;
+            metrics.timed(Phase::Send, || self.send(loads))?;
             step::reached("loads-in");
         }
         drop(held);
@@ -123,7 +127,7 @@ impl<T: Target> Committer<T> {
             read: last.read + counted.read,
             loaded: last.loaded + counted.loaded,
         };
-        self.store.close_epoch(&self.checkpoint)?;
+        self.progress.metrics().timed(Phase::Checkpoint, || self.store.close_epoch(&self.checkpoint))?;
         step::reached("checkpoint-written");
         // Shown at once, recorded with the end.
         self.progress.committed(&Checkpoint {
@@ -139,7 +143,9 @@ impl<T: Target> Committer<T> {
         let sending = stream::iter(loads)
             .map(|table| async move {
                 for load in &table {
-                    self.target.load(load).await.map_err(|error| error.context(&load.table))?;
+                    observed(self.target.as_ref(), load, &self.progress)
+                        .await
+                        .map_err(|error| error.context(&load.table))?;
                 }
                 Ok(())
             })
@@ -155,6 +161,19 @@ impl<T: Target> Committer<T> {
             }
         })
     }
+}
+
+/// Sends one load and counts it.
+pub(crate) async fn observed<T: Target>(target: &T, load: &Load, progress: &Progress) -> Result<Loaded> {
+    let began = Instant::now();
+    let loaded = target.load(load).await;
+    let (result, retries) = match &loaded {
+        Ok(Loaded { already: true, retries }) => (LoadResult::AlreadyIn, *retries),
+        Ok(Loaded { retries, .. }) => (LoadResult::Success, *retries),
+        Err(_) => (LoadResult::Failed, 0),
+    };
+    progress.metrics().load(result, retries, load.body.len(), began.elapsed());
+    loaded
 }
 
 fn name(load: &Load) -> LoadName {

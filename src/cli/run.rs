@@ -3,14 +3,15 @@
 use std::path::Path;
 
 use super::{Outcome, progress_bar, signal};
-use crate::Result;
 use crate::config::Job;
 use crate::job::{self, Ended, RunOptions, connect};
+use crate::{Result, http};
 
 pub(super) async fn run(path: &Path, stop_at_end: bool) -> Result<Outcome> {
     let job = Job::load(path)?;
     let options = RunOptions { stop_at_end, ..RunOptions::default() };
     signal::cancel_on_signal(options.stop.clone())?;
+    let _http = http::serve(&job, &options.progress).await?;
     let target = connect(&job).await?;
     let shown = tokio::spawn(progress_bar::show(options.progress.clone()));
     let ended = job::run(&job, target.client(), &options).await;

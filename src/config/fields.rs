@@ -97,7 +97,7 @@ pub(super) static JOB: &[Field] = &[
         Default::Text("uniqueKey"),
         "Tables without a primary key: use a unique key whose columns are all NOT NULL (none: an error), leave them out, or refuse.",
     ),
-    field("http", Shape::Later("metrics and health over HTTP come in a later version"), Default::None, ""),
+    field("http", Shape::Group(HTTP), Default::None, "Metrics, health and status over HTTP."),
     field("verify", Shape::Later("scheduled comparison comes in a later version"), Default::None, ""),
 ];
 
@@ -251,6 +251,28 @@ static PARAMS: &[Field] = &[
         Shape::Integer(1, 259_200),
         Default::Integer(600),
         "Seconds for one load, waiting for publish included; sent as the load's `timeout`.",
+    ),
+];
+
+static HTTP: &[Field] = &[
+    field(
+        "listen",
+        Shape::Text,
+        Default::None,
+        "`host:port` of the HTTP server: `/metrics`, `/healthz`, `/readyz`, `/status`. Absent: none. Beyond loopback it needs a token.",
+    ),
+    field(
+        "token",
+        Shape::Secret,
+        Default::Text(""),
+        "`/metrics` and `/status` ask for `Authorization: Bearer` with this; better `${NAME}` or `tokenFile`.",
+    ),
+    field("tokenFile", Shape::Text, Default::None, "File that holds the token; its final newline is left out."),
+    field(
+        "maxDelaySec",
+        Shape::Number(0, 86_400),
+        Default::Integer(60),
+        "`/readyz` fails when the oldest change that is not in the target, or the source's silence, is older than this.",
     ),
 ];
 

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::document;
 use super::model::{
-    Address, Job, NoKeyTables, OnError, Params, Password, Source, SourceType, Startup, Target, TargetKind, Tls, TlsMode,
+    Address, Http, Job, NoKeyTables, OnError, Params, Password, Source, SourceType, Startup, Target, TargetKind, Tls,
+    TlsMode,
 };
 use super::reader::{Group, Problem, Reader};
 use super::table_filter::{TableFilter, check_pattern};
@@ -109,6 +110,7 @@ fn build(job: &mut Group, reader: &mut Reader<'_>) -> Option<Job> {
     let source = source(&mut job.group("source"), reader);
     let target = target(&job.group("target"), reader);
     let params = params(&job.group("params"), reader);
+    let http = http(&job.group("http"), reader);
     let zero_date = job.zero_date("defaultZeroDate");
     let no_key_tables = match job.text("noKeyTables").as_deref() {
         Some("skip") => NoKeyTables::Skip,
@@ -124,7 +126,35 @@ fn build(job: &mut Group, reader: &mut Reader<'_>) -> Option<Job> {
         on_error: OnError::Exit,
         zero_date: zero_date?,
         no_key_tables,
+        http,
     })
+}
+
+fn http(group: &Group, reader: &mut Reader<'_>) -> Option<Http> {
+    let token = secret(group, "token", "tokenFile", reader);
+    let max_delay_sec = group.number("maxDelaySec");
+    let line = group.line("listen");
+    let Some(text) = group.text("listen") else {
+        if token.as_ref().is_some_and(|token| !token.reveal().is_empty()) {
+            let message = format!("is of no use without {}", group.path("listen"));
+            reader.problem(group.line("token"), group.path("token"), message);
+        }
+        return None;
+    };
+    let listen = address(&text, line, group.path("listen"), reader);
+    let token = token?;
+    if let Some(listen) = &listen
+        && token.reveal().is_empty()
+        && !listen.is_loopback()
+    {
+        let message = format!(
+            "{text} can be reached from other machines: set {} or {}, or listen on 127.0.0.1",
+            group.path("token"),
+            group.path("tokenFile")
+        );
+        reader.problem(line, group.path("listen"), message);
+    }
+    Some(Http { listen: listen?, token, max_delay_sec: max_delay_sec? })
 }
 
 fn source(group: &mut Group, reader: &mut Reader<'_>) -> Option<Source> {
@@ -288,15 +318,19 @@ fn path(group: &Group, key: &str, reader: &mut Reader<'_>) -> Option<PathBuf> {
     not_empty(group, key, reader).map(PathBuf::from)
 }
 
-/// `password`, or what `passwordFile` holds without its final newline.
 fn password(group: &Group, reader: &mut Reader<'_>) -> Option<Password> {
-    let given = group.text("password")?;
-    let Some(file) = group.text("passwordFile") else {
+    secret(group, "password", "passwordFile", reader)
+}
+
+/// The value of `key`, or what the file that `file_key` names holds without its final newline.
+fn secret(group: &Group, key: &str, file_key: &str, reader: &mut Reader<'_>) -> Option<Password> {
+    let given = group.text(key)?;
+    let Some(file) = group.text(file_key) else {
         return Some(Password::new(given));
     };
-    let line = group.line("passwordFile");
+    let line = group.line(file_key);
     if !given.is_empty() {
-        reader.problem(line, group.path("passwordFile"), "give password or passwordFile, not both");
+        reader.problem(line, group.path(file_key), format!("give {key} or {file_key}, not both"));
     }
     match std::fs::read_to_string(&file) {
         Ok(text) => {
@@ -304,7 +338,7 @@ fn password(group: &Group, reader: &mut Reader<'_>) -> Option<Password> {
             Some(Password::new(text.strip_suffix('\r').unwrap_or(text)))
         }
         Err(error) => {
-            reader.problem(line, group.path("passwordFile"), format!("cannot read {file}: {error}"));
+            reader.problem(line, group.path(file_key), format!("cannot read {file}: {error}"));
             None
         }
     }
@@ -332,6 +366,14 @@ fn address(text: &str, line: u64, path: String, reader: &mut Reader<'_>) -> Opti
 
 fn header_safe(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+}
+
+impl Address {
+    /// Whether only this machine can reach it. A name counts only when it is `localhost`.
+    pub(crate) fn is_loopback(&self) -> bool {
+        let host = self.host.as_str();
+        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
 }
 
 impl std::str::FromStr for Address {

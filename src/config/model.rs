@@ -18,6 +18,18 @@ pub struct Job {
     pub on_error: OnError,
     pub zero_date: ZeroDate,
     pub no_key_tables: NoKeyTables,
+    /// `None`: no HTTP server.
+    pub http: Option<Http>,
+}
+
+/// Metrics, health and status over HTTP.
+#[derive(Debug, Clone)]
+pub struct Http {
+    pub listen: Address,
+    /// Empty: none is asked for.
+    pub token: Password,
+    /// Seconds behind, or of the source's silence, above which the job is not ready.
+    pub max_delay_sec: f64,
 }
 
 #[derive(Debug, Clone)]

@@ -198,16 +198,29 @@ fn what_a_later_version_brings_is_refused() {
             "job.yaml:4: noKeyTables: `rowHash` is not in this version: use `uniqueKey`, `skip` or `error`",
         ),
         (
-            "http: {listen: '127.0.0.1:9100'}",
-            "job.yaml:4: http: not in this version: metrics and health over HTTP come in a later version; leave it out",
-        ),
-        (
             "verify: {cron: '0 3 * * *'}",
             "job.yaml:4: verify: not in this version: scheduled comparison comes in a later version; leave it out",
         ),
     ] {
         assert_eq!(mistake(more), message);
     }
+}
+
+#[test]
+fn the_http_server_is_off_unless_told_where_to_listen() {
+    let http = |more: &str| {
+        parse(&format!("name: shop\nsource: {{username: u, tables: a.b}}\ntarget: {{}}\n{more}\n")).unwrap().http
+    };
+    assert!(http("").is_none());
+    let here = http("http: {listen: 'localhost:9100'}").unwrap();
+    assert_eq!((here.listen.port, here.max_delay_sec), (9100, 60.0));
+    let away = http("http: {listen: '0.0.0.0:9100', token: abc, maxDelaySec: 1.5}").unwrap();
+    assert_eq!((away.token.reveal(), away.max_delay_sec), ("abc", 1.5));
+    assert_eq!(
+        mistake("http: {listen: '0.0.0.0:9100'}"),
+        "job.yaml:4: http.listen: 0.0.0.0:9100 can be reached from other machines: set http.token or http.tokenFile, or listen on 127.0.0.1"
+    );
+    assert_eq!(mistake("http: {token: abc}"), "job.yaml:4: http.token: is of no use without http.listen");
 }
 
 #[test]
@@ -315,7 +328,7 @@ fn the_schema_has_every_key_and_default() {
     assert_eq!(at("/properties/params/properties/increRingBufferSize/default"), 4096);
     assert_eq!(at("/properties/stateDir/default"), "./towpath-state");
     assert_eq!(at("/additionalProperties"), false);
-    assert!(schema.pointer("/properties/http").is_none());
+    assert!(schema.pointer("/properties/verify").is_none());
     let table = markdown_table();
     assert!(table.contains("| `params.realFlushPauseSec` | `10` |"), "{table}");
 }

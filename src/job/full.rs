@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::incremental::{first_error, join, named};
 use super::{Context, Ended, FIRST_PAUSE, LONGEST_PAUSE, last_call};
-use crate::apply::commit::LoadOptions;
+use crate::apply::commit::{LoadOptions, observed};
 use crate::apply::encode::{EncodeRow, Encoder, Op, Part};
 use crate::mysql::binlog::Connect;
 use crate::mysql::position;
@@ -48,6 +48,7 @@ pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
     let params = &job.params;
     let budget = Budget::new((params.total_data_in_mem_mb << 20) / 2);
     let (bodies, bodies_in) = ring::<Body>(params.full_ring_buffer_size, &budget);
+    options.progress.watch(bodies_in.gauge(&budget), None);
     let (chunks, chunks_in) = channel::bounded::<Work>(params.full_parallel);
     let stop = options.stop.child_token();
     let _ended = stop.clone().drop_guard();
@@ -376,7 +377,7 @@ impl Shared {
             step::reached("chunk-load-named");
             let sent = self.runtime.block_on(async {
                 tokio::select! {
-                    sent = target.load(&load) => Some(sent),
+                    sent = observed(target, &load, &self.progress) => Some(sent),
                     () = self.leave.cancelled() => None,
                 }
             });

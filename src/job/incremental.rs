@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Context, last_call};
 use crate::apply::commit::{Committer, Pieces};
 use crate::apply::flush::{Ended, Flusher, Limits, Tables};
-use crate::mysql::binlog::{ReaderOptions, Slot, spawn};
+use crate::mysql::binlog::{Heard, ReaderOptions, Slot, spawn};
 use crate::mysql::position;
 use crate::mysql::preflight::replica_host;
 use crate::ring::{Budget, ring};
@@ -46,6 +46,8 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
     let (slots, receiver) = ring::<Slot>(job.params.incre_ring_buffer_size, &budget);
     // Of its own: after a stop is asked for, the reader goes on until the flusher has its transaction's end.
     let reader_stop = CancellationToken::new();
+    let heard = Heard::default();
+    options.progress.watch(receiver.gauge(&budget), Some(heard.clone()));
     let reader = spawn(
         ReaderOptions {
             connect: Arc::clone(&prepared.connect),
@@ -55,6 +57,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
             server_id: job.replica_id(),
             replica_host: replica_host(&job.name),
             wanted: prepared.wanted(),
+            heard,
         },
         slots,
         reader_stop.clone(),

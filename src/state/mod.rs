@@ -11,8 +11,10 @@ mod checkpoint;
 mod file;
 mod schema;
 mod snapshot;
+mod status;
 mod store;
 
 pub use checkpoint::{Checkpoint, Intent, LoadName, RowCounts, now_micros};
 pub use snapshot::{ChunkRecord, TableProgress};
+pub use status::Status;
 pub use store::{Identity, Stage, Store};

@@ -14,6 +14,7 @@
 //! event for several periods counts as lost.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -50,6 +51,25 @@ pub struct ReaderOptions {
     pub replica_host: String,
     /// Which tables' rows and statements are sent on. It is asked for every new table map, so it should be quick.
     pub wanted: Wanted,
+    /// Kept up to date by the reader, for whoever watches.
+    pub heard: Heard,
+}
+
+/// When the source last sent anything, heartbeats included.
+#[derive(Debug, Clone, Default)]
+pub struct Heard(Arc<Mutex<Option<Instant>>>);
+
+impl Heard {
+    fn now(&self) -> Instant {
+        let now = Instant::now();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        now
+    }
+
+    /// How long ago it was; `None` before the first event.
+    pub fn silence(&self) -> Option<Duration> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).map(|heard| heard.elapsed())
+    }
 }
 
 /// Starts the reader. It ends with `Ok` when `cancel` is triggered or nobody reads the ring any more, and with an error
@@ -136,7 +156,7 @@ async fn session(
         let wait = if follower.holds_passed() { TICK } else { SILENCE };
         match next_within(&mut stream, options.server_id, wait, cancel).await {
             Next::Event(event) => {
-                heard = Instant::now();
+                heard = options.heard.now();
                 *progress = true;
                 let event = stream::take(event, || follower.here())?;
                 follower.event(&event, &mut out)?;

@@ -1,0 +1,404 @@
+//! What a job tells Prometheus: one registry a job, with the job's name as a constant label.
+//!
+//! Names follow Prometheus' rules: a prefix, the unit in the name, `_total` on what only grows. Labels are bounded:
+//! an operation, a phase, a result, and the job's tables up to [`TABLES`]. Stages raise what has to be seen as it
+//! happens (phases, loads, latency); everything that the progress counters or the state store know
+//! anyway is filled in when somebody asks.
+
+use std::time::{Duration, Instant};
+
+use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+use crate::progress::Snapshot;
+use crate::state::{Stage, TableProgress};
+use crate::{Error, Result};
+
+/// Tables with series of their own; of a job with more, only the sums are shown.
+pub(crate) const TABLES: usize = 200;
+
+/// 1 ms to 2 minutes.
+const SECONDS: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0];
+
+/// The parts of an epoch's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Ready to go out, waiting for the epoch before it.
+    Wait,
+    /// From row images to bodies.
+    Encode,
+    /// From the first byte sent to the last load known to be in, publishing included.
+    Send,
+    /// Writing the intent and its labels.
+    Intent,
+    /// Writing the checkpoint.
+    Checkpoint,
+}
+
+impl Phase {
+    fn name(self) -> &'static str {
+        match self {
+            Phase::Wait => "wait",
+            Phase::Encode => "encode",
+            Phase::Send => "send",
+            Phase::Intent => "intent",
+            Phase::Checkpoint => "checkpoint",
+        }
+    }
+}
+
+/// How a load ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LoadResult {
+    Success,
+    /// It was in from an earlier try or run.
+    AlreadyIn,
+    Failed,
+}
+
+impl LoadResult {
+    fn name(self) -> &'static str {
+        match self {
+            LoadResult::Success => "success",
+            LoadResult::AlreadyIn => "already_in",
+            LoadResult::Failed => "failed",
+        }
+    }
+}
+
+/// The collectors of one job.
+#[derive(Debug)]
+pub struct Metrics {
+    phases: HistogramVec,
+    visible: Histogram,
+    loads: IntCounterVec,
+    load_seconds: Histogram,
+    retries: IntCounter,
+    loaded_bytes: IntCounter,
+    // Filled in when asked for.
+    build: IntGaugeVec,
+    stage: IntGaugeVec,
+    read: IntCounterVec,
+    loaded: IntCounter,
+    epochs: IntCounter,
+    waiting: IntGauge,
+    delay: Gauge,
+    silence: Gauge,
+    position: IntGauge,
+    ring_slots: IntGauge,
+    ring_capacity: IntGauge,
+    memory_used: IntGauge,
+    memory_budget: IntGauge,
+    full_rows: IntGauge,
+    full_rows_estimated: IntGauge,
+    full_tables: IntGauge,
+    full_tables_done: IntGauge,
+    table_rows: IntGaugeVec,
+    table_rows_estimated: IntGaugeVec,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let counter = |name, help| of(IntCounter::new(name, help));
+        let counters = |name, help, label| of(IntCounterVec::new(Opts::new(name, help), &[label]));
+        let gauge = |name, help| of(IntGauge::new(name, help));
+        let gauges = |name, help, label| of(IntGaugeVec::new(Opts::new(name, help), &[label]));
+        let seconds = |name, help| HistogramOpts::new(name, help).buckets(SECONDS.to_vec());
+        Metrics {
+            phases: of(HistogramVec::new(
+                seconds(
+                    "epoch_phase_seconds",
+                    "Duration of the phases of an epoch: wait, encode, intent, send, checkpoint",
+                ),
+                &["phase"],
+            )),
+            visible: of(Histogram::with_opts(seconds(
+                "commit_to_visible_seconds",
+                "From the source's commit of an epoch's oldest transaction until the epoch is in the target",
+            ))),
+            loads: counters("stream_loads_total", "Stream Loads by how they ended", "result"),
+            load_seconds: of(Histogram::with_opts(seconds(
+                "stream_load_seconds",
+                "Duration of one Stream Load, its retries included",
+            ))),
+            retries: counter("stream_load_retries_total", "Tries of a Stream Load after the first"),
+            loaded_bytes: counter("loaded_bytes_total", "Bytes of the bodies of Stream Loads that are in"),
+            build: gauges("build_info", "1, with the version of this program", "version"),
+            stage: gauges("stage", "1 for the stage the job is in, 0 for the others", "stage"),
+            read: counters(
+                "rows_read_total",
+                "Rows read from the binlog and in the target, since the job began",
+                "operation",
+            ),
+            loaded: counter("rows_loaded_total", "Rows sent to the target after merging by key, since the job began"),
+            epochs: counter("epochs_total", "Epochs that are in the target, since the job began"),
+            waiting: gauge("rows_waiting", "Rows read from the binlog and waiting for the next epoch"),
+            delay: of(Gauge::new(
+                "delay_seconds",
+                "Age of the oldest transaction that is read and not yet in the target; 0 = nothing is waiting",
+            )),
+            silence: of(Gauge::new(
+                "source_silence_seconds",
+                "Seconds since the source sent anything, heartbeats included; 0 before the binlog is followed",
+            )),
+            position: gauge("binlog_position_bytes", "Offset of the checkpoint in its binlog file"),
+            ring_slots: gauge("ring_slots", "Slots of the ring in use"),
+            ring_capacity: gauge("ring_capacity_slots", "Slots of the ring"),
+            memory_used: gauge("memory_used_bytes", "Bytes held of the budget for events and bodies"),
+            memory_budget: gauge("memory_budget_bytes", "The budget for events and bodies"),
+            full_rows: gauge("full_rows", "Rows of full data that are in the target"),
+            full_rows_estimated: gauge("full_rows_estimated", "Rows of full data, by the source's estimate"),
+            full_tables: gauge("full_tables", "Tables to copy"),
+            full_tables_done: gauge("full_tables_done", "Tables copied"),
+            table_rows: gauges("full_table_rows", "Rows of full data that are in the target, by table", "table"),
+            table_rows_estimated: gauges(
+                "full_table_rows_estimated",
+                "Rows of full data by the source's estimate, by table",
+                "table",
+            ),
+        }
+    }
+}
+
+/// Names and help texts are constants, so that a collector that cannot be made is this file's mistake.
+fn of<C>(made: prometheus::Result<C>) -> C {
+    made.unwrap_or_else(|error| unreachable!("a metric's definition: {error}"))
+}
+
+impl Metrics {
+    /// Does the work of a phase and notes how long it took.
+    pub(crate) fn timed<R>(&self, phase: Phase, work: impl FnOnce() -> R) -> R {
+        let began = Instant::now();
+        let done = work();
+        self.phases.with_label_values(&[phase.name()]).observe(began.elapsed().as_secs_f64());
+        done
+    }
+
+    /// An epoch is in; `latency` is that of its oldest transaction.
+    pub(crate) fn visible(&self, latency: Duration) {
+        self.visible.observe(latency.as_secs_f64());
+    }
+
+    pub(crate) fn load(&self, result: LoadResult, retries: u32, bytes: usize, took: Duration) {
+        self.loads.with_label_values(&[result.name()]).inc();
+        self.retries.inc_by(retries.into());
+        self.load_seconds.observe(took.as_secs_f64());
+        if result != LoadResult::Failed {
+            self.loaded_bytes.inc_by(bytes as u64);
+        }
+    }
+
+    /// All collectors and the process's own, under the name of the job.
+    ///
+    /// # Errors
+    /// Definite: a second registration, which is a mistake of this file.
+    pub(crate) fn exposition(&self, job: &str) -> Result<Exposition> {
+        let failed = |error: prometheus::Error| Error::definite("cannot register metrics").caused_by(error);
+        let registry = |prefix: Option<&str>| {
+            let labels = [("job".to_owned(), job.to_owned())].into();
+            Registry::new_custom(prefix.map(str::to_owned), Some(labels)).map_err(failed)
+        };
+        let (ours, process) = (registry(Some("towpath"))?, registry(None)?);
+        for collector in self.collectors() {
+            ours.register(collector).map_err(failed)?;
+        }
+        process.register(Box::new(ProcessCollector::for_self())).map_err(failed)?;
+        self.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        Ok(Exposition { ours, process })
+    }
+
+    fn collectors(&self) -> Vec<Box<dyn Collector>> {
+        fn boxed<C: Collector + Clone + 'static>(collector: &C) -> Box<dyn Collector> {
+            Box::new(collector.clone())
+        }
+        let vectors = [&self.build, &self.stage, &self.table_rows, &self.table_rows_estimated].map(boxed);
+        let gauges = [
+            &self.waiting,
+            &self.position,
+            &self.ring_slots,
+            &self.ring_capacity,
+            &self.memory_used,
+            &self.memory_budget,
+            &self.full_rows,
+            &self.full_rows_estimated,
+            &self.full_tables,
+            &self.full_tables_done,
+        ]
+        .map(boxed);
+        let counters = [&self.retries, &self.loaded_bytes, &self.loaded, &self.epochs].map(boxed);
+        let others = [
+            boxed(&self.phases),
+            boxed(&self.visible),
+            boxed(&self.load_seconds),
+            boxed(&self.loads),
+            boxed(&self.read),
+            boxed(&self.delay),
+            boxed(&self.silence),
+        ];
+        vectors.into_iter().chain(gauges).chain(counters).chain(others).collect()
+    }
+
+    /// Sets what the progress counters know.
+    pub(crate) fn fill(&self, now: &Snapshot) {
+        for stage in [Stage::Schema, Stage::Full, Stage::Incremental, Stage::Done] {
+            self.stage.with_label_values(&[stage.as_str()]).set((stage == now.stage).into());
+        }
+        for (operation, rows) in
+            [("insert", now.read.inserts), ("update", now.read.updates), ("delete", now.read.deletes)]
+        {
+            raise(&self.read.with_label_values(&[operation]), rows);
+        }
+        raise(&self.loaded, now.loaded);
+        raise(&self.epochs, now.epochs);
+        self.waiting.set(now.waiting as i64);
+        self.delay.set(now.delay_micros as f64 / 1e6);
+        self.silence.set(now.silence.as_secs_f64());
+        self.position.set(now.position.as_ref().map_or(0, |at| at.offset as i64));
+        self.ring_slots.set(now.ring.slots as i64);
+        self.ring_capacity.set(now.ring.capacity as i64);
+        self.memory_used.set(now.ring.used as i64);
+        self.memory_budget.set(now.ring.budget as i64);
+        self.full_rows.set(now.full_rows as i64);
+        self.full_rows_estimated.set(now.full_rows_estimated as i64);
+        self.full_tables.set(now.full_tables as i64);
+        self.full_tables_done.set(now.full_tables_done as i64);
+    }
+
+    /// Sets what the state store knows of the full copy, table by table.
+    pub(crate) fn fill_tables(&self, tables: &[TableProgress]) {
+        if tables.len() > TABLES {
+            return;
+        }
+        for table in tables {
+            let name = table.table.to_string();
+            self.table_rows.with_label_values(&[&name]).set(table.rows_done as i64);
+            self.table_rows_estimated.with_label_values(&[&name]).set(table.estimated as i64);
+        }
+    }
+}
+
+/// Raises a counter to a value that is counted elsewhere.
+fn raise(counter: &IntCounter, value: u64) {
+    counter.inc_by(value.saturating_sub(counter.get()));
+}
+
+/// What is shown to Prometheus: the job's series, with the prefix, and the process's, by their usual names.
+pub(crate) struct Exposition {
+    ours: Registry,
+    process: Registry,
+}
+
+impl Exposition {
+    /// Prometheus' text format.
+    ///
+    /// # Errors
+    /// Definite: a metric that cannot be written.
+    pub(crate) fn text(&self) -> Result<String> {
+        let mut families = self.ours.gather();
+        families.extend(self.process.gather());
+        TextEncoder::new()
+            .encode_to_string(&families)
+            .map_err(|error| Error::definite("cannot write the metrics").caused_by(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Progress;
+
+    fn shown(metrics: &Metrics) -> String {
+        let exposition = metrics.exposition("shop").unwrap();
+        metrics.fill(&Progress::default().snapshot());
+        exposition.text().unwrap()
+    }
+
+    #[test]
+    fn every_series_has_the_prefix_and_the_job() {
+        let metrics = Metrics::default();
+        assert_eq!(metrics.timed(Phase::Encode, || 7), 7);
+        metrics.load(LoadResult::Success, 2, 1000, Duration::from_millis(40));
+        let text = shown(&metrics);
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            assert!(line.starts_with("towpath_") || line.starts_with("process_"), "{line}");
+            assert!(line.contains("job=\"shop\""), "{line}");
+        }
+        for line in [
+            "towpath_epoch_phase_seconds_count{phase=\"encode\",job=\"shop\"} 1",
+            "towpath_stream_loads_total{result=\"success\",job=\"shop\"} 1",
+            "towpath_stream_load_retries_total{job=\"shop\"} 2",
+            "towpath_loaded_bytes_total{job=\"shop\"} 1000",
+            "towpath_stage{stage=\"schema\",job=\"shop\"} 1",
+            "towpath_stage{stage=\"full\",job=\"shop\"} 0",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
+        }
+        assert!(text.contains("process_resident_memory_bytes"));
+    }
+
+    /// Every `towpath_…` and `process_…` name of a text, without what a histogram adds to its own.
+    fn names(text: &str) -> std::collections::BTreeSet<&str> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let ours = words.filter(|word| word.starts_with("towpath_") || word.starts_with("process_"));
+        ours.map(|name| ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name))
+            .collect()
+    }
+
+    #[test]
+    fn dashboards_and_alerts_ask_only_for_what_there_is() {
+        let metrics = Metrics::default();
+        drop(metrics.timed(Phase::Wait, Vec::<u8>::new));
+        metrics.load(LoadResult::Failed, 0, 0, Duration::ZERO);
+        metrics.fill_tables(&[TableProgress {
+            table: crate::schema::TableName::new("shop", "t"),
+            estimated: 1,
+            planned: true,
+            chunks: 1,
+            chunks_done: 1,
+            rows_done: 1,
+        }]);
+        let text = shown(&metrics);
+        let there = names(&text);
+        for (file, asked) in [
+            ("overview.json", include_str!("../dashboards/overview.json")),
+            ("job.json", include_str!("../dashboards/job.json")),
+            ("alerts.yml", include_str!("../dashboards/alerts.yml")),
+        ] {
+            let unknown: Vec<&str> = names(asked).difference(&there).copied().collect();
+            assert!(unknown.is_empty(), "{file} asks for {unknown:?}");
+        }
+    }
+
+    #[test]
+    fn a_counter_follows_what_is_counted_elsewhere_and_never_falls() {
+        let counter = IntCounter::new("a", "b").unwrap();
+        for (value, shown) in [(5, 5), (9, 9), (2, 9)] {
+            raise(&counter, value);
+            assert_eq!(counter.get(), shown);
+        }
+    }
+
+    #[test]
+    fn a_job_of_very_many_tables_shows_no_series_by_table() {
+        let metrics = Metrics::default();
+        let tables: Vec<TableProgress> = (0..=TABLES)
+            .map(|number| TableProgress {
+                table: crate::schema::TableName::new("shop", format!("t{number}")),
+                estimated: 1,
+                planned: true,
+                chunks: 1,
+                chunks_done: 1,
+                rows_done: 1,
+            })
+            .collect();
+        metrics.fill_tables(&tables);
+        assert!(!shown(&metrics).contains("full_table_rows{"));
+        metrics.fill_tables(&tables[..TABLES]);
+        assert_eq!(shown(&metrics).matches("full_table_rows{").count(), TABLES);
+    }
+}

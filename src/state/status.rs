@@ -1,0 +1,108 @@
+//! Where a job stands, as its state store tells: for `towpath status` and for `/status`.
+
+use std::fmt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{Checkpoint, Identity, Intent, Store, TableProgress, now_micros};
+use crate::Result;
+use crate::mysql::position::Position;
+
+/// A job's state at one moment; it may be running.
+#[derive(Debug, Clone)]
+pub struct Status {
+    pub running: bool,
+    pub identity: Identity,
+    pub checkpoint: Option<Checkpoint>,
+    pub intent: Option<Intent>,
+    pub tables: Vec<TableProgress>,
+}
+
+impl Status {
+    /// `None` when the job has not begun.
+    pub fn read(dir: &Path, job: &str) -> Result<Option<Status>> {
+        let Some(store) = Store::read(dir, job)? else { return Ok(None) };
+        let Some(identity) = store.identity()? else { return Ok(None) };
+        Ok(Some(Status {
+            running: Store::is_running(dir, job),
+            identity,
+            checkpoint: store.checkpoint()?,
+            intent: store.intent()?,
+            tables: store.snapshot_tables()?,
+        }))
+    }
+
+    /// Everything before it is in the target, once the rows have been copied.
+    pub fn position(&self) -> &Position {
+        self.checkpoint.as_ref().map_or(&self.identity.start, |checkpoint| &checkpoint.position)
+    }
+
+    pub fn json(&self) -> Value {
+        let table = |table: &TableProgress| {
+            json!({"table": table.table.to_string(), "rows": table.rows_done, "rowsEstimated": table.estimated,
+                   "chunks": table.chunks, "chunksDone": table.chunks_done, "done": table.done()})
+        };
+        let checkpoint = self.checkpoint.as_ref();
+        json!({
+            "job": self.identity.name,
+            "running": self.running,
+            "stage": self.identity.stage.as_str(),
+            "position": self.position(),
+            "checkpointAgeSeconds": checkpoint.map(|checkpoint| age(checkpoint.saved_at)),
+            "lastCommitAgeSeconds": checkpoint.filter(|at| at.committed_at > 0).map(|at| age(at.committed_at)),
+            "epochs": checkpoint.map_or(0, |checkpoint| checkpoint.epoch),
+            "openEpoch": self.intent.as_ref().map(|intent| intent.epoch),
+            "inserts": checkpoint.map_or(0, |checkpoint| checkpoint.read.inserts),
+            "updates": checkpoint.map_or(0, |checkpoint| checkpoint.read.updates),
+            "deletes": checkpoint.map_or(0, |checkpoint| checkpoint.read.deletes),
+            "rowsLoaded": checkpoint.map_or(0, |checkpoint| checkpoint.loaded),
+            "fullData": self.tables.iter().map(table).collect::<Vec<_>>(),
+        })
+    }
+}
+
+/// Seconds since a moment in microseconds since 1970.
+fn age(micros: u64) -> f64 {
+    now_micros().saturating_sub(micros) as f64 / 1e6
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let position = self.position();
+        let running = if self.running { "running" } else { "not running" };
+        writeln!(f, "job         {} ({running})", self.identity.name)?;
+        writeln!(f, "stage       {}", self.identity.stage.as_str())?;
+        writeln!(f, "position    {}:{}", position.file, position.offset)?;
+        if let Some(gtids) = &position.gtids {
+            writeln!(f, "gtids       {gtids}")?;
+        }
+        if let Some(at) = &self.checkpoint {
+            writeln!(f, "checkpoint  epoch {}, {:.0} s ago", at.epoch, age(at.saved_at))?;
+            if at.committed_at > 0 {
+                writeln!(f, "last change committed at the source {:.0} s ago", age(at.committed_at))?;
+            }
+            writeln!(
+                f,
+                "rows        {} inserts, {} updates, {} deletes read; {} rows loaded",
+                at.read.inserts, at.read.updates, at.read.deletes, at.loaded
+            )?;
+        }
+        if let Some(intent) = &self.intent {
+            writeln!(
+                f,
+                "open epoch  {} ({}:{} to {}:{})",
+                intent.epoch, intent.begin.file, intent.begin.offset, intent.end.file, intent.end.offset
+            )?;
+        }
+        for table in &self.tables {
+            let state = if table.done() { "done" } else { "copying" };
+            writeln!(
+                f,
+                "full data   {}: {state}, {} of about {} rows, {} of {} chunks",
+                table.table, table.rows_done, table.estimated, table.chunks_done, table.chunks
+            )?;
+        }
+        Ok(())
+    }
+}
