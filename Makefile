@@ -2,6 +2,7 @@
 # make demo       the whole thing, live, in one command
 # make test       every test, against a real MySQL and a real MariaDB
 # make soak       random tables and transactions, for as long as you like
+# make soak-kill  kill -9 at random moments, as often as you like
 
 CARGO ?= cargo
 # How long the demo's writer writes, and more arguments for it (see `towpath demo --help`).
@@ -9,6 +10,8 @@ seconds ?= 30
 args ?=
 # How long `make soak` goes on.
 minutes ?= 10
+# How often `make soak-kill` kills.
+kills ?= 200
 # The tests' second decoder is built with OpenSSL. Where pkg-config finds none, get.sh brings it.
 ifndef OPENSSL_DIR
 ifneq ($(shell pkg-config --exists openssl 2>/dev/null && echo found),found)
@@ -20,12 +23,13 @@ endif
 # Tests wait for servers more than for a core.
 export RUST_TEST_THREADS ?= 4
 
-.PHONY: help demo test soak lint bench tools
+.PHONY: help demo test soak soak-kill lint bench tools
 
 help:
 	@echo 'make demo [seconds=30]  a scratch MySQL with live orders into the embedded target, then proof that both agree'
 	@echo 'make test               all tests; MySQL and MariaDB are fetched without root (or TOWPATH_MYSQLD, TOWPATH_MARIADBD)'
 	@echo 'make soak [minutes=10]  random tables and transactions through the whole job, always new ones'
+	@echo 'make soak-kill [kills=200]  kill -9 at random moments under load, of the job and of its target'
 	@echo 'make lint               formatting, clippy, shell syntax'
 	@echo 'make bench              the hot path, measured'
 
@@ -41,6 +45,10 @@ test: tools
 soak: tools
 	@tests/servers/get.sh mysql mariadb $(openssl)
 	TOWPATH_SOAK_SECONDS=$$(($(minutes) * 60)) $(CARGO) test --locked --test it random:: -- --nocapture
+
+soak-kill: tools
+	@tests/servers/get.sh mysql mariadb $(openssl)
+	TOWPATH_SOAK_KILLS=$(kills) $(CARGO) test --locked --test it crash::kills:: -- --nocapture
 
 lint: tools
 	sh -n tests/servers/get.sh

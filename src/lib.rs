@@ -43,6 +43,7 @@ pub mod progress;
 pub mod ring;
 pub mod schema;
 pub mod state;
+pub mod step;
 pub mod target;
 
 pub use error::{Error, Result};

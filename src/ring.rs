@@ -5,10 +5,11 @@
 //! That is all the back-pressure there is.
 //!
 //! What leaves the ring keeps its share of the budget (`Held`) until it is dropped, that is, until its
-//! epoch is in the target.
+//! epoch is in the target. What is still on the ring when the last receiver goes keeps its share until the senders
+//! are gone too, so a sender that waits for the budget has to be told: nothing would ever be given back.
 
 use std::fmt;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use crossbeam_channel as channel;
 
@@ -44,8 +45,29 @@ impl Budget {
     pub fn hold(&self, bytes: usize) -> Held {
         let mut free = self.0.lock();
         while *free <= 0 {
-            free = self.0.freed.wait(free).unwrap_or_else(PoisonError::into_inner);
+            free = self.wait(free);
         }
+        self.take(free, bytes)
+    }
+
+    /// Like `hold`; `None` when nothing is free and `open` says that nothing will be. Whoever makes `open` say so has to
+    /// wake the waiting.
+    fn hold_while(&self, bytes: usize, open: impl Fn() -> bool) -> Option<Held> {
+        let mut free = self.0.lock();
+        while *free <= 0 {
+            if !open() {
+                return None;
+            }
+            free = self.wait(free);
+        }
+        Some(self.take(free, bytes))
+    }
+
+    fn wait<'a>(&'a self, free: MutexGuard<'a, isize>) -> MutexGuard<'a, isize> {
+        self.0.freed.wait(free).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, mut free: MutexGuard<'_, isize>, bytes: usize) -> Held {
         *free -= bytes as isize;
         Held { bytes, ledger: Arc::clone(&self.0) }
     }
@@ -101,19 +123,32 @@ pub struct Closed;
 pub struct Sender<T> {
     slots: channel::Sender<Entry<T>>,
     budget: Budget,
+    receivers: Weak<Receivers>,
 }
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        Sender { slots: self.slots.clone(), budget: self.budget.clone() }
+        Sender { slots: self.slots.clone(), budget: self.budget.clone(), receivers: self.receivers.clone() }
     }
 }
 
 impl<T> Sender<T> {
     /// Puts `item` on the ring and counts `bytes` for it. Waits while the ring is full or the budget spent.
     pub fn send(&self, item: T, bytes: usize) -> Result<(), Closed> {
-        let held = self.budget.hold(bytes);
+        let held = self.budget.hold_while(bytes, || self.receivers.strong_count() > 0).ok_or(Closed)?;
         self.slots.send(Entry { item, held }).map_err(|_| Closed)
+    }
+}
+
+/// What all receivers of a ring share. It goes with the last of them, and wakes the senders that wait for the budget.
+#[derive(Debug)]
+struct Receivers(Budget);
+
+impl Drop for Receivers {
+    fn drop(&mut self) {
+        // Under the lock: a sender has either seen that nobody is left, or waits already.
+        let _free = self.0.0.lock();
+        self.0.0.freed.notify_all();
     }
 }
 
@@ -121,11 +156,12 @@ impl<T> Sender<T> {
 pub struct Receiver<T> {
     /// Shared, so that a [`Gauge`] can look at it without keeping the ring open.
     slots: Arc<channel::Receiver<Entry<T>>>,
+    receivers: Arc<Receivers>,
 }
 
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
-        Receiver { slots: Arc::clone(&self.slots) }
+        Receiver { slots: Arc::clone(&self.slots), receivers: Arc::clone(&self.receivers) }
     }
 }
 
@@ -198,7 +234,9 @@ impl fmt::Debug for Gauge {
 /// A ring of `slots` entries that draws on `budget`.
 pub fn ring<T>(slots: usize, budget: &Budget) -> (Sender<T>, Receiver<T>) {
     let (sender, receiver) = channel::bounded(slots.max(1));
-    (Sender { slots: sender, budget: budget.clone() }, Receiver { slots: Arc::new(receiver) })
+    let receivers = Arc::new(Receivers(budget.clone()));
+    let sender = Sender { slots: sender, budget: budget.clone(), receivers: Arc::downgrade(&receivers) };
+    (sender, Receiver { slots: Arc::new(receiver), receivers })
 }
 
 #[cfg(test)]
@@ -230,6 +268,28 @@ mod tests {
         assert_eq!(budget.used(), 1000);
         drop(held);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn senders_that_wait_for_the_budget_are_told_that_the_receivers_are_gone() {
+        let budget = Budget::new(10);
+        let (sender, receiver) = ring::<u32>(16, &budget);
+        sender.send(1, 10).unwrap();
+        let other = receiver.clone();
+        let waiting: Vec<_> = (2..5)
+            .map(|item| {
+                let sender = sender.clone();
+                thread::spawn(move || sender.send(item, 10))
+            })
+            .collect();
+        drop(receiver);
+        thread::sleep(Duration::from_millis(100));
+        assert!(waiting.iter().all(|sender| !sender.is_finished()), "another receiver is still there");
+        // What is on the ring is not taken off it, and keeps the budget spent.
+        drop(other);
+        for sender in waiting {
+            assert_eq!(sender.join().unwrap(), Err(Closed));
+        }
     }
 
     #[test]

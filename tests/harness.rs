@@ -101,8 +101,11 @@ impl Away {
 }
 
 pub(crate) async fn connect(port: u16) -> Conn {
-    let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).user(Some("root"));
-    Conn::new(options).await.unwrap()
+    try_connect(port).await.unwrap()
+}
+
+pub(crate) async fn try_connect(port: u16) -> mysql_async::Result<Conn> {
+    Conn::new(OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).user(Some("root"))).await
 }
 
 /// A job file in a folder of its own, with its state beside it.
@@ -115,6 +118,19 @@ impl Job {
     /// `source` has more of the source's keys; with `hosts` there the port is of no use. `more` is YAML at the top level:
     /// `params: {…}`, `defaultZeroDate: …`.
     pub(crate) fn new(source_port: u16, target: &Target, tables: &str, source: &str, more: &str) -> Job {
+        let server = &target.server;
+        let http = [Some(server.fe_addr), server.second_fe_addr].into_iter().flatten().map(|fe| fe.port()).collect();
+        Job::written(source_port, server.mysql_addr.port(), http, tables, source, more)
+    }
+
+    /// Like `new`, for a target that is not in this process: its MySQL port and its FE's HTTP port.
+    pub(crate) fn at(source_port: u16, (mysql, fe): (u16, u16), tables: &str, source: &str, more: &str) -> Job {
+        Job::written(source_port, mysql, vec![fe], tables, source, more)
+    }
+
+    fn written(source_port: u16, mysql: u16, http: Vec<u16>, tables: &str, source: &str, more: &str) -> Job {
+        let http: Vec<String> = http.iter().map(|port| format!("'127.0.0.1:{port}'")).collect();
+        let http = http.join(", ");
         let source = if source.contains("username") { source.to_owned() } else { format!("username: root, {source}") };
         let source = if source.contains("timezone") { source } else { format!("timezone: '+00:00', {source}") };
         let address = match source.contains("hosts:") {
@@ -124,20 +140,16 @@ impl Job {
         // The name makes the replica id, and the shared servers see all tests' jobs at once.
         static NUMBER: AtomicU32 = AtomicU32::new(1);
         let name = format!("it{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-        let server = &target.server;
         Job::from_text(&format!(
             "name: {name}
 source: {{{address}tables: ['{tables}'], {source}}}
 target:
   type: starrocks
   clientAddress: 127.0.0.1:{mysql}
-  httpAddress: ['127.0.0.1:{fe}', '127.0.0.1:{second}']
+  httpAddress: [{http}]
   username: root
 {more}
-",
-            mysql = server.mysql_addr.port(),
-            fe = server.fe_addr.port(),
-            second = server.second_fe_addr.unwrap().port(),
+"
         ))
     }
 
@@ -149,8 +161,20 @@ target:
         Job { folder, path }
     }
 
+    /// Adds a line to the job file's `target`.
+    pub(crate) fn add_to_target(&self, line: &str) {
+        let text = std::fs::read_to_string(&self.path).unwrap();
+        std::fs::write(&self.path, text.replacen("target:\n", &format!("target:\n  {line}\n"), 1)).unwrap();
+    }
+
     pub(crate) fn state_dir(&self) -> PathBuf {
         self.folder.path().join("state")
+    }
+
+    /// `db` or `lock`.
+    pub(crate) fn state_file(&self, extension: &str) -> PathBuf {
+        let files = std::fs::read_dir(self.state_dir()).unwrap().map(|file| file.unwrap().path());
+        files.into_iter().find(|path| path.extension().is_some_and(|found| found == extension)).unwrap()
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -170,9 +194,31 @@ target:
 
     /// Starts the job, to be killed or stopped later.
     pub(crate) fn start(&self) -> Child {
+        self.start_as(towpath("run"))
+    }
+
+    /// Like `start`; `run` is `towpath run` with an environment, or a program that executes it.
+    pub(crate) fn start_as(&self, mut run: Command) -> Child {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("log")).unwrap();
-        let mut run = towpath("run");
         run.arg(&self.path).args(["--log-level", "towpath=debug"]).stderr(Stdio::from(log)).spawn().unwrap()
+    }
+
+    /// Starts the job and returns when it stands at `step`, which it has passed `passed` times before.
+    pub(crate) async fn start_held_at(&self, step: &str, passed: u32) -> Child {
+        let former = self.log().len();
+        let mut run = towpath("run");
+        run.env("FAILPOINTS", format!("{step}={passed}*off->return"));
+        let mut child = self.start_as(run);
+        for _ in 0..2400 {
+            if self.log()[former..].contains(&towpath::step::held_at(step)) {
+                return child;
+            }
+            if let Some(status) = child.try_wait().unwrap() {
+                panic!("the job has ended before it came to {step}: {status}\n{}", self.log());
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("never came to {step}\n{}", self.log());
     }
 
     /// SIGTERM, and the end that it brings. A job that does not heed it fails the test with its log.
@@ -206,7 +252,7 @@ target:
     }
 }
 
-fn towpath(command: &str) -> Command {
+pub(crate) fn towpath(command: &str) -> Command {
     let mut towpath = Command::new(env!("CARGO_BIN_EXE_towpath"));
     towpath.arg(command).stdin(Stdio::null()).kill_on_drop(true);
     towpath
@@ -218,13 +264,22 @@ pub(crate) async fn assert_equal(source_port: u16, target: &Target, database: &s
 }
 
 pub(crate) async fn assert_equal_by(source_port: u16, target: &Target, database: &str, proof: &proof::Options) {
+    compare(source_port, target.server.mysql_addr.port(), database, proof).await;
+}
+
+/// Like `assert_equal`, for a target's MySQL port.
+pub(crate) async fn assert_equal_at(source_port: u16, target_port: u16, database: &str) {
+    compare(source_port, target_port, database, &proof::Options::default()).await;
+}
+
+async fn compare(source_port: u16, target_port: u16, database: &str, proof: &proof::Options) {
     let options = |port: u16| {
         let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).user(Some("root"));
         mysql_async::Opts::from(options)
     };
     let tables: Vec<String> = connect(source_port).await.query(format!("SHOW TABLES FROM `{database}`")).await.unwrap();
     let pairs: Vec<_> = tables.iter().map(|table| proof::Pair::same(database, table)).collect();
-    let target_options = options(target.server.mysql_addr.port());
+    let target_options = options(target_port);
     let report = proof::compare(&options(source_port), &target_options, &pairs, proof).await.unwrap();
     assert!(report.equal(), "\n{report}");
 }
@@ -234,7 +289,7 @@ pub(crate) fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn interrupt(child: &Child) {
+pub(crate) fn interrupt(child: &Child) {
     let pid = child.id().expect("the job runs").to_string();
     assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
 }

@@ -6,6 +6,7 @@
 mod atomic;
 mod binlog_reader;
 mod dead_letters;
+mod crash;
 mod demo_parts;
 mod embedded_load;
 mod embedded_sql;

@@ -30,9 +30,9 @@ use crate::config::OnError;
 use crate::metrics::{LoadResult, Phase};
 use crate::progress::Progress;
 use crate::schema::TargetTable;
-use crate::state::{Checkpoint, Intent, LetterChanges, LoadName, NewLetter, Store, now_micros};
+use crate::state::{Checkpoint, Intent, LetterChanges, LoadName, NewLetter, RowCounts, Store, now_micros};
 use crate::target::{LabelState, Load, Loaded, Target};
-use crate::{Error, Result};
+use crate::{Error, Result, step};
 
 /// How rows become loads.
 #[derive(Debug, Clone)]
@@ -76,6 +76,16 @@ pub struct Committer<T> {
     pub letters: Arc<DeadLetters>,
     /// The last checkpoint.
     pub checkpoint: Checkpoint,
+    /// What went out in pieces since.
+    pub pieces: Pieces,
+}
+
+/// Rows of a transaction whose end is not in yet. The checkpoint stays before them and counts them with its next
+/// move: after a crash they come again.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Pieces {
+    read: RowCounts,
+    loaded: u64,
 }
 
 /// How often a job that has dead letters looks whether one is to be sent again while nothing else happens.
@@ -90,6 +100,7 @@ impl<T: Target> Committer<T> {
             if done.send(()).is_err() {
                 break;
             }
+            step::reached("epoch-in");
             self.retry_letters()?;
         }
         Ok(())
@@ -130,7 +141,9 @@ impl<T: Target> Committer<T> {
         let at = |error: Error| error.context(format!("in the log between {begin} and {end}"));
         let (mut loads, unwritable) = encoded.map_err(at)?;
         drop(tables);
+        step::reached("epoch-encoded");
         let mut changes = self.letters.prepare(&mut loads, unwritable).map_err(at)?;
+        let is_piece = begin == end;
         let mut rows = 0;
         if !loads.is_empty() {
             rows = loads.iter().flatten().map(|load| load.rows).sum();
@@ -140,26 +153,37 @@ impl<T: Target> Committer<T> {
             } else {
                 let names: Vec<LoadName> = loads.iter().flatten().map(name).collect();
                 metrics.timed(Phase::Intent, || self.store.open_epoch(&intent, &names))?;
+                step::reached("intent-written");
                 let refused = metrics.timed(Phase::Send, || self.send(loads)).map_err(at)?;
                 rows -= refused.new.len() as u64;
                 changes.merge(refused);
             }
+            step::reached("loads-in");
         }
         drop(held);
         self.letters.complete(&mut changes, &begin, &end);
         let last = &self.checkpoint;
+        let gone = Pieces { read: self.pieces.read + read, loaded: self.pieces.loaded + rows };
+        let counted = if is_piece { Pieces::default() } else { gone };
+        self.pieces = if is_piece { gone } else { Pieces::default() };
         self.checkpoint = Checkpoint {
             epoch: number,
             position: end,
             committed_at: if committed_at == 0 { last.committed_at } else { committed_at },
             saved_at: now_micros(),
-            read: last.read + read,
-            loaded: last.loaded + rows,
+            read: last.read + counted.read,
+            loaded: last.loaded + counted.loaded,
         };
         let metrics = self.progress.metrics();
         metrics.timed(Phase::Checkpoint, || self.store.close_epoch(&self.checkpoint, &changes, &prepared))?;
+        step::reached("checkpoint-written");
         self.letters.written(&changes)?;
-        self.progress.committed(&self.checkpoint);
+        // Shown at once, recorded with the end.
+        self.progress.committed(&Checkpoint {
+            read: self.checkpoint.read + self.pieces.read,
+            loaded: self.checkpoint.loaded + self.pieces.loaded,
+            ..self.checkpoint.clone()
+        });
         self.pace.epoch_is_in(self.target.pressure(), &self.store, &self.progress)
     }
 
@@ -267,6 +291,10 @@ fn encode(
 /// Waits until the target has decided about every load that an earlier run left open, then forgets them.
 pub async fn settle<T: Target>(target: &T, store: &Store) -> Result<()> {
     let open = store.open_loads()?;
+    if open.is_empty() {
+        return Ok(());
+    }
+    step::reached("settle-begun");
     for load in &open {
         if is_transaction(&load.label) {
             target.end_transaction(&load.database, &load.label).await?;
@@ -278,8 +306,11 @@ pub async fn settle<T: Target>(target: &T, store: &Store) -> Result<()> {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(Duration::from_secs(10));
         }
+        step::reached("settle-asked");
     }
-    store.forget_loads(&open)
+    store.forget_loads(&open)?;
+    step::reached("settle-done");
+    Ok(())
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ use crate::progress::Progress;
 use crate::ring::{Budget, Closed, Entry, Receiver};
 use crate::schema::{Mapping, TableName};
 use crate::state::PreparedChanges;
-use crate::{Error, Result};
+use crate::{Error, Result, step};
 
 /// Rows between two positions, ready to be loaded.
 pub struct Epoch {
@@ -154,6 +154,8 @@ pub struct Flusher {
     pub done: channel::Receiver<()>,
     pub progress: Arc<Progress>,
     pub stop: CancellationToken,
+    /// Cancelled when a stop must wait no longer, not even for the end of the transaction that is being read.
+    pub leave: CancellationToken,
     /// Stop once everything before this place is in.
     pub until: Option<Position>,
     /// `until`'s file and offset are of the log that is read: whoever has passed them has read all before them, also where
@@ -232,7 +234,7 @@ impl Flusher {
                 if !filling.in_transaction {
                     return self.finish(filling, Ended::Stopped);
                 }
-                if since.elapsed() > STOP_PATIENCE {
+                if since.elapsed() > STOP_PATIENCE || self.leave.is_cancelled() {
                     // The batch holds half a transaction: it cannot go out; it is read again next time.
                     filling.batch = Batch::default();
                     filling.position = filling.begin.clone();
@@ -433,6 +435,7 @@ impl Flusher {
     /// Hands the batch over as a whole epoch, waiting for the one before it.
     fn close(&mut self, filling: &mut Filling) -> Result<()> {
         self.wait_for_flight(filling)?;
+        step::reached("epoch-closed");
         filling.in_pieces = false;
         let epoch = Epoch {
             begin: std::mem::replace(&mut filling.begin, filling.position.clone()),

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::error::Kind;
-use crate::{Error, Result};
+use crate::{Error, Result, step};
 use args::{Arguments, Command};
 
 /// How a command ended, as its exit code tells.
@@ -37,6 +37,7 @@ pub(crate) enum Outcome {
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     log::start(arguments.log_format, &arguments.log_level);
+    let _steps = step::from_environment();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report(&Error::definite("cannot start the runtime").caused_by(error)),

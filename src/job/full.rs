@@ -37,7 +37,7 @@ use crate::ring::{Budget, Closed, Receiver, Sender, ring};
 use crate::schema::{Mapping, TableName};
 use crate::state::{LoadName, NewLetter, Store, TableProgress};
 use crate::target::{Load, Target};
-use crate::{Error, Result};
+use crate::{Error, Result, step};
 
 /// Rows of the source in a reader's memory at once.
 const PAGE: PageLimit = PageLimit { rows: 2_000, bytes: 1 << 20 };
@@ -270,6 +270,7 @@ impl Shared {
                 match self.wait_for(planner.next(&mut connection)) {
                     Ok(Some(chunk)) => {
                         self.store.add_chunk(&chunk)?;
+                        step::reached("chunk-planned");
                         if !hand_out(chunk) {
                             return Ok(());
                         }
@@ -285,6 +286,7 @@ impl Shared {
                 }
             }
             self.store.table_planned(name)?;
+            step::reached("table-planned");
             self.one_chunk_less(name, &left_of_table);
         }
         Ok(())
@@ -366,6 +368,7 @@ impl Shared {
         let reading =
             snapshot::read_chunk(connection, table, &work.chunk, PAGE, |rows, _| std::future::ready(page(rows)));
         self.wait_for(reading)?;
+        step::reached("chunk-read");
         let parts = encoder.finish();
         send(parts, &encoder)?;
         self.one_load_less(&chunk)
@@ -379,6 +382,7 @@ impl Shared {
             let Body { load, chunk } = entry.item;
             let name = LoadName { database: load.table.database.clone(), label: load.label.clone() };
             self.store.open_load(&name)?;
+            step::reached("chunk-load-named");
             let sent = self.runtime.block_on(async {
                 tokio::select! {
                     sent = self.letters.send(target, &load, &self.progress) => Some(sent),
@@ -387,8 +391,10 @@ impl Shared {
             });
             let Some(sent) = sent else { return Ok(()) };
             let changes = sent?;
+            step::reached("chunk-load-in");
             self.progress.full_rows(load.rows - changes.new.len() as u64);
             self.letters.record(std::slice::from_ref(&name), changes, &self.start)?;
+            step::reached("chunk-load-forgotten");
             self.one_load_less(&chunk)?;
         }
         Ok(())
@@ -408,6 +414,7 @@ impl Shared {
         if chunk.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             let rows = chunk.rows.load(Ordering::Acquire);
             self.store.chunk_done(&chunk.table, chunk.number, rows)?;
+            step::reached("chunk-in");
             tracing::debug!(table = %chunk.table, chunk = chunk.number, rows, "chunk is in");
             self.one_chunk_less(&chunk.table, &chunk.left_of_table);
         }

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::{Context, last_call};
-use crate::apply::commit::Committer;
+use crate::apply::commit::{Committer, Pieces};
 use crate::apply::flush::{Ended, Flusher, Limits, Tables};
 use crate::apply::pace::Pace;
 use crate::apply::xa::XaRows;
@@ -69,6 +69,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
     let start = checkpoint.position.clone();
     let hurry = options.stop.child_token();
     let ended = hurry.clone().drop_guard();
+    let leave = last_call(&hurry);
     // A rendezvous: the committer takes an epoch only when the one before it is in.
     let (epochs, epochs_in) = channel::bounded(0);
     let (done, done_in) = channel::bounded(1);
@@ -82,9 +83,10 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         progress: Arc::clone(&options.progress),
         pace: Arc::clone(&pace),
         runtime: Handle::current(),
-        leave: last_call(&hurry),
+        leave: leave.clone(),
         letters: Arc::new(context.letters()?),
         checkpoint,
+        pieces: Pieces::default(),
     };
     let flusher = Flusher {
         receiver,
@@ -96,6 +98,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         done: done_in,
         progress: Arc::clone(&options.progress),
         stop: options.stop.clone(),
+        leave,
         until,
         until_by_place: job.source.hosts.len() == 1,
         replay_until,

@@ -31,7 +31,7 @@ use crate::progress::Progress;
 use crate::ring::Budget;
 use crate::state::{Identity, Stage, Store};
 use crate::target::Target;
-use crate::{Error, Result};
+use crate::{Error, Result, step};
 
 pub use crate::apply::flush::Ended;
 pub use prepare::{Prepared, Problems, prepare};
@@ -62,7 +62,7 @@ pub struct RunOptions {
 /// on from the checkpoint.
 pub async fn run<T: Target>(job: &config::Job, target: Arc<T>, options: &RunOptions) -> Result<Ended> {
     let store = Arc::new(Store::open(&job.state_dir, &job.name)?);
-    let Some(started) = options.stop.run_until_cancelled(start(job, &store, target.as_ref())).await else {
+    let Some(started) = options.stop.run_until_cancelled(start_patiently(job, &store, target.as_ref())).await else {
         return Ok(Ended::Stopped);
     };
     let (prepared, identity) = started?;
@@ -87,6 +87,22 @@ pub async fn run<T: Target>(job: &config::Job, target: Arc<T>, options: &RunOpti
         return retried.map_or(Ok(Ended::Stopped), |retried| retried.map(|()| Ended::CaughtUp));
     }
     incremental::follow(&context).await
+}
+
+/// A job that was begun once is started again by a machine, perhaps because its servers are being restarted too: it waits
+/// for them. One that was never begun tells at once what is wrong, to whoever has just written its job file.
+async fn start_patiently<T: Target>(job: &config::Job, store: &Store, target: &T) -> Result<(Prepared, Identity)> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match start(job, store, target).await {
+            Err(error) if error.is_transient() && store.identity()?.is_some() => {
+                tracing::warn!(%error, ?pause, "the job cannot start yet, trying again");
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            started => return started,
+        }
+    }
 }
 
 /// Everything before the first stage: what cannot work is refused, the target's tables are there, and no load of an
@@ -126,6 +142,7 @@ impl<T> Context<'_, T> {
 
     fn enter(&self, stage: Stage) -> Result<()> {
         self.store.set_stage(stage)?;
+        step::reached("stage-entered");
         self.options.progress.set_stage(stage);
         tracing::info!(job = self.job.name, stage = stage.as_str(), "stage begins");
         Ok(())
@@ -215,7 +232,9 @@ async fn begin(job: &config::Job, prepared: &Prepared, store: &Arc<Store>) -> Re
         keep_undecided(&undecided, &moment, prepared, store).await?;
     }
     let tables: Vec<_> = prepared.mappings.iter().map(|mapping| mapping.source.clone()).collect();
+    step::reached("position-found");
     store.begin(&identity, &tables)?;
+    step::reached("job-begun");
     Ok(identity)
 }
 
@@ -269,6 +288,8 @@ async fn keep_undecided(
 async fn make_tables<T: Target>(prepared: &Prepared, target: &T) -> Result<()> {
     for mapping in &prepared.mappings {
         target.ensure_table(&mapping.target).await?;
+        step::reached("table-made");
     }
+    step::reached("tables-made");
     Ok(())
 }

@@ -42,7 +42,9 @@ impl Problems {
             return only;
         }
         let list: String = problems.iter().map(|problem| format!("\n- {problem}")).collect();
-        Error::definite(format!("{} problems:{list}", problems.len()))
+        let message = format!("{} problems:{list}", problems.len());
+        // All of them have to go away.
+        if problems.iter().all(Error::is_transient) { Error::transient(message) } else { Error::definite(message) }
     }
 }
 

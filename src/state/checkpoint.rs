@@ -14,8 +14,8 @@ use super::Store;
 use super::dead_letter::{self, LetterChanges};
 use super::prepared::{self, PreparedChanges};
 use super::store::json;
-use crate::Result;
 use crate::mysql::position::Position;
+use crate::{Result, step};
 
 /// Rows read from the log, before merging.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +117,7 @@ impl Store {
             dead_letter::apply(transaction, letters)?;
             prepared::change(transaction, prepared)?;
             write(transaction, checkpoint)?;
+            step::reached("checkpoint-begun");
             transaction.execute("DELETE FROM intent", [])?;
             transaction.execute("DELETE FROM load", [])?;
             Ok(())

@@ -2,15 +2,14 @@
 //!
 //! It holds what a restart needs and nothing else: the position everything before which is in the target
 //! (the *checkpoint*), the epoch that may be half-way there (the *intent*), the table definitions, and how
-//! far the full copy got; and the rows that the target refused (*dead letters*). Each method is one transaction; `synchronous=FULL`, so a return means it is on
-//! the disk.
+//! far the full copy got; and the rows that the target refused (*dead letters*). Each method is one transaction;
+//! `synchronous=FULL`, so a return means it is on the disk.
 //!
-//! Next to it lies `<job>.lock`: while a process runs the job it holds the file's lock, and a second process
-//! is refused. The kernel frees the lock when the process ends, however it ends. Reading (`status`) needs
-//! no lock.
+//! [`file`] tells how the file is opened, who may write to it, and what happens when it is taken away.
 
 mod checkpoint;
 mod dead_letter;
+mod file;
 mod pace;
 mod prepared;
 mod schema;

@@ -104,39 +104,64 @@ const STEPS: &[&str] = &[
 ",
 ];
 
-/// # Errors
-/// Definite when the store is not of this program's version.
-pub(super) fn check(connection: &Connection) -> Result<()> {
-    let version = connection
-        .query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0))
-        .map_err(|error| Error::definite("cannot read the state store").caused_by(error))?;
-    if version as usize == STEPS.len() {
-        return Ok(());
-    }
-    Err(Error::definite(format!("the state store has version {version}, this program writes version {}", STEPS.len()))
-        .hint("use the towpath that runs the job, or start the job once with this one"))
-}
-
 /// Brings a store to this program's version.
 ///
 /// # Errors
 /// Definite when the store was written by a newer program.
-pub(super) fn migrate(connection: &mut Connection) -> Result<()> {
-    let failed = |error: rusqlite::Error| Error::definite("cannot prepare the state store").caused_by(error);
-    let version: usize =
-        connection.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0)).map_err(failed)? as usize;
-    if version > STEPS.len() {
-        return Err(Error::definite(format!(
-            "the state store has version {version}, this program knows versions up to {}",
-            STEPS.len()
-        ))
-        .hint("run the job with the newer towpath that wrote it"));
-    }
+pub(super) fn migrate(connection: &mut Connection) -> Result<(), Failure> {
+    let version = version(connection)?;
     for (done, step) in STEPS.iter().enumerate().skip(version) {
-        let transaction = connection.transaction().map_err(failed)?;
-        transaction.execute_batch(step).map_err(failed)?;
-        transaction.pragma_update(None, "user_version", done as u32 + 1).map_err(failed)?;
-        transaction.commit().map_err(failed)?;
+        let transaction = connection.transaction()?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", done as u32 + 1)?;
+        transaction.commit()?;
     }
     Ok(())
+}
+
+/// Whether there is anything to read: `false` for a store whose first step has not been done yet.
+///
+/// # Errors
+/// Definite when the store is of a newer or an older version than this program's.
+pub(super) fn readable(connection: &Connection) -> Result<bool, Failure> {
+    match version(connection)? {
+        0 => Ok(false),
+        version if version < STEPS.len() => Err(Failure::Refused(
+            Error::definite(format!(
+                "the state store has version {version}, this program reads version {}",
+                STEPS.len()
+            ))
+            .hint(
+                "it is brought up to date when this towpath runs the job; until then ask the towpath that runs it now",
+            ),
+        )),
+        _ => Ok(true),
+    }
+}
+
+/// Why a store is no use.
+pub(super) enum Failure {
+    Sqlite(rusqlite::Error),
+    /// With its reason and what to do.
+    Refused(Error),
+}
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Failure::Sqlite(error)
+    }
+}
+
+fn version(connection: &Connection) -> Result<usize, Failure> {
+    let version = connection.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0))? as usize;
+    if version > STEPS.len() {
+        return Err(Failure::Refused(
+            Error::definite(format!(
+                "the state store has version {version}, this program knows versions up to {}",
+                STEPS.len()
+            ))
+            .hint("run the job with the newer towpath that wrote it"),
+        ));
+    }
+    Ok(version)
 }

@@ -108,6 +108,7 @@ impl Scene {
             leave: CancellationToken::new(),
             letters: Arc::new(DeadLetters::new(&self.store, POLICY, [&Sample::new().mapping]).unwrap()),
             checkpoint: self.store.checkpoint().unwrap().unwrap_or_else(|| Checkpoint::at(position(0))),
+            pieces: Pieces::default(),
         }
     }
 
@@ -181,6 +182,27 @@ fn an_epoch_without_rows_only_moves_the_checkpoint() {
     scene.committer().commit(empty).unwrap();
     assert_eq!(scene.seen(), []);
     assert_eq!(scene.store.checkpoint().unwrap().unwrap().position, position(100));
+}
+
+#[test]
+fn the_rows_of_a_transaction_in_pieces_are_counted_once_also_when_it_is_read_again() {
+    let scene = Scene::new();
+    let mut committer = scene.committer();
+    committer.commit(epoch(0, 100, &[(1, "a")])).unwrap();
+    committer.commit(epoch(100, 100, &[(2, "b"), (3, "c")])).unwrap();
+    let counted = |scene: &Scene| {
+        let checkpoint = scene.store.checkpoint().unwrap().unwrap();
+        (checkpoint.position, checkpoint.read.inserts, checkpoint.loaded)
+    };
+    assert_eq!(counted(&scene), (position(100), 1, 1), "what comes again after a crash is not counted yet");
+    // The process dies here; the next one reads the transaction from its start.
+    let mut committer = scene.committer();
+    committer.commit(epoch(100, 100, &[(2, "b")])).unwrap();
+    committer.commit(epoch(100, 100, &[(3, "c")])).unwrap();
+    committer.commit(epoch(100, 200, &[(4, "d")])).unwrap();
+    assert_eq!(counted(&scene), (position(200), 4, 4));
+    committer.commit(epoch(200, 300, &[(5, "e")])).unwrap();
+    assert_eq!(counted(&scene), (position(300), 5, 5));
 }
 
 #[test]

@@ -49,6 +49,7 @@ impl Scene {
             done: done_in,
             progress: Arc::default(),
             stop: stop.clone(),
+            leave: CancellationToken::new(),
             until: None,
             until_by_place: false,
             replay_until: None,

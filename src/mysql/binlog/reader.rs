@@ -104,7 +104,10 @@ fn run(options: &ReaderOptions, sender: &ring::Sender<Slot>, cancel: &Cancellati
         .enable_all()
         .build()
         .map_err(|error| Error::transient("cannot start the binlog reader").caused_by(error))?;
-    runtime.block_on(follow(options, sender, cancel))
+    let ended = runtime.block_on(follow(options, sender, cancel));
+    // A look-up of the source's name may still be under way, and dropping the runtime would wait for it.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn follow(options: &ReaderOptions, sender: &ring::Sender<Slot>, cancel: &CancellationToken) -> Result<()> {

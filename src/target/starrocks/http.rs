@@ -40,7 +40,7 @@ use tokio::time::timeout;
 use self::addresses::Addresses;
 use self::body::{HeldBody, Sent};
 use crate::config::{self, Address};
-use crate::{Error, Result};
+use crate::{Error, Result, step};
 
 /// Follower FE → leader FE → BE are two; more than this is a circle.
 const MAX_REDIRECTS: usize = 5;
@@ -323,16 +323,19 @@ impl Http {
         let mut answer = std::pin::pin!(connection.sender.send_request(request));
         let response = tokio::select! {
             response = &mut answer => response.map_err(failed)?,
-            () = continued.notified() => tokio::select! {
-                answered = timeout(load_timeout, answer) => {
-                    answered.map_err(|_| late(load_timeout))?.map_err(failed)?
+            () = continued.notified() => {
+                step::reached("load-sent");
+                tokio::select! {
+                    answered = timeout(load_timeout, answer) => {
+                        answered.map_err(|_| late(load_timeout))?.map_err(failed)?
+                    }
+                    () = sent.stalls(body.len(), self.answer_timeout) => {
+                        let seconds = self.answer_timeout.as_secs();
+                        let text = format!("{} has taken nothing of the load's body for {seconds} s", describe(hop));
+                        return Err(lost(Error::transient(text)));
+                    }
                 }
-                () = sent.stalls(body.len(), self.answer_timeout) => {
-                    let seconds = self.answer_timeout.as_secs();
-                    let text = format!("{} has taken nothing of the load's body for {seconds} s", describe(hop));
-                    return Err(lost(Error::transient(text)));
-                }
-            },
+            }
             () = tokio::time::sleep(self.answer_timeout) => return Err(late(self.answer_timeout)),
         };
         self.addresses.worked(&hop.address);

@@ -32,7 +32,7 @@ use super::refused;
 use crate::config;
 use crate::schema::quote;
 use crate::target::{Carried, Format, LabelState, Load, LoadColumn, Loaded, OP_COLUMN, Pressure, RefusedRows};
-use crate::{Error, Result};
+use crate::{Error, Result, step};
 
 /// Time for the answer to travel after the server's own `timeout` has ended a load.
 pub(super) const GRACE: Duration = Duration::from_secs(15);
@@ -186,7 +186,9 @@ impl StreamLoad {
         // Since when the target refuses to say what became of an earlier try.
         let mut refused: Option<Instant> = None;
         loop {
+            step::reached("load-begun");
             let answer = self.http.put(self.http.current(), &path, &headers, &load.body, self.load_timeout).await;
+            step::reached("load-answered");
             let began = answer.as_ref().map_or_else(|lost| lost.began, |answer| answer.began);
             let from = answer.as_ref().ok().map(|answer| answer.from.clone());
             let verdict = match answer {

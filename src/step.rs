@@ -1,0 +1,60 @@
+//! Named steps of a job at which a test may hold the process, to kill it there.
+//!
+//! `FAILPOINTS=intent-written=return` makes the process stand still when it gets to that step, and say so on stderr;
+//! `3*off->return` lets it pass three times first. The other threads go on. That is the crate `fail`'s notation; its
+//! feature `failpoints` is on for this package's own tests only, and in every other build [`reached`] is nothing.
+
+/// Every step, in the order in which a job gets to them.
+pub const ALL: [&str; 25] = [
+    // The schema.
+    "position-found",
+    "job-begun",
+    "table-made",
+    "tables-made",
+    "stage-entered",
+    // What an earlier run left open.
+    "settle-begun",
+    "settle-asked",
+    "settle-done",
+    // The full copy, chunk by chunk.
+    "chunk-planned",
+    "chunk-read",
+    "chunk-load-named",
+    "chunk-load-in",
+    "chunk-load-forgotten",
+    "chunk-in",
+    "table-planned",
+    // One epoch.
+    "epoch-closed",
+    "epoch-encoded",
+    "intent-written",
+    "load-begun",
+    "load-sent",
+    "load-answered",
+    "loads-in",
+    "checkpoint-begun",
+    "checkpoint-written",
+    // The next one.
+    "epoch-in",
+];
+
+/// The job has got to this step.
+pub(crate) fn reached(step: &'static str) {
+    debug_assert!(ALL.contains(&step), "{step}");
+    fail::fail_point!(step, |_| {
+        eprintln!("{}", held_at(step));
+        loop {
+            std::thread::park();
+        }
+    });
+}
+
+/// What a process that is held says.
+pub fn held_at(step: &str) -> String {
+    format!("held at {step}")
+}
+
+/// Reads `FAILPOINTS`. What it returns has to be kept as long as the process runs.
+pub(crate) fn from_environment() -> Option<fail::FailScenario<'static>> {
+    fail::has_failpoints().then(fail::FailScenario::setup)
+}
