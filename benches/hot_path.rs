@@ -12,7 +12,7 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use towpath::apply::batch::Batch;
 use towpath::apply::encode::{BinaryText, Encoder};
-use towpath::mysql::binlog::{RowPlan, RowsEvent, RowsKind, TableMap};
+use towpath::mysql::binlog::{ColumnBits, EventPlan, ImageColumns, RowPlan, RowsEvent, RowsKind, TableMap};
 use towpath::mysql::value::ValueOptions;
 use towpath::ring::Budget;
 use towpath::schema::{Column, ColumnType, IntegerSize, Mapping, MappingOptions, Table, TableName, map_table};
@@ -33,6 +33,42 @@ fn keep_the_last_image_per_key(bencher: Bencher<'_, '_>, distinct: usize) {
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| scene.batch());
 }
 
+/// `binlog_row_image=MINIMAL`: updates that set `k`, over a whole row or not.
+#[divan::bench(args = [ROWS, ROWS / 10])]
+fn merge_and_write_minimal_images(bencher: Bencher<'_, '_>, distinct: usize) {
+    let scene = Scene::new(distinct);
+    let columns =
+        Arc::new(ImageColumns { before: ColumnBits::new(&[1]), after: ColumnBits::new(&[2]), mariadb: false });
+    let events: Vec<RowsEvent> = (0..EVENTS)
+        .map(|event| {
+            let rows = (0..ROWS_AN_EVENT).flat_map(|row| {
+                let id = ((event * ROWS_AN_EVENT + row) % distinct) as u32;
+                [&[0][..], &id.to_le_bytes(), &[0], &row.to_le_bytes()[..4]].concat()
+            });
+            RowsEvent {
+                table: Arc::clone(&scene.map),
+                kind: RowsKind::Update,
+                columns: Some(Arc::clone(&columns)),
+                images: Bytes::from(rows.collect::<Vec<u8>>()),
+                file: "binlog.000001".into(),
+                offset: 4,
+            }
+        })
+        .collect();
+    let plan = EventPlan::new(&scene.mapping, &events[0], &ValueOptions::default()).unwrap();
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| {
+        let mut batch = Batch::default();
+        for event in &events {
+            batch.add(&scene.mapping, &plan, event, scene.budget.hold(event.images.len())).unwrap();
+        }
+        let mut encoder = Encoder::new(&scene.mapping.target, BinaryText::Base64, 64 << 20);
+        for table in batch.into_tables() {
+            table.encode(&mut encoder).unwrap();
+        }
+        black_box(encoder.finish())
+    });
+}
+
 #[divan::bench]
 fn write_csv(bencher: Bencher<'_, '_>) {
     let scene = Scene::new(ROWS);
@@ -49,7 +85,7 @@ fn write_csv(bencher: Bencher<'_, '_>) {
 struct Scene {
     mapping: Arc<Mapping>,
     map: Arc<TableMap>,
-    plan: Arc<RowPlan>,
+    plan: EventPlan,
     events: Vec<Bytes>,
     budget: Budget,
 }
@@ -67,7 +103,7 @@ impl Scene {
             events: events.collect(),
             mapping: Arc::new(mapping),
             map: Arc::new(map),
-            plan: Arc::new(plan),
+            plan: EventPlan::whole(Arc::new(plan)),
             budget: Budget::new(1 << 30),
         }
     }
@@ -78,6 +114,7 @@ impl Scene {
             let event = RowsEvent {
                 table: Arc::clone(&self.map),
                 kind: RowsKind::Insert,
+                columns: None,
                 images: images.clone(),
                 file: "binlog.000001".into(),
                 offset: 4,
@@ -93,6 +130,7 @@ fn table() -> Table {
     let int = || ColumnType::Integer { size: IntegerSize::Int, unsigned: false };
     let char = |chars| ColumnType::Char { chars, charset: "utf8mb4".into() };
     Table {
+        primary: true,
         name: TableName::new("sbtest", "sbtest1"),
         columns: vec![
             Column::new("id", int()),

@@ -193,19 +193,23 @@ impl Metrics {
         }
     }
 
-    /// A registry of all collectors, for the job of this name.
+    /// All collectors and the process's own, under the name of the job.
     ///
     /// # Errors
     /// Definite: a second registration, which is a mistake of this file.
-    pub(crate) fn registry(&self, job: &str) -> Result<Registry> {
+    pub(crate) fn exposition(&self, job: &str) -> Result<Exposition> {
         let failed = |error: prometheus::Error| Error::definite("cannot register metrics").caused_by(error);
-        let labels = [("job".to_owned(), job.to_owned())].into();
-        let registry = Registry::new_custom(Some("towpath".to_owned()), Some(labels)).map_err(failed)?;
+        let registry = |prefix: Option<&str>| {
+            let labels = [("job".to_owned(), job.to_owned())].into();
+            Registry::new_custom(prefix.map(str::to_owned), Some(labels)).map_err(failed)
+        };
+        let (ours, process) = (registry(Some("towpath"))?, registry(None)?);
         for collector in self.collectors() {
-            registry.register(collector).map_err(failed)?;
+            ours.register(collector).map_err(failed)?;
         }
+        process.register(Box::new(ProcessCollector::for_self())).map_err(failed)?;
         self.build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-        Ok(registry)
+        Ok(Exposition { ours, process })
     }
 
     fn collectors(&self) -> Vec<Box<dyn Collector>> {
@@ -283,16 +287,24 @@ fn raise(counter: &IntCounter, value: u64) {
     counter.inc_by(value.saturating_sub(counter.get()));
 }
 
-/// Prometheus' text format: the registry's series, and those of the process.
-///
-/// # Errors
-/// Definite: a metric that cannot be written.
-pub(crate) fn text(registry: &Registry, process: &ProcessCollector) -> Result<String> {
-    let mut families = registry.gather();
-    families.extend(process.collect());
-    TextEncoder::new()
-        .encode_to_string(&families)
-        .map_err(|error| Error::definite("cannot write the metrics").caused_by(error))
+/// What is shown to Prometheus: the job's series, with the prefix, and the process's, by their usual names.
+pub(crate) struct Exposition {
+    ours: Registry,
+    process: Registry,
+}
+
+impl Exposition {
+    /// Prometheus' text format.
+    ///
+    /// # Errors
+    /// Definite: a metric that cannot be written.
+    pub(crate) fn text(&self) -> Result<String> {
+        let mut families = self.ours.gather();
+        families.extend(self.process.gather());
+        TextEncoder::new()
+            .encode_to_string(&families)
+            .map_err(|error| Error::definite("cannot write the metrics").caused_by(error))
+    }
 }
 
 #[cfg(test)]
@@ -301,9 +313,9 @@ mod tests {
     use crate::progress::Progress;
 
     fn shown(metrics: &Metrics) -> String {
-        let registry = metrics.registry("shop").unwrap();
+        let exposition = metrics.exposition("shop").unwrap();
         metrics.fill(&Progress::default().snapshot());
-        text(&registry, &ProcessCollector::for_self()).unwrap()
+        exposition.text().unwrap()
     }
 
     #[test]
@@ -312,8 +324,9 @@ mod tests {
         assert_eq!(metrics.timed(Phase::Encode, || 7), 7);
         metrics.load(LoadResult::Success, 2, 1000, Duration::from_millis(40));
         let text = shown(&metrics);
-        for line in text.lines().filter(|line| !line.starts_with('#') && !line.starts_with("process_")) {
-            assert!(line.starts_with("towpath_") && line.contains("job=\"shop\""), "{line}");
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            assert!(line.starts_with("towpath_") || line.starts_with("process_"), "{line}");
+            assert!(line.contains("job=\"shop\""), "{line}");
         }
         for line in [
             "towpath_epoch_phase_seconds_count{phase=\"encode\",job=\"shop\"} 1",
@@ -326,6 +339,39 @@ mod tests {
             assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
         }
         assert!(text.contains("process_resident_memory_bytes"));
+    }
+
+    /// Every `towpath_…` and `process_…` name of a text, without what a histogram adds to its own.
+    fn names(text: &str) -> std::collections::BTreeSet<&str> {
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let ours = words.filter(|word| word.starts_with("towpath_") || word.starts_with("process_"));
+        ours.map(|name| ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name))
+            .collect()
+    }
+
+    #[test]
+    fn dashboards_and_alerts_ask_only_for_what_there_is() {
+        let metrics = Metrics::default();
+        drop(metrics.timed(Phase::Wait, Vec::<u8>::new));
+        metrics.load(LoadResult::Failed, 0, 0, Duration::ZERO);
+        metrics.fill_tables(&[TableProgress {
+            table: crate::schema::TableName::new("shop", "t"),
+            estimated: 1,
+            planned: true,
+            chunks: 1,
+            chunks_done: 1,
+            rows_done: 1,
+        }]);
+        let text = shown(&metrics);
+        let there = names(&text);
+        for (file, asked) in [
+            ("overview.json", include_str!("../dashboards/overview.json")),
+            ("job.json", include_str!("../dashboards/job.json")),
+            ("alerts.yml", include_str!("../dashboards/alerts.yml")),
+        ] {
+            let unknown: Vec<&str> = names(asked).difference(&there).copied().collect();
+            assert!(unknown.is_empty(), "{file} asks for {unknown:?}");
+        }
     }
 
     #[test]

@@ -333,27 +333,6 @@ async fn mariadbs_compressed_events_are_expanded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_partial_row_image_stops_the_reader_and_says_why() {
-    for (server, flavor) in both().await {
-        let db = prepare(server).await;
-        let start = now(server, flavor).await;
-        server
-            .run([
-                "SET binlog_row_image = MINIMAL".into(),
-                format!("INSERT INTO {db}.theirs VALUES (1, 'x')"),
-                format!("UPDATE {db}.theirs SET mark = 'y'"),
-                format!("INSERT INTO {db}.ours VALUES (1, 'x')"),
-                format!("UPDATE {db}.ours SET mark = 'y'"),
-            ])
-            .await;
-        let error = Reading::start(server.port(), flavor, start, false, &db).outcome().unwrap_err();
-        let text = error.to_string();
-        assert!(!error.is_transient());
-        assert!(text.contains("binlog_row_image") && text.contains(&format!("{db}.ours")), "{text}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn statement_format_and_prepared_xa_rows_are_not_skipped() {
     for (server, flavor) in both().await {
         let db = prepare(server).await;
@@ -409,14 +388,22 @@ async fn a_place_that_is_gone_is_named_with_the_first_that_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_replica_with_our_server_id_is_named() {
-    let server = servers::mysql().await;
-    let start = now(server, Flavor::Mysql).await;
+async fn a_second_replica_with_our_server_id_is_named_on_mysql() {
+    second_replica(servers::mysql().await, Flavor::Mysql).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_replica_with_our_server_id_is_named_on_mariadb() {
+    second_replica(servers::mariadb().await, Flavor::Mariadb).await;
+}
+
+async fn second_replica(server: &'static Shared, flavor: Flavor) {
+    let start = now(server, flavor).await;
     let reading = |id| {
         let (sender, receiver) = ring(64, &Budget::new(1 << 20));
         let options = ReaderOptions {
             connect: connect_to(server.port()),
-            flavor: Flavor::Mysql,
+            flavor,
             start: start.clone(),
             by_gtid: false,
             server_id: id,

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use towpath::demo::proof;
 use towpath::embedded;
+use towpath::embedded::fault::Fault;
 
 /// An embedded target in this process, so that it outlives the jobs that are killed.
 pub(crate) struct Target {
@@ -21,8 +22,7 @@ pub(crate) struct Target {
 impl Target {
     pub(crate) async fn start() -> Target {
         let folder = tempfile::tempdir().unwrap();
-        let options =
-            embedded::Options { mysql_port: 0, fe_port: 0, be_port: 0, ..embedded::Options::new(folder.path()) };
+        let options = embedded::Options { second_fe_port: Some(0), ..embedded::Options::new(folder.path()) };
         Target { server: embedded::Server::start(options).await.unwrap(), _folder: folder }
     }
 
@@ -37,6 +37,7 @@ impl Target {
             mysql_port: server.mysql_addr.port(),
             fe_port: server.fe_addr.port(),
             be_port: server.be_addr.port(),
+            second_fe_port: server.second_fe_addr.map(|address| address.port()),
             ..embedded::Options::new(folder.path())
         };
         server.stop().await;
@@ -48,6 +49,18 @@ impl Target {
         let away = self.stop().await;
         tokio::time::sleep(Duration::from_secs(1)).await;
         away.start().await
+    }
+
+    /// Switches a fault on; a restart mends it.
+    pub(crate) fn inject(&self, fault: Fault) -> u64 {
+        self.server.inject(fault).unwrap()
+    }
+
+    /// Switches a fault off; returns how often it has struck.
+    pub(crate) fn mend(&self, id: u64) -> u64 {
+        let struck = self.server.faults().iter().find(|fault| fault.id == id).map_or(0, |fault| fault.struck);
+        self.server.mend(id);
+        struck
     }
 
     /// The first cell of a query's first row, as text.

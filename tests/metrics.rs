@@ -33,7 +33,11 @@ impl Http {
 
     /// Series, with their labels but the job's, and values.
     async fn metrics(&self) -> BTreeMap<String, f64> {
-        let (_, text) = self.get("/metrics").await;
+        let (code, text) = self.get("/metrics").await;
+        // Not listening yet, or the state store is just being made.
+        if code != 200 {
+            return BTreeMap::new();
+        }
         let series = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
         let plain = |name: &str| {
             let (name, labels) = name.split_once('{').unwrap_or((name, ""));

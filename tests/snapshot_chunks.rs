@@ -34,7 +34,13 @@ async fn create(server: &Shared, database: &str, name: &str, keys: &[(&str, Colu
     let mut columns: Vec<Column> =
         keys.iter().enumerate().map(|(at, (_, ty))| Column::new(format!("k{at}"), ty.clone())).collect();
     columns.push(Column::new("v", integer(IntegerSize::Int, false)));
-    Table { name: TableName::new(database, name), columns, key: (0..keys.len()).collect(), comment: String::new() }
+    Table {
+        name: TableName::new(database, name),
+        columns,
+        key: (0..keys.len()).collect(),
+        primary: true,
+        comment: String::new(),
+    }
 }
 
 /// A chunk's `v` values in the order read.
@@ -307,6 +313,7 @@ async fn a_nullable_key_is_one_chunk_with_every_row() {
     let mut key = Column::new("k", integer(IntegerSize::Int, false));
     key.nullable = true;
     let table = Table {
+        primary: true,
         name: TableName::new(&db, "nulls"),
         columns: vec![key, Column::new("v", integer(IntegerSize::Int, false))],
         key: vec![0],
@@ -335,6 +342,7 @@ async fn pages_are_bounded_by_bytes() {
             .await;
         let text = ColumnType::Text { size: LobSize::Long, charset: "utf8mb4".into() };
         let table = Table {
+            primary: true,
             name: TableName::new(&db, "large"),
             columns: vec![Column::new("k", integer(IntegerSize::Int, false)), Column::new("v", text)],
             key: vec![0],

@@ -112,7 +112,13 @@ fn utf8(chars: u32) -> ColumnType {
 fn source(name: &str, columns: Vec<(&str, ColumnType)>) -> Table {
     let mut columns: Vec<Column> = columns.into_iter().map(|(name, ty)| column(name, ty)).collect();
     columns[0].nullable = false;
-    Table { name: TableName::new("shop", name), columns, key: vec![0], comment: "it's a \"table\"".into() }
+    Table {
+        name: TableName::new("shop", name),
+        columns,
+        key: vec![0],
+        primary: true,
+        comment: "it's a \"table\"".into(),
+    }
 }
 
 async fn mapped(client: &StarRocks, source: &Table) -> TargetTable {
@@ -269,6 +275,7 @@ fn load(label: &str, format: Format, body: &'static str, rows: u64) -> Load {
         table: TableName::new("shop", "orders"),
         label: label.into(),
         columns: ["id", "name", "__op"].map(LoadColumn::plain).to_vec(),
+        partial: false,
         format,
         body: Bytes::from_static(body.as_bytes()),
         rows,
@@ -289,6 +296,31 @@ async fn rows_come_in_as_csv_and_json_and_go_by_deletes() {
 }
 
 #[tokio::test]
+async fn a_partial_update_keeps_the_other_columns() {
+    let cluster = Cluster::start().await;
+    let client = orders(&cluster).await;
+    client.load(&load("whole", Format::Csv, "1\x01ann\x010\x02", 1)).await.unwrap();
+    let columns = ["id", "__op"].map(LoadColumn::plain).to_vec();
+    let key_alone = Load { columns, partial: true, ..load("partial", Format::Csv, "1\x010\x022\x010\x02", 2) };
+    client.load(&key_alone).await.unwrap();
+    let rows = cluster.rows("SELECT id, name FROM shop.orders ORDER BY id").await;
+    let text = |cell: &str| Some(cell.to_owned());
+    assert_eq!(rows, [vec![text("1"), text("ann")], vec![text("2"), None]]);
+}
+
+#[tokio::test]
+async fn a_partial_update_is_not_sent_to_columns_that_are_spelled_in_another_way() {
+    let cluster = Cluster::start().await;
+    let client = orders(&cluster).await;
+    let columns = ["id", "Name", "__op"].map(LoadColumn::plain).to_vec();
+    let partial = Load { columns, partial: true, ..load("partial", Format::Csv, "1\x01ann\x010\x02", 1) };
+    let error = client.load(&partial).await.unwrap_err();
+    assert!(!error.is_transient());
+    let text = error.to_string();
+    assert!(text.contains("column Name is spelled name") && text.contains("RENAME COLUMN `name` TO `Name`"), "{text}");
+}
+
+#[tokio::test]
 async fn large_loads_of_several_tables_go_at_once() {
     const ROWS: u64 = 50_000;
     let cluster = Cluster::start().await;
@@ -302,6 +334,7 @@ async fn large_loads_of_several_tables_go_at_once() {
             table: TableName::new("shop", name),
             label: format!("large-{name}"),
             columns: ["id", "name"].map(LoadColumn::plain).to_vec(),
+            partial: false,
             format: Format::Csv,
             body: Bytes::from(body.clone()),
             rows: ROWS,

@@ -6,6 +6,21 @@
 //!
 //! An UPDATE that changes the key is a delete of the old key and an upsert of the new one. Deletes stay in
 //! the batch: the key may be in the target from before.
+//!
+//! # Images that lack columns
+//! With `binlog_row_image` NOBLOB or MINIMAL an image may tell only some columns. An INSERT is a whole row all the same
+//! (the rest are defaults), a DELETE needs only the key. An UPDATE's image is laid *over* what the batch has of the row:
+//! its row then heads a chain of images, the newest first, still undecoded. If the chain tells every column, because
+//! it ends in an INSERT or a whole image, the row goes out like any other. Else it goes out with the columns that are
+//! known, as a partial update. So in an epoch a key is still in one load only:
+//!
+//! ```text
+//! whole + partial = whole    partial + partial = the union    anything + delete = delete    delete + insert = insert
+//! ```
+//!
+//! A change of the key moves the row to a key under which the target has nothing that a partial update could keep. If
+//! batch and images do not tell the whole row, the job stops: what is missing is in no log, and reading it from the
+//! target would not be exact, for after a crash, or during the catch-up behind a copy, the target may be ahead of the log.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -16,15 +31,17 @@ use hashbrown::HashTable;
 use indexmap::IndexMap;
 
 use super::encode::{EncodeRow, Encoder, Op};
-use crate::mysql::binlog::{RowPlan, RowsEvent, RowsKind};
+use crate::mysql::binlog::{EventPlan, Overlay, RowPlan, RowsEvent, RowsKind};
 use crate::mysql::value::{RowError, ValueWriter};
 use crate::ring::Held;
-use crate::schema::{Mapping, TableName};
+use crate::schema::{Mapping, TableName, TargetTable};
 use crate::state::RowCounts;
 use crate::{Error, Result};
 
 /// What a row takes besides its image and its key: `Row`, its place in the index, and room to grow.
 pub(super) const MERGED_ROW_BYTES: usize = 2 * size_of::<Row>();
+/// And what each image under its newest one takes.
+const LAYER_BYTES: usize = 2 * size_of::<Image>();
 
 /// Rows of one epoch, by table.
 #[derive(Default)]
@@ -61,26 +78,22 @@ impl Batch {
     ///
     /// # Errors
     /// A definite error naming table, file and offset when a row does not fit its table's definition.
-    pub fn add(&mut self, mapping: &Arc<Mapping>, plan: &Arc<RowPlan>, event: &RowsEvent, held: Held) -> Result<()> {
+    pub fn add(&mut self, mapping: &Arc<Mapping>, plan: &EventPlan, event: &RowsEvent, held: Held) -> Result<()> {
         let table = match self.tables.get_mut(&mapping.source.name) {
             Some(table) => table,
             None => {
                 self.tables.entry(mapping.source.name.clone()).or_insert_with(|| TableBatch::new(Arc::clone(mapping)))
             }
         };
-        let before = (table.rows.len(), table.keys.len());
-        let counts = table.add(plan, event.kind, &event.images).map_err(|error| {
-            Error::definite(format!(
-                "{} at {}:{}: row does not fit the table's definition: {error}",
-                mapping.source.name, event.file, event.offset
-            ))
-            .hint(
-                "the definition in the job's state differs from the one the row was written with; see `towpath status`",
-            )
+        let before = (table.rows.len(), table.keys.len(), table.layers.len());
+        let counts = table.add(plan, event.kind, &event.images).map_err(|refusal| {
+            let at = format!("{} at {}:{}", mapping.source.name, event.file, event.offset);
+            refusal.into_error(&at, &mapping.target)
         })?;
         let (rows, keys) = (table.rows.len() - before.0, table.keys.len() - before.1);
+        let layers = table.layers.len() - before.2;
         self.rows += rows;
-        self.bytes += held.bytes() + rows * MERGED_ROW_BYTES + keys;
+        self.bytes += held.bytes() + rows * MERGED_ROW_BYTES + keys + layers * LAYER_BYTES;
         self.held.push(held);
         self.read.inserts += counts.inserts;
         self.read.updates += counts.updates;
@@ -105,6 +118,8 @@ pub struct TableBatch {
     plans: Vec<Arc<RowPlan>>,
     events: Vec<Bytes>,
     rows: Vec<Row>,
+    /// The older images of rows that are told by several.
+    layers: Vec<Image>,
     /// Positions in `rows`, by key.
     index: HashTable<u32>,
     /// The raw key bytes of all rows, one after another.
@@ -114,13 +129,58 @@ pub struct TableBatch {
 }
 
 struct Row {
-    event: u32,
-    start: u32,
-    end: u32,
-    plan: u32,
+    /// The newest.
+    image: Image,
     key_start: usize,
     key_len: u32,
     op: Op,
+}
+
+/// A row image, and what it is laid over.
+#[derive(Clone, Copy)]
+struct Image {
+    event: u32,
+    start: u32,
+    plan: u32,
+    /// The next older image in `layers`, or `NOTHING`.
+    over: u32,
+}
+
+const NOTHING: u32 = u32::MAX;
+
+/// Why an event's row cannot be taken.
+enum Refusal {
+    Row(RowError),
+    /// The target's column that nobody tells.
+    KeyChange(usize),
+    Gone,
+}
+
+impl From<RowError> for Refusal {
+    fn from(error: RowError) -> Self {
+        Refusal::Row(error)
+    }
+}
+
+impl Refusal {
+    fn into_error(self, at: &str, target: &TargetTable) -> Error {
+        match self {
+            Refusal::Row(error) => Error::definite(format!("{at}: row does not fit the table's definition: {error}"))
+                .hint(
+                    "the definition in the job's state differs from the one the row was written with; see `towpath status`",
+                ),
+            Refusal::KeyChange(column) => Error::definite(format!(
+                "{at}: an UPDATE gives a row another key, and neither its row image nor what was read with it tells column {}",
+                target.columns.get(column).map_or("?", |column| column.name.as_str())
+            ))
+            .hint(
+                "sessions that change keys must log whole rows: SET GLOBAL binlog_row_image = 'FULL' at the source, \
+                 connect its clients anew, then start a new job (another `name`)",
+            ),
+            Refusal::Gone => Error::definite(format!("{at}: an UPDATE of a row that an event before it has deleted"))
+                .hint("the log contradicts itself: compare with mysqlbinlog at the source, then start a new job"),
+        }
+    }
 }
 
 impl TableBatch {
@@ -130,6 +190,7 @@ impl TableBatch {
             plans: Vec::new(),
             events: Vec::new(),
             rows: Vec::new(),
+            layers: Vec::new(),
             index: HashTable::new(),
             keys: Vec::new(),
             scratch: Vec::new(),
@@ -145,73 +206,139 @@ impl TableBatch {
         self.rows.len()
     }
 
-    fn add(&mut self, plan: &Arc<RowPlan>, kind: RowsKind, images: &Bytes) -> Result<RowCounts, RowError> {
-        let plan_index = match self.plans.last() {
-            Some(last) if Arc::ptr_eq(last, plan) => self.plans.len() - 1,
-            _ => {
-                self.plans.push(Arc::clone(plan));
-                self.plans.len() - 1
-            }
-        } as u32;
+    fn add(&mut self, plan: &EventPlan, kind: RowsKind, images: &Bytes) -> Result<RowCounts, Refusal> {
+        let (before_plan, after_plan) = (self.plan(plan.before()), self.plan(plan.after()));
         let event = self.events.len() as u32;
         self.events.push(images.clone());
+        let image = |plan, start: usize, over| Image { event, start: start as u32, plan, over };
         let mut counts = RowCounts::default();
+        let whole = plan.after().tells_all();
         let mut old_key = Vec::new();
         let mut at = 0;
-        while at < images.len() {
+        // An INSERT of nothing but defaults has an image of no bytes; its key is a default too, so there is only one.
+        let mut left = !images.is_empty() || plan.after().has_no_columns();
+        while left {
             let start = at;
-            let end = self.walk(plan, images, start)?;
-            at = end;
+            let rest = images.get(start..).unwrap_or_default();
+            self.scratch.clear();
             match kind {
                 RowsKind::Insert => {
                     counts.inserts += 1;
-                    self.put(event, plan_index, start, end, Op::Upsert);
+                    at += plan.after().walk(rest, &mut self.scratch)?;
+                    self.put(image(after_plan, start, NOTHING), Op::Upsert);
                 }
                 RowsKind::Delete => {
                     counts.deletes += 1;
-                    self.put(event, plan_index, start, end, Op::Delete);
+                    at += plan.before().walk(rest, &mut self.scratch)?;
+                    self.put(image(before_plan, start, NOTHING), Op::Delete);
                 }
                 RowsKind::Update => {
                     counts.updates += 1;
-                    std::mem::swap(&mut old_key, &mut self.scratch);
-                    let after_end = self.walk(plan, images, end)?;
-                    at = after_end;
-                    if old_key != self.scratch {
+                    old_key.clear();
+                    let (before, after) = plan.walk_update(rest, &mut old_key, &mut self.scratch)?;
+                    at += before + after;
+                    let moved = old_key != self.scratch;
+                    let over = match whole {
+                        true => NOTHING,
+                        false => self.under(plan, after_plan, &old_key, image(before_plan, start, NOTHING))?,
+                    };
+                    let newest = image(after_plan, start + before, over);
+                    if moved {
+                        if let Some(column) = if whole { None } else { self.untold(newest) } {
+                            return Err(Refusal::KeyChange(column));
+                        }
                         std::mem::swap(&mut old_key, &mut self.scratch);
-                        self.put(event, plan_index, start, end, Op::Delete);
+                        self.put(image(before_plan, start, NOTHING), Op::Delete);
                         std::mem::swap(&mut old_key, &mut self.scratch);
                     }
-                    self.put(event, plan_index, end, after_end, Op::Upsert);
+                    self.put(newest, Op::Upsert);
                 }
+            }
+            left = at < images.len();
+            if left && at == start {
+                return Err(RowError::row("bytes behind an image without columns").into());
             }
         }
         Ok(counts)
     }
 
-    /// Finds the end of the image at `start` and leaves its key in `scratch`.
-    fn walk(&mut self, plan: &RowPlan, images: &[u8], start: usize) -> Result<usize, RowError> {
-        self.scratch.clear();
-        let length = plan.walk(images.get(start..).unwrap_or_default(), &mut self.scratch)?;
-        Ok(start + length)
+    /// The plan's index in `plans`.
+    fn plan(&mut self, plan: &Arc<RowPlan>) -> u32 {
+        // Events of few kinds take turns, so it is one of the latest.
+        const LATEST: usize = 16;
+        let latest = self.plans.iter().enumerate().rev().take(LATEST);
+        let found = latest.into_iter().find(|(_, known)| Arc::ptr_eq(known, plan)).map(|(index, _)| index);
+        found.unwrap_or_else(|| {
+            self.plans.push(Arc::clone(plan));
+            self.plans.len() - 1
+        }) as u32
+    }
+
+    /// What an after image that lacks columns is laid over: its before image, and what the batch has of the old key.
+    fn under(&mut self, plan: &EventPlan, after_plan: u32, old_key: &[u8], before: Image) -> Result<u32, Refusal> {
+        let older = match self.find(old_key).map(|at| (self.rows[at].op, self.rows[at].image)) {
+            Some((Op::Delete, _)) => return Err(Refusal::Gone),
+            // The same columns once more: nothing of that image would show. Chains stay short.
+            Some((_, image)) if image.plan == after_plan => image.over,
+            Some((_, image)) => self.layer(image),
+            None => NOTHING,
+        };
+        // A row of the batch has the key already.
+        if if older == NOTHING { plan.before_adds() } else { plan.before_adds_values() } {
+            return Ok(self.layer(Image { over: older, ..before }));
+        }
+        Ok(older)
+    }
+
+    fn layer(&mut self, image: Image) -> u32 {
+        self.layers.push(image);
+        self.layers.len() as u32 - 1
+    }
+
+    fn find(&self, key: &[u8]) -> Option<usize> {
+        let TableBatch { rows, index, keys, hasher, .. } = self;
+        let key_of = |row: &Row| &keys[row.key_start..row.key_start + row.key_len as usize];
+        index.find(hasher.hash_one(key), |&at| key_of(&rows[at as usize]) == key).map(|&at| at as usize)
+    }
+
+    /// The image and those it is laid over, the newest first.
+    fn chain(&self, newest: Image) -> impl Iterator<Item = Image> {
+        std::iter::successors(Some(newest), |image| self.layers.get(image.over as usize).copied())
+    }
+
+    /// The first column of the target that none of the chain's images tells.
+    fn untold(&self, newest: Image) -> Option<usize> {
+        let mut untold: Option<Vec<usize>> = None;
+        for image in self.chain(newest) {
+            let here = self.plans[image.plan as usize].untold();
+            let left: Vec<usize> = match untold {
+                None => here.collect(),
+                Some(before) => here.filter(|column| before.contains(column)).collect(),
+            };
+            if left.is_empty() {
+                return None;
+            }
+            untold = Some(left);
+        }
+        untold.and_then(|columns| columns.first().copied())
     }
 
     /// Makes the image the newest of the key in `scratch`.
-    fn put(&mut self, event: u32, plan: u32, start: usize, end: usize, op: Op) {
+    fn put(&mut self, image: Image, op: Op) {
         let TableBatch { rows, index, keys, scratch, hasher, .. } = self;
-        let (start, end) = (start as u32, end as u32);
         let hash = hasher.hash_one(scratch.as_slice());
         let key_of = |row: &Row| &keys[row.key_start..row.key_start + row.key_len as usize];
         let found = index.find(hash, |&at| key_of(&rows[at as usize]) == scratch.as_slice());
         if let Some(&at) = found {
             let row = &mut rows[at as usize];
-            (row.event, row.plan, row.start, row.end, row.op) = (event, plan, start, end, op);
+            (row.image, row.op) = (image, op);
             return;
         }
         let at = rows.len() as u32;
         index.insert_unique(hash, at, |&at| hasher.hash_one(key_of(&rows[at as usize])));
         let (key_start, key_len) = (keys.len(), scratch.len() as u32);
         keys.extend_from_slice(scratch);
-        rows.push(Row { event, start, end, plan, key_start, key_len, op });
+        rows.push(Row { image, key_start, key_len, op });
     }
 
     /// Writes every row, in the order in which the keys first appeared.
@@ -219,23 +346,40 @@ impl TableBatch {
     /// # Errors
     /// A definite error naming table and column when a value cannot be decoded.
     pub fn encode(&self, encoder: &mut Encoder) -> Result<()> {
-        for row in &self.rows {
-            let image = &self.events[row.event as usize][row.start as usize..row.end as usize];
-            let plan = &self.plans[row.plan as usize];
-            encoder.row(row.op, Image { plan, image }).map_err(|error| {
-                Error::definite(format!("{}: cannot decode a row: {error}", self.mapping.source.name))
-            })?;
+        let mut overlay = Overlay::default();
+        self.rows
+            .iter()
+            .try_for_each(|row| self.encode_row(row, &mut overlay, encoder))
+            .map_err(|error| Error::definite(format!("{}: cannot decode a row: {error}", self.mapping.source.name)))
+    }
+
+    fn encode_row<'a>(&'a self, row: &Row, overlay: &mut Overlay<'a>, encoder: &mut Encoder) -> Result<(), RowError> {
+        let (plan, image) = self.image(row.image);
+        if row.op == Op::Delete || plan.tells_all() {
+            return encoder.row(row.op, OneImage { plan, image });
         }
-        Ok(())
+        overlay.begin(self.mapping.target.columns.len());
+        for image in self.chain(row.image) {
+            let (plan, image) = self.image(image);
+            if overlay.lay(plan, image)? {
+                return encoder.row(row.op, ManyImages(overlay));
+            }
+        }
+        encoder.partial_row(overlay.known(), row.op, ManyImages(overlay))
+    }
+
+    /// The bytes go on behind the image.
+    fn image(&self, image: Image) -> (&RowPlan, &[u8]) {
+        (&self.plans[image.plan as usize], &self.events[image.event as usize][image.start as usize..])
     }
 }
 
-struct Image<'a> {
+struct OneImage<'a> {
     plan: &'a RowPlan,
     image: &'a [u8],
 }
 
-impl EncodeRow for Image<'_> {
+impl EncodeRow for OneImage<'_> {
     type Error = RowError;
 
     fn write(&mut self, out: &mut impl ValueWriter) -> Result<(), RowError> {
@@ -243,118 +387,15 @@ impl EncodeRow for Image<'_> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
+struct ManyImages<'a, 'i>(&'a Overlay<'i>);
 
-    use proptest::prelude::*;
+impl EncodeRow for ManyImages<'_, '_> {
+    type Error = RowError;
 
-    use super::super::encode::BinaryText;
-    use super::super::sample::Sample;
-    use super::*;
-    use crate::ring::Budget;
-
-    /// What a batch sends after these events: `id`, `v`, `__op` a line.
-    fn sent(events: &[(RowsKind, Vec<(i32, &str)>)]) -> Vec<String> {
-        let sample = Sample::new();
-        let mut batch = Batch::default();
-        for (kind, rows) in events {
-            let event = sample.event(*kind, rows);
-            batch.add(&sample.mapping, &sample.plan, &event, Budget::new(1).hold(0)).unwrap();
-        }
-        let rows = batch.rows();
-        let mut encoder = Encoder::new(&sample.mapping.target, BinaryText::Base64, 1 << 20);
-        batch.into_tables().iter().for_each(|table| table.encode(&mut encoder).unwrap());
-        let parts = encoder.finish();
-        let body: String = parts.iter().map(|part| String::from_utf8(part.body.to_vec()).unwrap()).collect();
-        let lines: Vec<String> = body.split_terminator('\x02').map(|line| line.replace('\x01', " ")).collect();
-        assert_eq!(lines.len(), rows);
-        lines
-    }
-
-    #[test]
-    fn the_last_image_of_a_key_is_sent() {
-        let rows = sent(&[
-            (RowsKind::Insert, vec![(1, "a"), (2, "b")]),
-            (RowsKind::Update, vec![(1, "a"), (1, "c")]),
-            (RowsKind::Insert, vec![(3, "d")]),
-            (RowsKind::Update, vec![(1, "c"), (1, "e")]),
-        ]);
-        assert_eq!(rows, ["1 e 0", "2 b 0", "3 d 0"]);
-    }
-
-    #[test]
-    fn key_change_deletes_the_old_row() {
-        assert_eq!(sent(&[(RowsKind::Update, vec![(1, "a"), (2, "b")])]), ["1 a 1", "2 b 0"]);
-        // Two rows change places through a third key.
-        let rows = sent(&[
-            (RowsKind::Update, vec![(1, "a"), (9, "a")]),
-            (RowsKind::Update, vec![(2, "b"), (1, "b")]),
-            (RowsKind::Update, vec![(9, "a"), (2, "a")]),
-        ]);
-        assert_eq!(rows, ["1 b 0", "9 a 1", "2 a 0"]);
-    }
-
-    #[test]
-    fn a_deleted_row_stays_a_delete() {
-        let rows = sent(&[(RowsKind::Insert, vec![(1, "a")]), (RowsKind::Delete, vec![(1, "a")])]);
-        assert_eq!(rows, ["1 a 1"]);
-        let rows = sent(&[(RowsKind::Delete, vec![(1, "a")]), (RowsKind::Insert, vec![(1, "b")])]);
-        assert_eq!(rows, ["1 b 0"]);
-    }
-
-    #[test]
-    fn a_row_that_does_not_fit_is_an_error_with_table_and_place() {
-        let sample = Sample::new();
-        let mut event = sample.event(RowsKind::Insert, &[(1, "abc")]);
-        event.images = event.images.slice(..event.images.len() - 1);
-        let error = Batch::default().add(&sample.mapping, &sample.plan, &event, Budget::new(1).hold(0)).unwrap_err();
-        assert!(error.to_string().starts_with("shop.t at binlog.000001:4:"), "{error}");
-        assert!(!error.is_transient());
-    }
-
-    #[test]
-    fn the_index_over_tiny_rows_counts_and_dead_images_do_too() {
-        let sample = Sample::new();
-        let budget = Budget::new(1000);
-        let mut batch = Batch::default();
-        let rows: Vec<(i32, &str)> = (0..100).map(|id| (id, "")).collect();
-        batch.add(&sample.mapping, &sample.plan, &sample.event(RowsKind::Insert, &rows), budget.hold(600)).unwrap();
-        assert_eq!(batch.bytes(), 600 + 100 * (MERGED_ROW_BYTES + 4));
-        batch.add(&sample.mapping, &sample.plan, &sample.event(RowsKind::Insert, &rows), budget.hold(600)).unwrap();
-        assert_eq!((batch.rows(), batch.bytes()), (100, 1200 + 100 * (MERGED_ROW_BYTES + 4)));
-    }
-
-    proptest! {
-        /// Whatever happens to a few keys, each is sent at most once, and with what happened to it last.
-        #[test]
-        fn a_key_is_sent_once_and_as_it_was_last(
-            changes in proptest::collection::vec((0..3_u8, 0..6_i32, 0..6_i32, "[a-c]{0,3}"), 1..60)
-        ) {
-            let mut events = Vec::new();
-            let mut expected = BTreeMap::new();
-            for (kind, old, new, text) in &changes {
-                match kind {
-                    0 => {
-                        events.push((RowsKind::Insert, vec![(*new, text.as_str())]));
-                        expected.insert(*new, format!("{new} {text} 0"));
-                    }
-                    1 => {
-                        events.push((RowsKind::Update, vec![(*old, "old"), (*new, text.as_str())]));
-                        expected.insert(*old, format!("{old} old 1"));
-                        expected.insert(*new, format!("{new} {text} 0"));
-                    }
-                    _ => {
-                        events.push((RowsKind::Delete, vec![(*old, text.as_str())]));
-                        expected.insert(*old, format!("{old} {text} 1"));
-                    }
-                }
-            }
-            let mut rows = sent(&events);
-            rows.sort();
-            let mut expected: Vec<String> = expected.into_values().collect();
-            expected.sort();
-            prop_assert_eq!(rows, expected);
-        }
+    fn write(&mut self, out: &mut impl ValueWriter) -> Result<(), RowError> {
+        self.0.write(out)
     }
 }
+
+#[cfg(test)]
+mod tests;

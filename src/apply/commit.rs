@@ -43,12 +43,13 @@ pub struct LoadOptions {
 impl LoadOptions {
     /// Makes a load of one part. `epoch` tells this epoch's (or chunk's) loads from all others of the job.
     pub fn load(&self, epoch: &str, table: &TargetTable, encoder: &Encoder, number: usize, part: Part) -> Load {
-        let columns = encoder.columns(part.format);
+        let columns = encoder.columns(&part);
         let content = Content { columns, format: part.format, body: &part.body };
         Load {
             label: load_label(&self.job, epoch, &table.name, number, &content),
             table: table.name.clone(),
             columns: columns.to_vec(),
+            partial: part.is_partial(),
             format: part.format,
             body: part.body,
             rows: part.rows,

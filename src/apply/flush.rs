@@ -26,7 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::{Batch, MERGED_ROW_BYTES};
 use crate::metrics::Phase;
-use crate::mysql::binlog::{Place, RowPlan, RowsEvent, Slot, Statement, TableMap};
+use crate::mysql::binlog::{EventPlan, ImageColumns, Place, RowsEvent, RowsKind, Slot, Statement, TableMap};
+use crate::mysql::ddl::{self, Ddl};
 use crate::mysql::position::{Gtid, GtidSet, Position, order_places};
 use crate::mysql::value::ValueOptions;
 use crate::progress::Progress;
@@ -62,19 +63,23 @@ impl Limits {
     }
 }
 
-/// The tables of the job, with the row plan for each table map that was seen.
+/// The tables of the job, with the plan for each table map, and set of columns in its events, that was seen.
 pub struct Tables {
     mappings: HashMap<TableName, Arc<Mapping>>,
     values: ValueOptions,
-    /// By the table map's address; the map is kept alive here, so the address stays its own.
-    known: HashMap<usize, Known>,
+    known: HashMap<Seen, Known>,
 }
+
+/// What an event's plan depends on: the addresses of its table map and its columns, and with columns its kind.
+/// `Known` keeps both alive, so the addresses stay their own.
+type Seen = (usize, Option<(usize, RowsKind)>);
 
 #[derive(Clone)]
 struct Known {
     _map: Arc<TableMap>,
+    _columns: Option<Arc<ImageColumns>>,
     mapping: Arc<Mapping>,
-    plan: Arc<RowPlan>,
+    plan: EventPlan,
 }
 
 impl Tables {
@@ -83,9 +88,17 @@ impl Tables {
         Tables { mappings, values, known: HashMap::new() }
     }
 
+    /// Whether a statement leaves every table's rows and definition as they are: it adds an index, say.
+    fn unmoved_by(&self, statement: &Statement) -> bool {
+        let session = ddl::Session { database: &statement.database, ..ddl::Session::default() };
+        let Ok(Some(Ddl::AlterTable(alter))) = ddl::parse(&statement.sql, session) else { return false };
+        self.mappings.get(&alter.table).is_some_and(|mapping| alter.is_harmless(&mapping.source))
+    }
+
     fn of(&mut self, event: &RowsEvent) -> Result<Known> {
-        let address = Arc::as_ptr(&event.table) as usize;
-        if let Some(known) = self.known.get(&address) {
+        let columns = event.columns.as_ref().map(|columns| (Arc::as_ptr(columns) as usize, event.kind));
+        let seen = (Arc::as_ptr(&event.table) as usize, columns);
+        if let Some(known) = self.known.get(&seen) {
             return Ok(known.clone());
         }
         let name = &event.table.name;
@@ -93,13 +106,18 @@ impl Tables {
             Error::definite(format!("{name} at {}:{}: rows of a table the job does not know", event.file, event.offset))
                 .hint("the table was created or renamed after the job began; exclude it with `source.excludeTables`, or begin a new job")
         })?;
-        let plan = RowPlan::new(mapping, &event.table, &self.values)
+        let plan = EventPlan::new(mapping, event, &self.values)
             .map_err(|error| error.context(format!("{}:{}", event.file, event.offset)))?;
-        if self.known.len() >= 4 * self.mappings.len() + 64 {
+        if self.known.len() >= 4 * self.mappings.len() + 256 {
             self.known.clear();
         }
-        let known = Known { _map: Arc::clone(&event.table), mapping: Arc::clone(mapping), plan: Arc::new(plan) };
-        self.known.insert(address, known.clone());
+        let known = Known {
+            _map: Arc::clone(&event.table),
+            _columns: event.columns.clone(),
+            mapping: Arc::clone(mapping),
+            plan,
+        };
+        self.known.insert(seen, known.clone());
         Ok(known)
     }
 }
@@ -221,6 +239,9 @@ impl Flusher {
                     Slot::Passed(place, gtids) => {
                         filling.passes(&place)?;
                         self.boundary(&mut filling, &place, Some(&gtids))?;
+                    }
+                    Slot::Statement(statement) if self.tables.unmoved_by(&statement) => {
+                        self.boundary(&mut filling, &statement.place, None)?;
                     }
                     Slot::Statement(statement) => return Err(self.statement(filling, &statement)),
                 },

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::mysql::binlog::{Place, RowPlan, RowsEvent, RowsKind, TableMap};
+use crate::mysql::binlog::{EventPlan, Place, RowPlan, RowsEvent, RowsKind, TableMap};
 use crate::mysql::position::Position;
 use crate::mysql::value::ValueOptions;
 use crate::schema::{Column, ColumnType, IntegerSize, Mapping, MappingOptions, Table, TableName, map_table};
@@ -13,21 +13,26 @@ use crate::schema::{Column, ColumnType, IntegerSize, Mapping, MappingOptions, Ta
 pub(super) struct Sample {
     pub(super) mapping: Arc<Mapping>,
     pub(super) map: Arc<TableMap>,
-    pub(super) plan: Arc<RowPlan>,
+    pub(super) plan: EventPlan,
 }
 
 impl Sample {
     pub(super) fn new() -> Sample {
         let id = Column::new("id", ColumnType::Integer { size: IntegerSize::Int, unsigned: false });
         let text = Column::new("v", ColumnType::Varchar { chars: 10, charset: "utf8mb4".into() });
-        let table =
-            Table { name: TableName::new("shop", "t"), columns: vec![id, text], key: vec![0], comment: String::new() };
+        let table = Table {
+            name: TableName::new("shop", "t"),
+            columns: vec![id, text],
+            key: vec![0],
+            primary: true,
+            comment: String::new(),
+        };
         let mapping = map_table(&table, &MappingOptions::for_version(3, 5)).unwrap();
         // id 7, no flags, names, two columns: LONG and VARCHAR of 40 bytes, none of them nullable.
         let map = b"\x07\0\0\0\0\0\x01\0\x04shop\0\x01t\0\x02\x03\x0f\x02\x28\0\0";
         let map = TableMap::parse(map).unwrap();
         let plan = RowPlan::new(&mapping, &map, &ValueOptions::default()).unwrap();
-        Sample { mapping: Arc::new(mapping), map: Arc::new(map), plan: Arc::new(plan) }
+        Sample { mapping: Arc::new(mapping), map: Arc::new(map), plan: EventPlan::whole(Arc::new(plan)) }
     }
 
     /// An event with these rows; for an update before and after in turn.
@@ -42,6 +47,7 @@ impl Sample {
         RowsEvent {
             table: Arc::clone(&self.map),
             kind,
+            columns: None,
             images: Bytes::from(images.collect::<Vec<u8>>()),
             file: "binlog.000001".into(),
             offset: 4,

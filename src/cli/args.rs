@@ -90,6 +90,9 @@ pub(super) struct EmbeddedOptions {
     pub(super) fe_port: u16,
     #[arg(long, default_value_t = 8040)]
     pub(super) be_port: u16,
+    /// HTTP port of a second FE, a follower of the first. None without this.
+    #[arg(long)]
+    pub(super) second_fe_port: Option<u16>,
     #[arg(long, default_value = "root")]
     pub(super) user: String,
     #[arg(long, default_value = "", env = "TOWPATH_EMBEDDED_PASSWORD", hide_env_values = true)]

@@ -17,6 +17,7 @@ pub(super) async fn run(options: EmbeddedOptions) -> Result<Outcome> {
         mysql_port: options.mysql_port,
         fe_port: options.fe_port,
         be_port: options.be_port,
+        second_fe_port: options.second_fe_port,
         user: options.user,
         password: options.password,
         version,

@@ -6,11 +6,13 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::Options;
 use super::catalog::{Catalog, reserve};
+use super::fault::{Fault, Faults, Mode};
 use super::sql::Jobs;
 use super::store::Store;
 use super::transaction::Labels;
 use super::users::Users;
-use crate::Result;
+use crate::schema::TableName;
+use crate::{Error, Result};
 
 pub(crate) struct Engine {
     pub(crate) options: Options,
@@ -20,6 +22,7 @@ pub(crate) struct Engine {
     pub(crate) transactions: OpenTransactions,
     pub(crate) labels: Labels,
     pub(crate) jobs: Jobs,
+    pub(crate) faults: Faults,
     /// Where the server listens; set once it does.
     pub(crate) addresses: OnceLock<Addresses>,
 }
@@ -29,6 +32,7 @@ pub(crate) struct Engine {
 pub(crate) struct Addresses {
     pub(crate) mysql: SocketAddr,
     pub(crate) fe: SocketAddr,
+    pub(crate) second_fe: Option<SocketAddr>,
     pub(crate) be: SocketAddr,
 }
 
@@ -40,10 +44,61 @@ impl Engine {
         let labels = Labels::load(&store, &options.data_dir)?;
         let jobs = Jobs::load(&store)?;
         let transactions = OpenTransactions::default();
-        for (id, database) in labels.prepared() {
+        for (id, database) in labels.unended() {
             transactions.reopen(id, &database);
         }
-        Ok(Engine { options, store, catalog, users, transactions, labels, jobs, addresses: OnceLock::new() })
+        let (faults, addresses) = (Faults::default(), OnceLock::new());
+        Ok(Engine { options, store, catalog, users, transactions, labels, jobs, faults, addresses })
+    }
+
+    /// Switches a fault on. Blocks for a moment.
+    ///
+    /// # Errors
+    /// A fault that cannot strike here.
+    pub(crate) fn inject(&self, fault: Fault) -> Result<u64> {
+        if fault.mode == Mode::LeaderElsewhere && self.options.second_fe_port.is_none() {
+            return Err(
+                Error::usage("this server has no second FE that could lead").hint("start it with a second FE port")
+            );
+        }
+        if fault.every == 0 || matches!(fault.mode, Mode::FilteredRows { nth: 0 }) {
+            return Err(Error::usage("every and nth begin at 1"));
+        }
+        if let Some(table) = &fault.table
+            && !table.contains('.')
+        {
+            return Err(Error::usage(format!("table {table:?} is not written as database.table")));
+        }
+        let kills = fault.mode == Mode::BeGone;
+        let id = self.faults.add(fault);
+        if kills {
+            self.labels.abort_loading(self);
+        }
+        self.labels.sweep(self);
+        Ok(id)
+    }
+
+    /// Names of tables, for faults that are about one. Empty while there is no fault.
+    pub(crate) fn names(&self, tables: impl IntoIterator<Item = u64>) -> Vec<TableName> {
+        if self.faults.is_empty() {
+            return Vec::new();
+        }
+        let tables = tables.into_iter().filter_map(|id| self.catalog.table_by_id(id));
+        tables.map(|table| TableName::new(table.database.clone(), table.name.clone())).collect()
+    }
+
+    /// Ended labels that a database remembers now.
+    pub(crate) fn labels_kept(&self) -> usize {
+        let lowered = self.faults.take(&[], |mode| match mode {
+            Mode::LabelsForgotten { keep } => Some(*keep),
+            _ => None,
+        });
+        lowered.unwrap_or(self.options.label_keep_max_num)
+    }
+
+    /// Whether a load into this table is applied as shared-data clusters once did.
+    pub(crate) fn deletes_last(&self, table: u64) -> bool {
+        self.faults.strikes(&self.names([table]), &Mode::DeletesAfterUpserts)
     }
 }
 

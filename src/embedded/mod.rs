@@ -19,6 +19,7 @@ use crate::{Error, Result};
 
 mod catalog;
 mod engine;
+pub mod fault;
 mod http;
 mod load;
 mod sql;
@@ -37,6 +38,8 @@ pub struct Options {
     pub mysql_port: u16,
     pub fe_port: u16,
     pub be_port: u16,
+    /// HTTP port of a second FE, a follower of the first; `None`: there is one FE only.
+    pub second_fe_port: Option<u16>,
     /// The user that may do everything.
     pub user: String,
     pub password: String,
@@ -54,8 +57,6 @@ pub struct Options {
     pub tablet_max_versions: u64,
     /// How often the make-believe compaction runs.
     pub compaction_interval: Duration,
-    /// Behave as shared-data clusters did up to 2026: all deletes of a load after all its upserts.
-    pub deletes_after_upserts: bool,
 }
 
 impl Options {
@@ -67,6 +68,7 @@ impl Options {
             mysql_port: 0,
             fe_port: 0,
             be_port: 0,
+            second_fe_port: None,
             user: "root".into(),
             password: String::new(),
             version: Version { major: 3, minor: 5, patch: 0 },
@@ -76,7 +78,6 @@ impl Options {
             max_running_txn_num_per_db: 1000,
             tablet_max_versions: 1000,
             compaction_interval: Duration::from_secs(1),
-            deletes_after_upserts: false,
         }
     }
 }
@@ -86,11 +87,13 @@ pub struct Server {
     pub mysql_addr: SocketAddr,
     pub fe_addr: SocketAddr,
     pub be_addr: SocketAddr,
+    pub second_fe_addr: Option<SocketAddr>,
+    engine: Arc<Engine>,
     http: HttpServers,
     tasks: Vec<JoinHandle<()>>,
 }
 
-/// How often ALTER jobs move on.
+/// How often ALTER jobs and late commits move on.
 const JOB_TICK: Duration = Duration::from_millis(20);
 
 impl Server {
@@ -110,10 +113,33 @@ impl Server {
         let mysql_addr =
             listener.local_addr().map_err(|error| Error::definite("the MySQL port has no address").caused_by(error))?;
         let http = HttpServers::start(engine.clone()).await?;
-        let (fe_addr, be_addr) = (http.fe_addr, http.be_addr);
-        let _once = engine.addresses.set(Addresses { mysql: mysql_addr, fe: fe_addr, be: be_addr });
-        let tasks = vec![tokio::spawn(sql::serve(engine.clone(), listener)), tokio::spawn(run_jobs(engine))];
-        Ok(Server { mysql_addr, fe_addr, be_addr, http, tasks })
+        let (fe_addr, be_addr, second_fe_addr) = (http.fe_addr, http.be_addr, http.second_fe_addr);
+        let addresses = Addresses { mysql: mysql_addr, fe: fe_addr, second_fe: second_fe_addr, be: be_addr };
+        let _once = engine.addresses.set(addresses);
+        let tasks = vec![tokio::spawn(sql::serve(engine.clone(), listener)), tokio::spawn(run_jobs(engine.clone()))];
+        Ok(Server { mysql_addr, fe_addr, be_addr, second_fe_addr, engine, http, tasks })
+    }
+
+    /// Switches a fault on, until it is mended or has ended by itself; returns its number. A restart mends all.
+    ///
+    /// # Errors
+    /// A fault that cannot strike here.
+    pub fn inject(&self, fault: fault::Fault) -> Result<u64> {
+        self.engine.inject(fault)
+    }
+
+    /// Switches a fault off.
+    pub fn mend(&self, id: u64) {
+        self.engine.faults.remove(id);
+    }
+
+    pub fn mend_all(&self) {
+        self.engine.faults.clear();
+    }
+
+    /// The faults that were injected and not mended.
+    pub fn faults(&self) -> Vec<fault::Injected> {
+        self.engine.faults.list()
     }
 
     /// Stops listening and ends every connection. What was acknowledged is on disk.
@@ -129,11 +155,15 @@ impl Server {
 async fn run_jobs(engine: Arc<Engine>) {
     loop {
         tokio::time::sleep(JOB_TICK).await;
-        if engine.jobs.is_idle() {
+        if engine.jobs.is_idle() && engine.labels.nothing_late() {
             continue;
         }
         let engine = engine.clone();
-        match tokio::task::spawn_blocking(move || engine.jobs.step(&engine)).await {
+        let step = move || {
+            engine.labels.step(&engine);
+            engine.jobs.step(&engine)
+        };
+        match tokio::task::spawn_blocking(step).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(%error, "an ALTER job could not move on"),
             Err(error) => tracing::warn!(%error, "an ALTER job ended early"),

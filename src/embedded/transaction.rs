@@ -3,6 +3,7 @@
 //! ```text
 //! begin ─▶ PREPARE ─────────────▶ VISIBLE      (plain load, or commit without prepare)
 //!             │  └──▶ PREPARED ──▶ VISIBLE      (two-phase; survives a restart)
+//!             │  └──▶ COMMITTED ─▶ VISIBLE      (a publish that takes its time: a fault)
 //!             └──────────┴──────▶ ABORTED       (failure, rollback, timeout; the label is free again)
 //! ```
 //!
@@ -19,17 +20,23 @@ use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
+use super::fault::Mode;
 use super::load::apply::{Target, apply};
 use super::load::stage::Stage;
 use super::store::Store;
 use crate::{Error, Result};
 
-/// A transaction's state, by the names of `get_load_state`. COMMITTED is passed through at once here: what is
-/// committed is visible.
+mod late;
+
+use late::{Late, store_parts};
+
+/// A transaction's state, by the names of `get_load_state`. COMMITTED is passed through at once, unless a fault holds the
+/// publish up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum State {
     Prepare,
     Prepared,
+    Committed,
     Visible,
     Aborted,
 }
@@ -39,6 +46,7 @@ impl State {
         match self {
             State::Prepare => "PREPARE",
             State::Prepared => "PREPARED",
+            State::Committed => "COMMITTED",
             State::Visible => "VISIBLE",
             State::Aborted => "ABORTED",
         }
@@ -48,12 +56,14 @@ impl State {
     pub(crate) fn job_status(self) -> &'static str {
         match self {
             State::Prepare | State::Prepared => "RUNNING",
-            State::Visible | State::Aborted => "FINISHED",
+            State::Committed | State::Visible | State::Aborted => "FINISHED",
         }
     }
 
     fn parse(name: &str) -> Option<State> {
-        [State::Prepared, State::Visible, State::Aborted].into_iter().find(|state| state.name() == name)
+        [State::Prepared, State::Committed, State::Visible, State::Aborted]
+            .into_iter()
+            .find(|state| state.name() == name)
     }
 }
 
@@ -74,7 +84,7 @@ pub(crate) enum Refusal {
     Other(String),
 }
 
-/// A part of a prepared transaction: one table's rows, in a file.
+/// A part of a prepared or unseen transaction: one table's rows, in a file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Part {
     target: Target,
@@ -116,6 +126,8 @@ struct Versions {
 #[derive(Debug)]
 pub(crate) struct Labels {
     inner: Mutex<Inner>,
+    /// Locked before `inner`, where both are.
+    late: Mutex<Vec<Late>>,
     /// Where loads stage their rows.
     folder: PathBuf,
 }
@@ -157,7 +169,7 @@ impl Labels {
             let kept: Vec<&Path> = inner
                 .transactions
                 .values()
-                .filter(|transaction| transaction.state == State::Prepared)
+                .filter(|transaction| matches!(transaction.state, State::Prepared | State::Committed))
                 .flat_map(|transaction| transaction.parts.iter().map(|part| part.file.as_path()))
                 .collect();
             for file in files.flatten() {
@@ -166,13 +178,16 @@ impl Labels {
                 }
             }
         }
-        Ok(Labels { inner: Mutex::new(inner), folder })
+        let labels = Labels { inner: Mutex::new(inner), late: Mutex::default(), folder };
+        labels.publish_after_restart();
+        Ok(labels)
     }
 
-    /// Prepared transactions and their databases, for those that wait for open transactions.
-    pub(crate) fn prepared(&self) -> Vec<(u64, String)> {
+    /// Stored transactions that have not ended and their databases, for those that wait for open transactions.
+    pub(crate) fn unended(&self) -> Vec<(u64, String)> {
         let inner = self.lock();
-        let open = inner.transactions.iter().filter(|(_, transaction)| transaction.state == State::Prepared);
+        let unended = |transaction: &Transaction| matches!(transaction.state, State::Prepared | State::Committed);
+        let open = inner.transactions.iter().filter(|(_, transaction)| unended(transaction));
         open.map(|(id, transaction)| (*id, transaction.database.clone())).collect()
     }
 
@@ -222,10 +237,14 @@ impl Labels {
             .transactions
             .values()
             .filter(|transaction| transaction.database == database)
-            .filter(|transaction| matches!(transaction.state, State::Prepare | State::Prepared))
+            .filter(|transaction| !matches!(transaction.state, State::Visible | State::Aborted))
             .count();
         let limit = engine.options.max_running_txn_num_per_db;
-        if running >= limit {
+        let lowered = engine.faults.take(&[], |mode| match mode {
+            Mode::TooManyTransactions { limit } if running >= *limit => Some(*limit),
+            _ => None,
+        });
+        if let Some(limit) = lowered.or((running >= limit).then_some(limit)) {
             let database = engine.catalog.now().id(database).unwrap_or_default();
             return Err(Refusal::Other(format!(
                 "current running txns on db {database} is {running}, larger than limit {limit}"
@@ -245,17 +264,32 @@ impl Labels {
         Ok(())
     }
 
-    /// Fails when the table has as many versions as a tablet may have (G44).
-    pub(crate) fn check_versions(&self, engine: &Engine, table: u64) -> std::result::Result<(), String> {
-        let mut inner = self.lock();
-        let Some(versions) = inner.versions.get_mut(&table) else { return Ok(()) };
-        if versions.compacted.elapsed() >= engine.options.compaction_interval {
-            *versions = Versions { count: 1, compacted: Instant::now() };
+    /// Whether the BE can write what it was sent: the table has fewer versions than a tablet may have (G44), and there is
+    /// memory.
+    pub(crate) fn check_room(&self, engine: &Engine, table: u64) -> std::result::Result<(), String> {
+        let count = {
+            let mut inner = self.lock();
+            let fresh = || Versions { count: 0, compacted: Instant::now() };
+            let versions = inner.versions.entry(table).or_insert_with(fresh);
+            if versions.compacted.elapsed() >= engine.options.compaction_interval {
+                *versions = Versions { count: versions.count.min(1), compacted: Instant::now() };
+            }
+            versions.count
+        };
+        let limit = engine.options.tablet_max_versions;
+        let names = engine.names([table]);
+        if engine.faults.strikes(&names, &Mode::MemoryLimit) {
+            return Err(
+                "Memory of process exceed limit. Pipeline Backend: 127.0.0.1, fragment: 0-0 Used: 8589934592, \
+                        Limit: 8589934592. Mem usage has exceed the limit of BE"
+                    .into(),
+            );
         }
-        let (count, limit) = (versions.count, engine.options.tablet_max_versions);
-        if count < limit {
-            return Ok(());
-        }
+        let lowered = engine.faults.take(&names, |mode| match mode {
+            Mode::TooManyVersions { limit } if count >= *limit => Some(*limit),
+            _ => None,
+        });
+        let Some(limit) = lowered.or((count >= limit).then_some(limit)) else { return Ok(()) };
         Err(format!(
             "Failed to load data into tablet {table}, because of too many versions, current/limit: {count}/{limit}. \
              You can reduce the loading job concurrency, or increase loading data batch size. If you are loading data \
@@ -281,26 +315,13 @@ impl Labels {
         id: u64,
         parts: &[(Target, Stage)],
     ) -> std::result::Result<(), String> {
-        let (database, label, evicted) = {
-            let mut inner = self.lock();
-            let Some(transaction) = inner.transactions.get_mut(&id) else {
-                return Err(format!("transaction {id} not found"));
-            };
-            match transaction.state {
-                State::Prepare | State::Prepared if !transaction.committing => transaction.committing = true,
-                State::Aborted => {
-                    return Err(format!("transaction [{id}] is already aborted. abort reason: {}", transaction.reason));
-                }
-                _ => return Err(format!("Transaction {id} is already committing, label is {}", transaction.label)),
-            }
-            let (database, label) = (transaction.database.clone(), transaction.label.clone());
-            let evicted = inner.evict(&database, engine.options.label_keep_max_num.saturating_sub(1));
-            (database, label, evicted)
-        };
+        let tables: Vec<u64> = parts.iter().map(|(target, _)| target.table).collect();
+        self.wait_published(engine, &tables);
+        let Claim { database, label, evicted } = self.claim(engine, id)?;
         let finished = now_millis();
         let written = engine.store.write(|tx| {
             for (target, stage) in parts {
-                apply(tx, &engine.catalog, target, stage, engine.options.deletes_after_upserts)?;
+                apply(tx, &engine.catalog, target, stage, engine.deletes_last(target.table))?;
             }
             put(tx, id, &database, &label, State::Visible, "", "[]", finished)?;
             delete(tx, &evicted)
@@ -308,9 +329,7 @@ impl Labels {
         match written {
             Ok(()) => {
                 self.finish(engine, id, State::Visible, "", finished);
-                for (target, _) in parts {
-                    self.count_version(target.table);
-                }
+                count_once(self, tables);
                 Ok(())
             }
             Err(error) => {
@@ -319,6 +338,24 @@ impl Labels {
                 Err(reason)
             }
         }
+    }
+
+    /// Marks an open transaction as being committed: nobody can abort it any more.
+    fn claim(&self, engine: &Engine, id: u64) -> std::result::Result<Claim, String> {
+        let mut inner = self.lock();
+        let Some(transaction) = inner.transactions.get_mut(&id) else {
+            return Err(format!("transaction {id} not found"));
+        };
+        match transaction.state {
+            State::Prepare | State::Prepared if !transaction.committing => transaction.committing = true,
+            State::Aborted => {
+                return Err(format!("transaction [{id}] is already aborted. abort reason: {}", transaction.reason));
+            }
+            _ => return Err(format!("Transaction {id} is already committing, label is {}", transaction.label)),
+        }
+        let (database, label) = (transaction.database.clone(), transaction.label.clone());
+        let evicted = inner.evict(&database, engine.labels_kept().saturating_sub(1));
+        Ok(Claim { database, label, evicted })
     }
 
     /// Makes a transaction durable without making it visible. It is aborted after `keep`.
@@ -360,11 +397,7 @@ impl Labels {
                 None => return Err(format!("transaction {id} not found")),
             }
         };
-        let mut stored = Vec::with_capacity(parts.len());
-        for (target, stage) in parts {
-            stage.persist().map_err(|error| error.to_string())?;
-            stored.push(Part { target: target.clone(), file: stage.path().to_owned() });
-        }
+        let stored = store_parts(parts).map_err(|error| error.to_string())?;
         let text = serde_json::to_string(&stored).map_err(|error| error.to_string())?;
         engine
             .store
@@ -407,7 +440,7 @@ impl Labels {
             let Some(open) = inner.transactions.get_mut(&id) else { return };
             let parts = std::mem::take(&mut open.parts);
             let (database, label) = (open.database.clone(), open.label.clone());
-            let evicted = inner.evict(&database, engine.options.label_keep_max_num.saturating_sub(1));
+            let evicted = inner.evict(&database, engine.labels_kept().saturating_sub(1));
             (database, label, parts, evicted)
         };
         let finished = now_millis();
@@ -437,6 +470,19 @@ impl Labels {
         engine.transactions.end(id);
     }
 
+    /// Aborts every transaction that is still being loaded: the BE that coordinates them is gone. What is prepared is
+    /// durable and stays.
+    pub(crate) fn abort_loading(&self, engine: &Engine) {
+        let loading: Vec<u64> = {
+            let inner = self.lock();
+            let open = inner.transactions.iter().filter(|(_, open)| open.state == State::Prepare && !open.committing);
+            open.map(|(id, _)| *id).collect()
+        };
+        for id in loading {
+            self.abort(engine, id, "coordinate BE is down");
+        }
+    }
+
     /// Aborts prepared transactions whose time is over and forgets labels that are too old. To be called now
     /// and then.
     pub(crate) fn sweep(&self, engine: &Engine) {
@@ -452,8 +498,10 @@ impl Labels {
             let keep = engine.options.label_keep_max_age.as_millis() as u64;
             let oldest = now_millis().saturating_sub(keep);
             let databases: Vec<String> = inner.finished.keys().cloned().collect();
+            let most = engine.labels_kept();
             let mut old = Vec::new();
             for database in databases {
+                old.extend(inner.evict(&database, most));
                 let fresh = inner.finished.get(&database).map_or(0, |ids| {
                     let is_old = |id: &&u64| inner.transactions.get(id).is_none_or(|ended| ended.finished < oldest);
                     ids.len() - ids.iter().take_while(is_old).count()
@@ -499,6 +547,19 @@ impl Inner {
         }
         evicted
     }
+}
+
+/// A transaction that is being committed, and the labels that are forgotten with it.
+struct Claim {
+    database: String,
+    label: String,
+    evicted: Vec<u64>,
+}
+
+/// One version of each table, however many parts it has.
+fn count_once(labels: &Labels, tables: impl IntoIterator<Item = u64>) {
+    let tables: std::collections::BTreeSet<u64> = tables.into_iter().collect();
+    tables.into_iter().for_each(|table| labels.count_version(table));
 }
 
 #[allow(clippy::too_many_arguments)]

@@ -20,13 +20,11 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use prometheus::Registry;
-use prometheus::process_collector::ProcessCollector;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::config::{Address, Job, Password};
-use crate::metrics;
+use crate::metrics::Exposition;
 use crate::progress::{Progress, Snapshot};
 use crate::state::{Stage, Status, Store};
 use crate::{Error, Result};
@@ -56,8 +54,7 @@ struct Shared {
     token: Password,
     max_delay: Duration,
     progress: Arc<Progress>,
-    registry: Registry,
-    process: ProcessCollector,
+    exposition: Exposition,
 }
 
 /// Starts the server that the job file asks for; `None` when it asks for none.
@@ -75,8 +72,7 @@ pub async fn serve(job: &Job, progress: &Arc<Progress>) -> Result<Option<Server>
         token: http.token.clone(),
         max_delay: Duration::from_secs_f64(http.max_delay_sec),
         progress: Arc::clone(progress),
-        registry: progress.metrics().registry(&job.name)?,
-        process: ProcessCollector::for_self(),
+        exposition: progress.metrics().exposition(&job.name)?,
     });
     let protected = Router::new()
         .route("/metrics", get(show_metrics))
@@ -129,7 +125,7 @@ async fn show_metrics(State(shared): State<Arc<Shared>>) -> Response {
         if let Some(store) = Store::read(&shared.state_dir, &shared.job)? {
             metrics.fill_tables(&store.snapshot_tables()?);
         }
-        metrics::text(&shared.registry, &shared.process)
+        shared.exposition.text()
     })
     .await;
     match shown {

@@ -3,6 +3,7 @@
 pub mod binlog;
 pub mod catalog;
 pub mod connect;
+pub mod ddl;
 pub mod position;
 pub mod preflight;
 pub mod snapshot;

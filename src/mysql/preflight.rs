@@ -13,7 +13,7 @@ use super::catalog::literal;
 use super::connect::{Flavor, ServerInfo, optional, select, source_error, text};
 use super::position::{Position, logs};
 use crate::config::{Job, SourceType, Startup};
-use crate::schema::{ColumnType, Table, TableName, quote};
+use crate::schema::{ColumnType, Generated, Table, TableName, quote};
 use crate::state::now_micros;
 use crate::{Error, Result};
 
@@ -44,6 +44,7 @@ pub async fn check(conn: &mut Conn, job: &Job, info: &ServerInfo, tables: &[Tabl
     // Full data alone reads no binlog.
     if job.source.startup != Startup::Full {
         check_binlog_settings(info, &mut report);
+        check_row_image(info, tables, &mut report);
         check_startup(job, info, &mut report);
         let checked = check_replication(conn, job, info, tables, &mut report).await;
         report.problems.extend(checked.err());
@@ -99,13 +100,9 @@ fn check_binlog_settings(info: &ServerInfo, report: &mut Report) {
         _ => format!("SET GLOBAL {name} = '{value}' and set it in the server's configuration"),
     };
     let sessions = "sessions that are open keep the old value until they connect again";
-    for (name, wanted) in [("binlog_format", "ROW"), ("binlog_row_image", "FULL")] {
-        if let Some(found) = info.variable(name)
-            && !found.eq_ignore_ascii_case(wanted)
-        {
-            let hint = format!("{}; {sessions}", set(name, wanted));
-            problem(format!("the source's {name} is {found}; it must be {wanted}"), &hint);
-        }
+    if let Some(found) = info.variable("binlog_format").filter(|found| !found.eq_ignore_ascii_case("ROW")) {
+        let hint = format!("{}; {sessions}", set("binlog_format", "ROW"));
+        problem(format!("the source's binlog_format is {found}; it must be ROW"), &hint);
     }
     if info.variable("binlog_row_value_options").is_some_and(|found| found.to_uppercase().contains("PARTIAL_JSON")) {
         let hint = format!("{}; {sessions}", set("binlog_row_value_options", ""));
@@ -158,6 +155,37 @@ fn words(time: Duration) -> String {
         seconds @ 7_200.. => format!("{} hours", seconds / 3_600),
         seconds @ 120.. => format!("{} minutes", seconds / 60),
         seconds => format!("{seconds} seconds"),
+    }
+}
+
+/// Any `binlog_row_image` is followed; what some of them leave out of the log nobody can follow. Sessions may have another.
+fn check_row_image(info: &ServerInfo, tables: &[Table], report: &mut Report) {
+    let Some(image) = info.variable("binlog_row_image").filter(|image| !image.eq_ignore_ascii_case("FULL")) else {
+        return;
+    };
+    report.warnings.push(format!(
+        "the source's binlog_row_image is {image}: changes go to the target as partial updates, one load for each set of \
+         columns; an UPDATE that changes a key stops the job, unless the same flush has read the whole row; FULL has no \
+         such limits"
+    ));
+    if info.flavor != Flavor::Mariadb || image.eq_ignore_ascii_case("FULL_NODUP") {
+        return;
+    }
+    report.warnings.push(format!(
+        "MariaDB with binlog_row_image {image} does not log the columns that REPLACE resets to their defaults when the row \
+         is there already: no replica sees them, and neither does the target; use FULL if the application uses REPLACE"
+    ));
+    if image.eq_ignore_ascii_case("MINIMAL") {
+        for table in tables {
+            let hidden = table.columns.iter().filter(|column| column.generated == Generated::Virtual);
+            report.warnings.extend(hidden.map(|column| {
+                format!(
+                    "table {} column {}: MariaDB's minimal images have virtual columns only if they are indexed; \
+                     without an index on it the job stops at the first change; NOBLOB and FULL log it",
+                    table.name, column.name
+                )
+            }));
+        }
     }
 }
 

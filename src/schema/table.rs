@@ -43,7 +43,14 @@ pub struct Table {
     pub columns: Vec<Column>,
     /// The primary key (or, by `noKeyTables: uniqueKey`, the chosen unique key): indexes into `columns`, in key order.
     pub key: Vec<usize>,
+    /// Whether `key` is the primary key.
+    #[serde(default = "yes")]
+    pub primary: bool,
     pub comment: String,
+}
+
+fn yes() -> bool {
+    true
 }
 
 impl Table {

@@ -35,6 +35,9 @@ pub struct Load {
     pub label: String,
     /// The body's columns in order, `__op` (0 upsert, 1 delete) the last.
     pub columns: Vec<LoadColumn>,
+    /// The columns are not all of the table's: rows that are there keep the others. A row that is not there gets their
+    /// defaults; the load must not fail for it.
+    pub partial: bool,
     pub format: Format,
     pub body: Bytes,
     pub rows: u64,

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::Value;
+use towpath::embedded::fault::{Fault, Mode};
 
 use super::{AUTH, CSV, PATH, STRICT, Target, connect, http, parse, read_answer, read_now};
 
@@ -118,7 +119,8 @@ fn g22_op_marks_deletes_and_the_last_of_a_key_wins() {
 
 #[test]
 fn g22_a_shared_data_cluster_may_apply_deletes_last() {
-    let target = Target::with(|options| options.deletes_after_upserts = true);
+    let target = Target::start();
+    target.running().inject(Fault::new(Mode::DeletesAfterUpserts)).unwrap();
     target.load(&[CSV, "columns: id,__op"], b"1,0\n1,1\n1,0\n2,1\n2,0\n3,0\n");
     assert_eq!(target.rows("SELECT id FROM shop.t"), ["3"]);
 }
@@ -279,6 +281,11 @@ fn g29_partial_updates_and_merge_conditions() {
     let updated = target.load(&[CSV, partial, "columns: id,n"], b"1,2\n5,5\n");
     assert_eq!(updated["Status"], "Success", "{updated}");
     assert_eq!(target.rows("SELECT id, name, n, req FROM shop.t ORDER BY id"), ["1,a,2,r", "5,-,5,x"]);
+    // Spelled in another way a column is no column of the update, and nobody says so.
+    assert_eq!(target.load(&[CSV, partial, "columns: id,N"], b"1,3\n")["Status"], "Success");
+    assert_eq!(target.rows("SELECT n FROM shop.t WHERE id = 1"), ["2"]);
+    let keyless = target.load(&[CSV, partial, "columns: ID,n"], b"1,3\n");
+    assert_eq!(keyless["Message"], "key column id not in partial update columns");
     // A new row's other columns: the default, NULL, or the type's zero.
     target.create("p", "id BIGINT NOT NULL, must INT NOT NULL, v INT", "id");
     target.load_into("p", &[CSV, partial, "columns: id,v"], b"1,1\n");

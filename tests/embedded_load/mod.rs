@@ -6,14 +6,16 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
+use towpath::embedded::fault::Fault;
 use towpath::embedded::{Options, Server};
 use towpath::target::Version;
 
 mod data;
+mod faults;
 mod ports;
 mod transactions;
 
@@ -122,6 +124,35 @@ impl Target {
 
     fn label_state(&self, label: &str) -> Value {
         http(self.fe(), "GET", &format!("/api/shop/get_load_state?label={label}"), &[AUTH], None).json()
+    }
+
+    /// A Stream Load that gets no answer: the connection is cut.
+    fn load_in_vain(&self, headers: &[&str], body: &[u8]) {
+        let mut stream = connect(self.be());
+        let mut head = format!("PUT {PATH} HTTP/1.1\r\nHost: test\r\n{AUTH}\r\nContent-Length: {}\r\n", body.len());
+        for header in headers {
+            head.push_str(header);
+            head.push_str("\r\n");
+        }
+        head.push_str("\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let _ = stream.write_all(body);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert_eq!(String::from_utf8_lossy(&answer), "", "the connection was not cut");
+    }
+
+    fn inject(&self, fault: Fault) -> u64 {
+        self.running().inject(fault).unwrap()
+    }
+
+    /// Waits until a label has that state.
+    fn await_state(&self, label: &str, state: &str) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.label_state(label)["state"] != state {
+            assert!(Instant::now() < deadline, "{label} never came to {state}: {}", self.label_state(label));
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// A call of the transaction interface on the FE, following redirects by hand.

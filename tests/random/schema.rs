@@ -206,6 +206,8 @@ pub(super) struct Table {
     pub(super) key: Vec<Column>,
     /// What else can be written: no generated columns.
     pub(super) others: Vec<Column>,
+    /// Values of `binlog_row_image` with which every statement but a change of the key can be followed.
+    pub(super) images: &'static [&'static str],
     /// Keys that statements share, so that they meet.
     keys: Vec<Vec<String>>,
 }
@@ -250,7 +252,14 @@ impl Table {
         );
         let keys =
             (0..random.random_range(3..12)).map(|_| key.iter().map(|column| column.value(random)).collect()).collect();
-        Table { name, ddl, key, others, keys }
+        let hidden = product == Product::Mariadb && ddl.contains(" VIRTUAL");
+        let images: &[&str] = match (is_primary, unique) {
+            // The job's key may be the other one of the two, which statements change.
+            (false, Some(_)) => &["FULL"],
+            _ if hidden => &["FULL", "NOBLOB"],
+            _ => &["FULL", "NOBLOB", "MINIMAL", "MINIMAL"],
+        };
+        Table { name, ddl, key, others, images, keys }
     }
 
     /// A key's values: mostly one that other statements use too.

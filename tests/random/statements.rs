@@ -10,6 +10,8 @@ use super::schema::{Column, Kind, Table};
 /// The statements of one transaction, its settings first.
 pub(super) fn transaction(random: &mut StdRng, product: Product, tables: &[Table]) -> Vec<String> {
     let mut statements = settings(random, product);
+    // Its place is found once the statements are known.
+    let image_at = statements.len();
     let count = *[1, 1, 2, 3, 5, 8].choose(random).unwrap();
     let open = count > 1 || random.random();
     if open {
@@ -28,7 +30,25 @@ pub(super) fn transaction(random: &mut StdRng, product: Product, tables: &[Table
     if open {
         statements.push(if random.random_bool(0.12) { "ROLLBACK" } else { "COMMIT" }.to_owned());
     }
+    statements.insert(
+        image_at,
+        format!("SET SESSION binlog_row_image = {}", row_image(random, product, tables, &statements)),
+    );
     statements
+}
+
+/// One under which the job can follow the statements: a new key needs whole rows, and MariaDB's REPLACE logs less than
+/// it does.
+fn row_image(random: &mut StdRng, product: Product, tables: &[Table], statements: &[String]) -> &'static str {
+    let changes_key = |statement: &String| {
+        tables.iter().any(|table| statement.starts_with(&format!("UPDATE {} SET {} =", table.name, table.key[0].name)))
+    };
+    let untold = |statement: &String| product == Product::Mariadb && statement.starts_with("REPLACE");
+    if statements.iter().any(|statement| changes_key(statement) || untold(statement)) {
+        return "FULL";
+    }
+    let fewest = tables.iter().map(|table| table.images).min_by_key(|images| images.len());
+    fewest.and_then(|images| images.choose(random)).unwrap_or(&"FULL")
 }
 
 /// What a session may set without the job noticing.

@@ -48,12 +48,12 @@ impl CsvWriter {
         self.body.truncate(self.row_start);
     }
 
-    pub(super) fn take(&mut self) -> Option<Part> {
+    pub(super) fn take(&mut self, set: usize) -> Option<Part> {
         if self.rows == 0 {
             return None;
         }
         let body = std::mem::take(&mut self.body).into();
-        Some(Part { format: Format::Csv, body, rows: std::mem::take(&mut self.rows) })
+        Some(Part { format: Format::Csv, set, body, rows: std::mem::take(&mut self.rows) })
     }
 }
 

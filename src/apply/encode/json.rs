@@ -44,12 +44,12 @@ impl JsonWriter {
         self.rows += 1;
     }
 
-    pub(super) fn take(&mut self) -> Option<Part> {
+    pub(super) fn take(&mut self, set: usize) -> Option<Part> {
         if self.rows == 0 {
             return None;
         }
         let body = std::mem::take(&mut self.body).into();
-        Some(Part { format: Format::JsonLines, body, rows: std::mem::take(&mut self.rows) })
+        Some(Part { format: Format::JsonLines, set, body, rows: std::mem::take(&mut self.rows) })
     }
 
     fn name(&mut self) {

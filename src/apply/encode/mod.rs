@@ -4,6 +4,9 @@
 //! carried there exactly (it holds a separator, or is the text `\N`, which CSV reads as NULL), the row is
 //! taken back and goes into the JSON body. Keys are disjoint within an epoch, so it does not matter which
 //! of an epoch's bodies a row travels in.
+//!
+//! A row of which only some columns are known goes into a load of its own kind, a *partial update*: a body names its
+//! columns once for all rows, so each set of columns has its own two bodies.
 
 mod csv;
 mod json;
@@ -47,6 +50,8 @@ pub enum BinaryText {
 #[derive(Debug, Clone)]
 pub struct Part {
     pub format: Format,
+    /// Which of the encoder's sets of columns it has; 0 is all of them.
+    set: usize,
     pub body: Bytes,
     pub rows: u64,
 }
@@ -60,32 +65,41 @@ pub trait EncodeRow {
 /// Encodes the rows of one table. Bodies are cut when they reach `max_bytes`; the same rows in the same
 /// order always give the same parts.
 pub struct Encoder {
-    csv: CsvWriter,
-    json: JsonWriter,
+    whole: Bodies,
+    partial: Vec<(Box<[u64]>, Bodies)>,
+    binary: BinaryText,
     max_bytes: usize,
     parts: Vec<Part>,
+}
+
+/// The bodies under way of rows with the same columns.
+struct Bodies {
+    set: usize,
+    csv: CsvWriter,
+    json: JsonWriter,
     csv_columns: Vec<LoadColumn>,
     json_columns: Vec<LoadColumn>,
 }
 
 impl Encoder {
     pub fn new(table: &TargetTable, binary: BinaryText, max_bytes: usize) -> Self {
-        let json_columns = load_columns(table, Format::JsonLines);
+        let columns = |format| load_columns(table, format);
         Encoder {
-            csv: CsvWriter::new(binary),
-            json: JsonWriter::new(&json_columns),
+            whole: Bodies::new(0, columns(Format::Csv), columns(Format::JsonLines), binary),
+            partial: Vec::new(),
+            binary,
             max_bytes: max_bytes.max(1),
             parts: Vec::new(),
-            csv_columns: load_columns(table, Format::Csv),
-            json_columns,
         }
     }
 
-    /// The columns of this encoder's bodies of one format, `__op` last.
-    pub fn columns(&self, format: Format) -> &[LoadColumn] {
-        match format {
-            Format::Csv => &self.csv_columns,
-            Format::JsonLines => &self.json_columns,
+    /// The columns of one of this encoder's bodies, `__op` last.
+    pub fn columns(&self, part: &Part) -> &[LoadColumn] {
+        let partial = part.set.checked_sub(1).and_then(|index| self.partial.get(index));
+        let bodies = partial.map_or(&self.whole, |(_, bodies)| bodies);
+        match part.format {
+            Format::Csv => &bodies.csv_columns,
+            Format::JsonLines => &bodies.json_columns,
         }
     }
 
@@ -98,15 +112,61 @@ impl Encoder {
         !self.parts.is_empty()
     }
 
-    pub fn row<R: EncodeRow>(&mut self, op: Op, mut row: R) -> Result<(), R::Error> {
+    /// A row that writes every column.
+    pub fn row<R: EncodeRow>(&mut self, op: Op, row: R) -> Result<(), R::Error> {
+        self.whole.row(op, row, self.max_bytes, &mut self.parts)
+    }
+
+    /// A row that writes only some columns, all of the key among them. `columns`: a bit for each column of the table.
+    pub fn partial_row<R: EncodeRow>(&mut self, columns: &[u64], op: Op, row: R) -> Result<(), R::Error> {
+        let found = self.partial.iter().position(|(set, _)| **set == *columns);
+        let index = found.unwrap_or_else(|| {
+            let some = |all: &[LoadColumn]| -> Vec<LoadColumn> {
+                let (op, all) = all.split_last().map_or((None, all), |(op, all)| (Some(op), all));
+                let known = all.iter().enumerate().filter(|(index, _)| columns[index / 64] >> (index % 64) & 1 == 1);
+                known.map(|(_, column)| column).chain(op).cloned().collect()
+            };
+            let (csv, json) = (some(&self.whole.csv_columns), some(&self.whole.json_columns));
+            let bodies = Bodies::new(self.partial.len() + 1, csv, json, self.binary);
+            self.partial.push((columns.into(), bodies));
+            self.partial.len() - 1
+        });
+        self.partial[index].1.row(op, row, self.max_bytes, &mut self.parts)
+    }
+
+    /// All parts since the last call.
+    pub fn finish(&mut self) -> Vec<Part> {
+        let Encoder { whole, partial, parts, .. } = self;
+        for bodies in std::iter::once(whole).chain(partial.iter_mut().map(|(_, bodies)| bodies)) {
+            let set = bodies.set;
+            parts.extend(bodies.csv.take(set));
+            parts.extend(bodies.json.take(set));
+        }
+        std::mem::take(parts)
+    }
+}
+
+impl Bodies {
+    fn new(set: usize, csv_columns: Vec<LoadColumn>, json_columns: Vec<LoadColumn>, binary: BinaryText) -> Bodies {
+        let json = JsonWriter::new(&json_columns);
+        Bodies { set, csv: CsvWriter::new(binary), json, csv_columns, json_columns }
+    }
+
+    fn row<R: EncodeRow>(
+        &mut self,
+        op: Op,
+        mut row: R,
+        max_bytes: usize,
+        parts: &mut Vec<Part>,
+    ) -> Result<(), R::Error> {
         self.csv.begin_row();
         if let Err(error) = row.write(&mut self.csv) {
             self.csv.take_back_row();
             return Err(error);
         }
         if self.csv.end_row(op) {
-            if self.csv.len() >= self.max_bytes {
-                self.parts.extend(self.csv.take());
+            if self.csv.len() >= max_bytes {
+                parts.extend(self.csv.take(self.set));
             }
             return Ok(());
         }
@@ -114,17 +174,17 @@ impl Encoder {
         self.json.begin_row();
         row.write(&mut self.json)?;
         self.json.end_row(op);
-        if self.json.len() >= self.max_bytes {
-            self.parts.extend(self.json.take());
+        if self.json.len() >= max_bytes {
+            parts.extend(self.json.take(self.set));
         }
         Ok(())
     }
+}
 
-    /// All parts since the last call.
-    pub fn finish(&mut self) -> Vec<Part> {
-        self.parts.extend(self.csv.take());
-        self.parts.extend(self.json.take());
-        std::mem::take(&mut self.parts)
+impl Part {
+    /// Whether it has only some of the table's columns.
+    pub fn is_partial(&self) -> bool {
+        self.set > 0
     }
 }
 

@@ -217,6 +217,20 @@ fn a_statement_stops_the_job_behind_what_came_before_it() {
 }
 
 #[test]
+fn an_index_is_a_place_like_any_other() {
+    let scene = Scene::new(|flusher| {
+        flusher.limits.pause = LONG * 10;
+        flusher.until = Some(position(200));
+    });
+    scene.row(1);
+    scene.commit(100);
+    let sql = "CREATE INDEX i ON t (v)".into();
+    scene.slots.send(Slot::Statement(Statement { place: place(200), database: "shop".into(), sql }), 0).unwrap();
+    assert_eq!(scene.epoch(), (0, 200, 1));
+    assert_eq!(scene.flusher.join().unwrap().unwrap(), Ended::CaughtUp);
+}
+
+#[test]
 fn rows_of_a_table_the_job_does_not_know_stop_it() {
     let scene = Scene::new(|flusher| flusher.tables = Tables::new([], ValueOptions::default()));
     scene.row(1);

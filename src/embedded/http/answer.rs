@@ -43,6 +43,20 @@ pub(super) fn pretty(body: &Map<String, Value>) -> Answer {
     answer
 }
 
+/// No answer at all: the connection is cut.
+#[derive(Debug, Clone, Copy)]
+struct Cut;
+
+pub(super) fn cut() -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::new()));
+    answer.extensions_mut().insert(Cut);
+    answer
+}
+
+pub(super) fn is_cut(answer: &Answer) -> bool {
+    answer.extensions().get::<Cut>().is_some()
+}
+
 /// The connection ends behind this answer: its body was not read, or will not be.
 pub(super) fn closing(mut answer: Answer) -> Answer {
     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

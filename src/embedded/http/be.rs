@@ -9,13 +9,17 @@ use hyper::body::{Bytes, Incoming};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Map, Value};
 
+use super::commit::{PUBLISH_TIMEOUT, Told, UNKNOWN};
 use super::request::{credentials, parameter, segments};
 use super::{Answer, Ports, answer, two_phase};
+use crate::embedded::fault::Mode;
 use crate::embedded::load::apply::Target;
 use crate::embedded::load::plan::Plan;
-use crate::embedded::load::settings::{Preamble, Settings, header};
+use crate::embedded::load::refusing::Refusing;
+use crate::embedded::load::settings::{Preamble, Settings, content_length, header};
 use crate::embedded::load::{Counts, Session};
 use crate::embedded::transaction::{Refusal, State};
+use crate::schema::TableName;
 
 pub(super) async fn serve(ports: &Arc<Ports>, peer: SocketAddr, request: Request<Incoming>) -> Answer {
     let path = segments(request.uri());
@@ -126,6 +130,9 @@ async fn stream_load(
     let headers = parts.headers;
     let label = header(&headers, "label").map_or_else(random_label, str::to_owned);
     let mut report = Report::new(label);
+    let about = TableName::new(&*database, &*table);
+    ports.be_is_slow(&about).await;
+    let breaks = ports.breaks(&about, content_length(&headers));
 
     // All of this happens before the body is asked for, so before `100 Continue` (G6).
     let work = ports.clone();
@@ -141,7 +148,7 @@ async fn stream_load(
     };
 
     let started = Instant::now();
-    let (session, received) = pump(body, session).await;
+    let (session, received) = pump(body, session, breaks).await;
     report.read = started.elapsed();
     let Some(mut session) = session else { return internal_error() };
     report.bytes = received.bytes;
@@ -150,30 +157,35 @@ async fn stream_load(
         let id = report.id as u64;
         session.end_of_body();
         let verdict = if received.whole {
-            session.verdict().and_then(|()| work.engine.labels.check_versions(&work.engine, session.plan().table.id))
+            session.verdict().and_then(|()| work.engine.labels.check_room(&work.engine, session.plan().table.id))
         } else {
-            Err("receive body don't equal with body bytes".to_owned())
+            Err(UNEQUAL.to_owned())
         };
         report.counts = session.counts();
         report.error_url = work.write_error_log(session.errors());
         let committing = Instant::now();
         let done = verdict.and_then(|()| {
             let loaded = session.into_loaded();
-            let part = (Target::of(&loaded.plan), loaded.stage);
-            work.engine.labels.commit(&work.engine, id, &[part])
+            work.commit(id, vec![(Target::of(&loaded.plan), loaded.stage)])
         });
         report.commit = committing.elapsed();
         match done {
-            Ok(()) => {
+            Ok(Told::Visible) => {
                 report.status = "Success";
                 report.message = "OK".into();
             }
+            Ok(Told::PublishTimeout) => {
+                report.status = "Publish Timeout";
+                report.message = PUBLISH_TIMEOUT.into();
+            }
+            Ok(Told::Unknown) => report.message = UNKNOWN.into(),
+            Ok(Told::Nothing) => return answer::cut(),
             Err(text) => {
                 work.engine.labels.abort(&work.engine, id, &text);
                 report.message = text;
             }
         }
-        report.answer()
+        if received.broken { answer::cut() } else { report.answer() }
     });
     finished.await.unwrap_or_else(|_| internal_error())
 }
@@ -258,23 +270,54 @@ impl Ports {
         let Some(table) = self.engine.catalog.table(database, table) else {
             return Err(format!("unknown table \"{database}.{table}\""));
         };
+        let name = [TableName::new(&*table.database, &*table.name)];
+        let faults = &self.engine.faults;
+        if faults.strikes(&name, &Mode::DiskFull) {
+            return Err(format!("disk {} on backend 10001 exceed limit usage", -(table.id as i64)));
+        }
+        let refused = faults.take(&name, |mode| match mode {
+            Mode::FilteredValues { .. } | Mode::FilteredRows { .. } => Some(mode.clone()),
+            _ => None,
+        });
         let plan = Plan::new(table, &settings, version)?;
-        Session::new(settings, plan, self.engine.labels.stage(id, part))
+        Session::new(settings, plan, self.engine.labels.stage(id, part), refused.as_ref().and_then(Refusing::new))
+    }
+
+    /// A fault may hold `100 Continue` up.
+    pub(super) async fn be_is_slow(&self, table: &TableName) {
+        let slow = self.engine.faults.take(std::slice::from_ref(table), |mode| match mode {
+            Mode::SlowBe { ms } => Some(Duration::from_millis(*ms)),
+            _ => None,
+        });
+        if let Some(time) = slow {
+            tokio::time::sleep(time).await;
+        }
+    }
+
+    /// Bytes after which a fault breaks the connection of a load with `length` bytes of body.
+    pub(super) fn breaks(&self, table: &TableName, length: Option<u64>) -> Option<u64> {
+        let strikes = self.engine.faults.strikes(std::slice::from_ref(table), &Mode::ResetInBody);
+        strikes.then(|| length.unwrap_or(0) / 2)
     }
 }
+
+pub(super) const UNEQUAL: &str = "receive body don't equal with body bytes";
 
 /// What came in.
 pub(super) struct Received {
     pub(super) bytes: u64,
     /// The body ended as its headers said.
     pub(super) whole: bool,
+    /// A fault broke the connection.
+    pub(super) broken: bool,
 }
 
 /// Pieces of the body that may wait for the parser.
 const PIECES: usize = 16;
 
-/// Feeds the body to the session on a thread for blocking work. `None`: that thread failed.
-pub(super) async fn pump(mut body: Incoming, mut session: Session) -> (Option<Session>, Received) {
+/// Feeds the body to the session on a thread for blocking work, up to its end or to the byte at which a fault breaks the
+/// connection. `None`: that thread failed.
+pub(super) async fn pump(mut body: Incoming, mut session: Session, breaks: Option<u64>) -> (Option<Session>, Received) {
     let (sender, mut receiver) = tokio::sync::mpsc::channel::<Bytes>(PIECES);
     let worker = tokio::task::spawn_blocking(move || {
         while let Some(piece) = receiver.blocking_recv() {
@@ -282,12 +325,16 @@ pub(super) async fn pump(mut body: Incoming, mut session: Session) -> (Option<Se
         }
         session
     });
-    let mut received = Received { bytes: 0, whole: false };
+    let mut received = Received { bytes: 0, whole: false, broken: false };
     loop {
         match body.frame().await {
             Some(Ok(frame)) => {
                 if let Ok(piece) = frame.into_data() {
                     received.bytes += piece.len() as u64;
+                    if breaks.is_some_and(|bytes| received.bytes > bytes) {
+                        received.broken = true;
+                        break;
+                    }
                     if sender.send(piece).await.is_err() {
                         break;
                     }

@@ -2,19 +2,39 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode, Version as HttpVersion};
 use serde_json::json;
 
-use super::request::{parameter, segments};
-use super::{Answer, Ports, answer, two_phase};
+use super::request::{parameter, segments, table_of};
+use super::{Answer, Ports, Role, admin, answer, two_phase};
+use crate::embedded::fault::Mode;
 use crate::embedded::load::settings::header;
 use crate::target::Version;
 
-pub(super) async fn serve(ports: &Arc<Ports>, peer: SocketAddr, request: Request<Incoming>) -> Answer {
+pub(super) async fn serve(ports: &Arc<Ports>, role: Role, peer: SocketAddr, request: Request<Incoming>) -> Answer {
     let path = segments(request.uri());
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
+    if let ["api", "towpath", "faults", rest @ ..] = path.as_slice() {
+        return admin::faults(ports, peer, rest, request).await;
+    }
+    let faults = &ports.engine.faults;
+    if role == Role::Fe && faults.strikes(&[], &Mode::FeGone) {
+        return answer::cut();
+    }
+    let about = table_of(&request);
+    let slow = faults.take(about.as_slice(), |mode| match mode {
+        Mode::SlowFe { ms } => Some(Duration::from_millis(*ms)),
+        _ => None,
+    });
+    if let Some(time) = slow {
+        tokio::time::sleep(time).await;
+    }
+    if let Some(elsewhere) = ports.leader_elsewhere(role, &path, &request) {
+        return answer::redirect(&elsewhere);
+    }
     match (path.as_slice(), request.method()) {
         (["api", "health"], &Method::GET) => answer::json(
             StatusCode::OK,
@@ -55,7 +75,7 @@ fn stream_load(ports: &Ports, peer: SocketAddr, database: &str, table: &str, req
     if let Err(text) = ports.may_insert(&user, database, table) {
         return answer::unauthorized(&text);
     }
-    answer::redirect(&ports.be_location(request))
+    ports.to_be(request)
 }
 
 /// Since 3.2 the value counts and HTTP/1.0 is exempt; before, any `Expect` would do.
@@ -69,14 +89,49 @@ fn expects_continue(ports: &Ports, request: &Request<Incoming>) -> bool {
 }
 
 impl Ports {
-    /// The same path and query on the BE, under another host name than the FE's: a client that drops its
+    /// The redirect of a load, or of a transaction's call, to the BE.
+    pub(super) fn to_be(&self, request: &Request<Incoming>) -> Answer {
+        let faults = &self.engine.faults;
+        let about = table_of(request);
+        if faults.strikes(about.as_slice(), &Mode::NoBackend) {
+            return answer::refused("DdlException", "No backend alive.");
+        }
+        if faults.strikes(about.as_slice(), &Mode::UnresolvableBe) {
+            let target = request.uri().path_and_query().map_or("/", |path| path.as_str());
+            return answer::redirect(&format!("http://be-0.cluster.invalid:{}{target}", self.be_addr.port()));
+        }
+        answer::redirect(&self.location(self.be_addr, request))
+    }
+
+    /// Where the leader is, when `role` is a follower and the call is the leader's.
+    fn leader_elsewhere(&self, role: Role, path: &[&str], request: &Request<Incoming>) -> Option<String> {
+        let second = self.second_fe_addr?;
+        let asks_leader =
+            matches!(path, ["api", "transaction", _] | ["api", _, "get_load_state"] | ["api", _, _, "_cancel"]);
+        let loads = matches!(path, ["api", _, _, "_stream_load"]);
+        let faults = &self.engine.faults;
+        let leader = match role {
+            Role::Fe if (asks_leader || loads) && faults.strikes(&[], &Mode::LeaderElsewhere) => second,
+            Role::SecondFe if asks_leader => {
+                let leads = faults.holds(|mode| matches!(mode, Mode::LeaderElsewhere | Mode::FeGone));
+                if leads {
+                    return None;
+                }
+                self.fe_addr
+            }
+            _ => return None,
+        };
+        Some(self.location(leader, request))
+    }
+
+    /// The same path and query at another server, under another host name than the asked one's: a client that drops its
     /// credentials on a redirect to another host has to show it here (G3).
-    pub(super) fn be_location(&self, request: &Request<Incoming>) -> String {
+    fn location(&self, address: SocketAddr, request: &Request<Incoming>) -> String {
         let asked = header(request.headers(), "host").unwrap_or("localhost");
         let asked = asked.rsplit_once(':').map_or(asked, |(host, _)| host);
         let host = match self.engine.options.host.as_str() {
             "127.0.0.1" => "localhost",
-            "localhost" if self.be_addr.is_ipv6() => "[::1]",
+            "localhost" if address.is_ipv6() => "[::1]",
             "localhost" => "127.0.0.1",
             "0.0.0.0" | "::" => match asked {
                 "127.0.0.1" => "localhost",
@@ -86,7 +141,7 @@ impl Ports {
             other => other,
         };
         let target = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        format!("http://{host}:{}{target}", self.be_addr.port())
+        format!("http://{host}:{}{target}", address.port())
     }
 }
 

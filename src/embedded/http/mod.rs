@@ -5,10 +5,11 @@
 //! itself, because its HTTP/1 server sends `100 Continue` exactly when the body is first asked for: all checks
 //! that fail before that answer in place of it, and the body never flows (G1-G8).
 //!
+//! A second FE, where there is one, is a follower: it sends whoever asks about transactions and labels to the leader.
+//!
 //! A load runs in a task of its own, so that a client that goes away after its body was read does not stop the
 //! commit: it has to ask for the label's state, as it would have to ask StarRocks.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,10 +24,13 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::engine::Engine;
+use super::fault::Mode;
 use crate::{Error, Result};
 
+mod admin;
 mod answer;
 mod be;
+mod commit;
 mod error_log;
 mod fe;
 mod outcome;
@@ -43,13 +47,16 @@ type Answer = Response<Full<Bytes>>;
 /// What both ports share.
 pub(super) struct Ports {
     engine: Arc<Engine>,
+    fe_addr: SocketAddr,
+    second_fe_addr: Option<SocketAddr>,
     be_addr: SocketAddr,
     contexts: Contexts,
 }
 
-/// Both listeners, while they run.
+/// The listeners, while they run.
 pub(super) struct HttpServers {
     pub(super) fe_addr: SocketAddr,
+    pub(super) second_fe_addr: Option<SocketAddr>,
     pub(super) be_addr: SocketAddr,
     tasks: Vec<JoinHandle<()>>,
     /// Ends when the last request under way has ended.
@@ -62,11 +69,17 @@ const SWEEP: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
     Fe,
+    SecondFe,
     Be,
 }
 
+/// A fault ends the connection in place of an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is cut")]
+struct Cut;
+
 impl HttpServers {
-    /// Binds both ports and serves. To be called inside a tokio runtime.
+    /// Binds the ports and serves. To be called inside a tokio runtime.
     ///
     /// # Errors
     /// A port that cannot be bound.
@@ -74,17 +87,22 @@ impl HttpServers {
         let options = &engine.options;
         let fe = bind(&options.host, options.fe_port, "FE").await?;
         let be = bind(&options.host, options.be_port, "BE").await?;
+        let second = match options.second_fe_port {
+            Some(port) => Some(bind(&options.host, port, "second FE").await?),
+            None => None,
+        };
         let address = |listener: &TcpListener| {
             listener.local_addr().map_err(|error| Error::definite("a bound port has no address").caused_by(error))
         };
         let (fe_addr, be_addr) = (address(&fe)?, address(&be)?);
-        let ports = Arc::new(Ports { engine, be_addr, contexts: Contexts::default() });
+        let second_fe_addr = second.as_ref().map(address).transpose()?;
+        let ports = Arc::new(Ports { engine, fe_addr, second_fe_addr, be_addr, contexts: Contexts::default() });
         let sweeper = ports.clone();
         // Nothing is ever sent: every request holds a sender while it runs.
         let (busy, idle) = mpsc::channel(1);
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(accept(fe, Role::Fe, ports.clone(), busy.clone())),
-            tokio::spawn(accept(be, Role::Be, ports, busy)),
+            tokio::spawn(accept(be, Role::Be, ports.clone(), busy.clone())),
             tokio::spawn(async move {
                 loop {
                     tokio::time::sleep(SWEEP).await;
@@ -97,10 +115,13 @@ impl HttpServers {
                 }
             }),
         ];
-        Ok(HttpServers { fe_addr, be_addr, tasks, idle })
+        if let Some(second) = second {
+            tasks.push(tokio::spawn(accept(second, Role::SecondFe, ports, busy)));
+        }
+        Ok(HttpServers { fe_addr, second_fe_addr, be_addr, tasks, idle })
     }
 
-    /// Closes both ports and their connections. A load whose body was read is finished before this returns, so
+    /// Closes the ports and their connections. A load whose body was read is finished before this returns, so
     /// that nothing is written afterwards.
     pub(super) async fn stop(mut self) {
         for task in &self.tasks {
@@ -124,6 +145,7 @@ async fn bind(host: &str, port: u16, role: &str) -> Result<TcpListener> {
 /// Connections end with this task: the set aborts what it holds when it is dropped.
 async fn accept(listener: TcpListener, role: Role, ports: Arc<Ports>, busy: mpsc::Sender<()>) {
     let mut connections = JoinSet::new();
+    let mut kills = ports.engine.faults.kills();
     loop {
         let (stream, peer) = tokio::select! {
             accepted = listener.accept() => match accepted {
@@ -135,13 +157,26 @@ async fn accept(listener: TcpListener, role: Role, ports: Arc<Ports>, busy: mpsc
                 }
             },
             Some(_) = connections.join_next() => continue,
+            Ok(()) = kills.changed() => {
+                if role == Role::Be {
+                    connections.abort_all();
+                    ports.contexts.forget();
+                }
+                continue;
+            }
         };
+        if role == Role::Be && ports.engine.faults.strikes(&[], &Mode::BeGone) {
+            continue;
+        }
         let _ = stream.set_nodelay(true);
         let (ports, busy) = (ports.clone(), busy.clone());
         connections.spawn(async move {
             let service = service_fn(move |request| {
                 let (ports, busy) = (ports.clone(), busy.clone());
-                async move { Ok::<_, Infallible>(serve(ports, role, peer, request, busy).await) }
+                async move {
+                    let answer = serve(ports, role, peer, request, busy).await;
+                    if answer::is_cut(&answer) { Err(Cut) } else { Ok(answer) }
+                }
             });
             // The error is the client's going away.
             let _ = hyper::server::conn::http1::Builder::new()
@@ -162,7 +197,7 @@ async fn serve(
     let answered = tokio::spawn(async move {
         let _busy = busy;
         match role {
-            Role::Fe => fe::serve(&ports, peer, request).await,
+            Role::Fe | Role::SecondFe => fe::serve(&ports, role, peer, request).await,
             Role::Be => be::serve(&ports, peer, request).await,
         }
     });

@@ -17,6 +17,13 @@ pub(super) struct Failure {
     pub(super) error_url: Option<String>,
 }
 
+/// The status of a failure that is not told: the connection is cut.
+const CUT: &str = "";
+
+pub(super) fn cut() -> Failure {
+    failure(CUT, "")
+}
+
 pub(super) fn failure(status: &'static str, message: impl Into<String>) -> Failure {
     Failure { status, message: message.into(), existing: None, error_url: None }
 }
@@ -44,6 +51,7 @@ pub(super) fn reply(label: &str, outcome: Result<Map<String, Value>, Failure>) -
             body.insert("Label".into(), label.into());
             body.extend(report);
         }
+        Err(failure) if failure.status == CUT => return answer::cut(),
         Err(failure) => {
             body.insert("Status".into(), failure.status.into());
             match failure.status {
@@ -85,6 +93,15 @@ pub(super) type Outcome = Result<Map<String, Value>, Failure>;
 
 pub(super) fn report(pairs: impl IntoIterator<Item = (&'static str, Value)>) -> Map<String, Value> {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
+}
+
+/// The FE's answer to a commit that failed.
+pub(super) fn fe_failure(failure: Failure) -> Answer {
+    if failure.status == CUT {
+        return answer::cut();
+    }
+    let extra = failure.error_url.map_or(json!({}), |url| json!({"ErrorURL": url}));
+    fe_reply("FAILED", &failure.message, extra)
 }
 
 pub(super) fn already(id: u64, label: &str, what: &str) -> Answer {

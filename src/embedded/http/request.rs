@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::header::AUTHORIZATION;
-use hyper::{HeaderMap, Uri};
+use hyper::{HeaderMap, Request, Uri};
 
 use super::Ports;
+use crate::embedded::load::settings::header;
 use crate::embedded::users::Privilege;
+use crate::schema::TableName;
 
 /// Name and password of a Basic header.
 pub(super) struct Credentials {
@@ -75,6 +77,18 @@ pub(super) fn parameter(uri: &Uri, name: &str) -> Option<String> {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decode(key) == name).then(|| decode(&value.replace('+', " ")))
     })
+}
+
+/// The table that a load is about: from its path, or from the headers of the transaction interface.
+pub(super) fn table_of<B>(request: &Request<B>) -> Option<TableName> {
+    match segments(request.uri()).as_slice() {
+        [api, database, table, load] if api == "api" && load == "_stream_load" => Some(TableName::new(database, table)),
+        [api, transaction, _] if api == "api" && transaction == "transaction" => {
+            let headers = request.headers();
+            Some(TableName::new(header(headers, "db")?, header(headers, "table")?))
+        }
+        _ => None,
+    }
 }
 
 fn decode(text: &str) -> String {

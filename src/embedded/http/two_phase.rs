@@ -16,18 +16,22 @@ use hyper::{HeaderMap, Request};
 use serde_json::{Map, json};
 use tokio::sync::Mutex as AsyncMutex;
 
-use super::be::{Received, pump};
+use super::be::{Received, UNEQUAL, pump};
+use super::commit::{PUBLISH_TIMEOUT, Told, UNKNOWN};
 use super::outcome::{
-    Failure, Outcome, already, failure, fe_failed, fe_reply, in_processing, internal, millis, refusal, reply, report,
+    Failure, Outcome, already, cut, failure, fe_failed, fe_failure, fe_reply, in_processing, internal, millis, refusal,
+    reply, report,
 };
 use super::request::credentials;
 use super::{Answer, Ports, answer};
 use crate::embedded::engine::Engine;
+use crate::embedded::fault::Mode;
 use crate::embedded::load::apply::Target;
 use crate::embedded::load::settings::{Preamble, content_length, header, timeout};
 use crate::embedded::load::stage::Stage;
 use crate::embedded::load::{Counts, Session};
 use crate::embedded::transaction::State;
+use crate::schema::TableName;
 use crate::target::Version;
 
 /// Open transactions by label.
@@ -89,6 +93,11 @@ impl Contexts {
         }
     }
 
+    /// The BE was killed: it knows no transaction any more.
+    pub(super) fn forget(&self) {
+        self.by_label.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// Rolls back what has run out of time. One with a call under way is looked at later.
     pub(super) fn sweep(&self, engine: &Engine) {
         let all: Vec<Arc<Context>> =
@@ -134,24 +143,24 @@ pub(super) async fn fe(ports: &Arc<Ports>, peer: SocketAddr, op: &str, request: 
     let context = ports.contexts.get(label);
     let multi = context.as_ref().is_some_and(|context| context.table.is_none() && context.database == database);
     if op == "load" {
-        return answer::redirect(&ports.be_location(request));
+        return ports.to_be(request);
     }
     if op == "begin" && !multi_asked {
         if header(headers, "table").is_none() {
             return fe_failed("No table selected.");
         }
-        return answer::redirect(&ports.be_location(request));
+        return ports.to_be(request);
     }
     if multi || op == "begin" {
         return fe_multi(ports, op, database, label, user, headers, context).await;
     }
     let known = ports.engine.labels.known(database, label);
     match (op, known) {
-        ("prepare", _) => answer::redirect(&ports.be_location(request)),
+        ("prepare", _) => ports.to_be(request),
         (_, None) => fe_failed(&format!("No transaction found with db[{database}] and label[{label}]")),
-        (_, Some(known)) if known.state == State::Prepare => answer::redirect(&ports.be_location(request)),
+        (_, Some(known)) if known.state == State::Prepare => ports.to_be(request),
         ("commit", Some(known)) => match known.state {
-            State::Visible => already(known.id, label, "committed"),
+            State::Visible | State::Committed => already(known.id, label, "committed"),
             State::Aborted => fe_failed(&format!("Can not commit ABORTED transaction {}, label is {label}", known.id)),
             State::Prepare | State::Prepared => {
                 let work = ports.clone();
@@ -159,6 +168,7 @@ pub(super) async fn fe(ports: &Arc<Ports>, peer: SocketAddr, op: &str, request: 
                     tokio::task::spawn_blocking(move || work.engine.labels.commit_prepared(&work.engine, known.id))
                         .await;
                 match committed {
+                    Ok(Ok(())) if ports.engine.faults.strikes(&[], &Mode::AnswerLost) => answer::cut(),
                     Ok(Ok(())) => fe_reply("OK", "", json!({"TxnId": known.id, "Label": label})),
                     Ok(Err(text)) => fe_failed(&text),
                     Err(_) => fe_failed("commit failed"),
@@ -167,7 +177,10 @@ pub(super) async fn fe(ports: &Arc<Ports>, peer: SocketAddr, op: &str, request: 
         },
         (_, Some(known)) => match known.state {
             State::Aborted => already(known.id, label, "aborted"),
-            State::Visible => fe_failed(&format!("Can not abort VISIBLE transaction {}, label is {label}", known.id)),
+            State::Visible | State::Committed => {
+                let state = known.state.name();
+                fe_failed(&format!("Can not abort {state} transaction {}, label is {label}", known.id))
+            }
             State::Prepare | State::Prepared => {
                 let work = ports.clone();
                 let _ = tokio::task::spawn_blocking(move || {
@@ -215,10 +228,11 @@ async fn fe_multi(
             };
             match finish(ports, &context, open, None).await {
                 Ok(_) => fe_reply("OK", "", json!({"TxnId": id, "Label": label})),
-                Err(failure) => {
-                    let extra = failure.error_url.map_or(json!({}), |url| json!({"ErrorURL": url}));
-                    fe_reply("FAILED", &failure.message, extra)
+                // Committed all the same.
+                Err(failure) if failure.status == "PUBLISH_TIMEOUT" => {
+                    fe_reply("OK", &failure.message, json!({"TxnId": id, "Label": label}))
                 }
+                Err(failure) => fe_failure(failure),
             }
         }
         _ => {
@@ -338,6 +352,9 @@ async fn load(ports: &Arc<Ports>, label: &str, request: Request<Incoming>) -> Ou
     open.last_active = Instant::now();
     let planning = Instant::now();
     let announced = open.announced;
+    let about = TableName::new(&*context.database, table);
+    ports.be_is_slow(&about).await;
+    let breaks = ports.breaks(&about, content_length(&headers));
     let (work, own, name) = (ports.clone(), context.clone(), table.to_owned());
     let (planned, open) = tokio::task::spawn_blocking(move || {
         let planned = plan_part(&work, &own, &mut open, &headers, &name, announced);
@@ -356,16 +373,16 @@ async fn load(ports: &Arc<Ports>, label: &str, request: Request<Incoming>) -> Ou
     let Some(session) = open.parts.get_mut(at).and_then(|part| part.session.take()) else {
         return Err(failure("ABORTED", "current transaction is aborted"));
     };
-    let (session, received) = pump(body, session).await;
+    let (session, received) = pump(body, session, breaks).await;
     let took = receiving.elapsed();
     open.receiving += took;
     open.bytes += received.bytes;
     open.last_active = Instant::now();
     let (Some(mut session), Received { whole: true, .. }) = (session, &received) else {
         let (work, own) = (ports.clone(), context.clone());
-        let text = "receive body don't equal with body bytes";
-        let _ = tokio::task::spawn_blocking(move || work.contexts.end(&work.engine, &own, &mut open, text)).await;
-        return Err(internal(text));
+        let ending = move || work.contexts.end(&work.engine, &own, &mut open, UNEQUAL);
+        let _ = tokio::task::spawn_blocking(ending).await;
+        return Err(if received.broken { cut() } else { internal(UNEQUAL) });
     };
     let session = tokio::task::spawn_blocking(move || {
         session.end_of_body();
@@ -474,7 +491,7 @@ fn seal(ports: &Ports, context: &Context, open: &mut Open, keep: Option<Duration
     let mut staged: Vec<(Target, Stage)> = Vec::new();
     for part in open.parts.drain(..) {
         let Some(mut session) = part.session else { return Err(failure("ABORTED", "transaction is aborted")) };
-        let verdict = session.verdict().and_then(|()| labels.check_versions(&ports.engine, session.plan().table.id));
+        let verdict = session.verdict().and_then(|()| labels.check_room(&ports.engine, session.plan().table.id));
         counts.loaded += session.counts().loaded;
         counts.filtered += session.counts().filtered;
         errors.extend_from_slice(session.errors());
@@ -491,10 +508,15 @@ fn seal(ports: &Ports, context: &Context, open: &mut Open, keep: Option<Duration
     let committing = Instant::now();
     let done = match (bad, keep) {
         (Some(text), _) => Err(text),
-        (None, Some(keep)) => labels.prepare(&ports.engine, context.id, staged, keep),
-        (None, None) => labels.commit(&ports.engine, context.id, &staged),
+        (None, Some(keep)) => labels.prepare(&ports.engine, context.id, staged, keep).map(|()| Told::Visible),
+        (None, None) => ports.commit(context.id, staged),
     };
-    done.map_err(|text| Failure { error_url: error_url.clone(), ..internal(text) })?;
+    match done.map_err(|text| Failure { error_url: error_url.clone(), ..internal(text) })? {
+        Told::Visible => {}
+        Told::PublishTimeout => return Err(failure("PUBLISH_TIMEOUT", PUBLISH_TIMEOUT)),
+        Told::Unknown => return Err(failure("SERVICE_UNAVAILABLE", UNKNOWN)),
+        Told::Nothing => return Err(cut()),
+    }
     let mut report = report([
         ("TxnId", context.id.into()),
         ("NumberTotalRows", (counts.loaded + counts.filtered).into()),

@@ -15,6 +15,7 @@ use self::csv::{CsvFormat, CsvReader, Fields};
 use self::decompress::Decompressor;
 use self::json::{JsonFormat, JsonReader, extract, for_each_field};
 use self::plan::{Op as OpSource, Plan, Source};
+use self::refusing::Refusing;
 use self::settings::{Body, Settings};
 use self::stage::{Op, Stage};
 use super::value::{Bad, Cell, check, debug_name, encoded_key_length, from_csv, from_json, from_text, out_of_range};
@@ -26,6 +27,7 @@ mod csv;
 mod decompress;
 mod json;
 pub(crate) mod plan;
+pub(crate) mod refusing;
 pub(crate) mod settings;
 pub(crate) mod stage;
 
@@ -61,6 +63,7 @@ struct Rows {
     stage: Stage,
     counts: Counts,
     errors: Vec<String>,
+    refusing: Option<Refusing>,
 }
 
 /// Rows ready to be committed.
@@ -70,15 +73,22 @@ pub(crate) struct Loaded {
 }
 
 impl Session {
+    /// `refusing`: rows that a fault has filtered.
+    ///
     /// # Errors
     /// The text for the load's `Message`.
-    pub(crate) fn new(settings: Settings, plan: Plan, stage: Stage) -> Result<Session, String> {
+    pub(crate) fn new(
+        settings: Settings,
+        plan: Plan,
+        stage: Stage,
+        refusing: Option<Refusing>,
+    ) -> Result<Session, String> {
         let reader = match &settings.body {
             Body::Csv(format) => Reader::Csv(Box::new(CsvReader::new(format.clone()))),
             Body::Json(format) => Reader::Json(JsonReader::new(format.clone())),
         };
         let decompressor = Decompressor::new(settings.compression)?;
-        let rows = Rows { plan, stage, counts: Counts::default(), errors: Vec::new() };
+        let rows = Rows { plan, stage, counts: Counts::default(), errors: Vec::new(), refusing };
         Ok(Session { reader, decompressor, rows, failed: None, settings })
     }
 
@@ -254,7 +264,7 @@ impl Rows {
                 }
                 cells.push(cell);
             }
-            None
+            self.refusing.as_ref().and_then(|refusing| refusing.reason(plan, &cells))
         };
         if let Some(text) = problem {
             drop(cells);
@@ -338,7 +348,7 @@ impl Rows {
                 }
                 cells.push(cell);
             }
-            None
+            self.refusing.as_ref().and_then(|refusing| refusing.reason(plan, &cells))
         };
         let op = match plan.op {
             OpSource::Upsert => Ok(Op::Upsert),

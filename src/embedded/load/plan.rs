@@ -106,7 +106,9 @@ impl Plan {
         for column in &table.columns {
             let entry = entries.iter().find(|entry| column.is_named(&entry.name) && entry.mapping.is_some());
             let field = plain.iter().position(|field| column.is_named(field));
-            updated.push(entry.is_some() || field.is_some() || !settings.partial_update);
+            // The columns of a partial update are found by their exact spelling, and only there.
+            let spelled = entries.is_empty() || entries.iter().any(|entry| entry.name == column.name);
+            updated.push(spelled || !settings.partial_update);
             sources.push(match (entry.and_then(|entry| entry.mapping.clone()), field) {
                 (Some(expr), _) => Source::Expr(expr),
                 (None, Some(at)) => Source::Field(at),
@@ -162,7 +164,7 @@ fn check_partial(table: &TableDef, entries: &[Entry]) -> Result<(), String> {
         return Ok(());
     }
     for column in table.keys() {
-        if !entries.iter().any(|entry| column.is_named(&entry.name)) {
+        if !entries.iter().any(|entry| entry.name == column.name) {
             return Err(format!("key column {} not in partial update columns", column.name));
         }
     }

@@ -72,6 +72,7 @@ impl Session {
             return Err(SqlError::analyzing("Column count doesn't match value count"));
         }
         let virtuals = binder.virtuals;
+        self.engine.labels.wait_published(&self.engine, &[table.id]);
         self.engine.store.write(|tx| {
             let rows = with_virtuals(tx, &virtuals, || collect(tx, &bound.sql, &table, &columns))?;
             let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
@@ -89,6 +90,7 @@ impl Session {
         let mut binder = Binder::new(self);
         let (from, _, condition) = binder.single(&table, alias.as_deref(), &[], Some(condition))?;
         let virtuals = binder.virtuals;
+        self.engine.labels.wait_published(&self.engine, &[table.id]);
         self.engine.store.write(|tx| {
             with_virtuals(
                 tx,
@@ -133,6 +135,7 @@ impl Session {
             sets.push(format!("{} = {cast}", quote(&column.name)));
         }
         let sql = format!("UPDATE {from} SET {} WHERE {condition}", sets.join(", "));
+        self.engine.labels.wait_published(&self.engine, &[table.id]);
         self.engine.store.write(|tx| with_virtuals(tx, &virtuals, || Ok(tx.execute(&sql, [])? as u64)))
     }
 

@@ -304,25 +304,29 @@ impl Session {
         ]);
         let now = super::builtin::now_text();
         let (host, ports) = self.addresses();
-        made.push(vec![
-            Value::Integer(1),
-            text(format!("{host}_9010")),
-            text(&host),
-            Value::Integer(9010),
-            Value::Integer(ports.1),
-            Value::Integer(ports.0),
-            Value::Integer(9020),
-            text("LEADER"),
-            Value::Integer(1),
-            text("true"),
-            text("true"),
-            Value::Integer(1),
-            text(&now),
-            text("true"),
-            text(""),
-            text(&now),
-            text(self.version_text()),
-        ]);
+        let second = self.engine.addresses.get().and_then(|all| all.second_fe).map(|second| second.port());
+        let fes = [(9010, ports.1, "LEADER")].into_iter().chain(second.map(|port| (9011, port.into(), "FOLLOWER")));
+        for (number, (edit_log_port, http_port, role)) in fes.enumerate() {
+            made.push(vec![
+                Value::Integer(number as i64 + 1),
+                text(format!("{host}_{edit_log_port}")),
+                text(&host),
+                Value::Integer(edit_log_port),
+                Value::Integer(http_port),
+                Value::Integer(ports.0),
+                Value::Integer(9020),
+                text(role),
+                Value::Integer(1),
+                text("true"),
+                text("true"),
+                Value::Integer(1),
+                text(&now),
+                text("true"),
+                text(""),
+                text(&now),
+                text(self.version_text()),
+            ]);
+        }
         made
     }
 

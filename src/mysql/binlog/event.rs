@@ -151,15 +151,18 @@ pub(super) fn client_collation(status_vars: &[u8]) -> Option<u16> {
 }
 
 /// A rows event up to its images.
-pub(super) struct RowsHeader {
+pub(super) struct RowsHeader<'a> {
+    pub(super) columns: usize,
     /// Every bit of every column bitmap is set.
     pub(super) full: bool,
+    /// One bit a column, the lowest first; an UPDATE's after image has a second one behind it.
+    pub(super) bitmaps: &'a [u8],
     /// Where the images begin in the body.
     pub(super) images: usize,
 }
 
 /// `version` 1 or 2; `bitmaps` is 2 for an UPDATE, else 1.
-pub(super) fn rows(body: &[u8], version: u8, bitmaps: usize) -> Option<RowsHeader> {
+pub(super) fn rows(body: &[u8], version: u8, bitmaps: usize) -> Option<RowsHeader<'_>> {
     let mut fields = Fields(body);
     fields.bytes(8)?;
     if version == 2 {
@@ -167,17 +170,24 @@ pub(super) fn rows(body: &[u8], version: u8, bitmaps: usize) -> Option<RowsHeade
         fields.bytes(extra.checked_sub(2)?)?;
     }
     let columns = usize::try_from(fields.length()?).ok()?;
-    let mut full = true;
-    for _ in 0..bitmaps {
-        let bitmap = fields.bytes(columns.div_ceil(8))?;
-        full &= (0..columns).all(|column| bitmap[column / 8] >> (column % 8) & 1 == 1);
-    }
-    Some(RowsHeader { full, images: body.len() - fields.0.len() })
+    let bytes = columns.div_ceil(8);
+    let bitmaps = fields.bytes(bytes.checked_mul(bitmaps)?)?;
+    let full = bitmaps
+        .chunks(bytes.max(1))
+        .all(|bitmap| (0..columns).all(|column| bitmap[column / 8] >> (column % 8) & 1 == 1));
+    Some(RowsHeader { columns, full, bitmaps, images: body.len() - fields.0.len() })
 }
 
 /// The table number that every rows event and table map begins with.
 pub(super) fn table_id(body: &[u8]) -> Option<u64> {
     Fields(body).integer(6)
+}
+
+/// FORMAT_DESCRIPTION: whether MariaDB wrote the file.
+pub(super) fn is_mariadb(body: &[u8]) -> bool {
+    // Two bytes of the format's version, then the server's in 50.
+    let version = body.get(2..52).unwrap_or_default();
+    version.windows(7).any(|word| word.eq_ignore_ascii_case(b"mariadb"))
 }
 
 /// MariaDB's GTID event. `server` stands in the common header.
@@ -275,8 +285,17 @@ mod tests {
     fn a_missing_column_is_seen_in_either_bitmap() {
         let mut body = vec![7, 0, 0, 0, 0, 0, 1, 0, 3, 0b111, 0b011];
         assert!(!rows(&body, 1, 2).unwrap().full);
+        assert_eq!(rows(&body, 1, 2).unwrap().bitmaps, [0b111, 0b011]);
         body[10] = 0b111;
         assert!(rows(&body, 1, 2).unwrap().full);
+    }
+
+    #[test]
+    fn the_servers_product_is_told_by_the_format_description() {
+        let body = |version: &str| [b"\x04\0", version.as_bytes(), &[0; 60][version.len()..]].concat();
+        assert!(is_mariadb(&body("10.11.19-MariaDB-0+deb12u1-log")));
+        assert!(!is_mariadb(&body("9.7.0")));
+        assert!(!is_mariadb(b""));
     }
 
     #[test]

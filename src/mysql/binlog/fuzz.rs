@@ -183,7 +183,7 @@ fn definition(map: &TableMap, variant: usize) -> Option<Mapping> {
         Some(made)
     });
     let columns: Vec<Column> = columns.collect::<Option<_>>()?;
-    let table = Table { name: TableName::new("d", "t"), columns, key: vec![0], comment: String::new() };
+    let table = Table { name: TableName::new("d", "t"), columns, key: vec![0], primary: true, comment: String::new() };
     map_table(&table, &MappingOptions::for_version(4, 0)).ok()
 }
 

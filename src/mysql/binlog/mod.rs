@@ -8,10 +8,14 @@ use super::position::{Gtid, GtidSet};
 
 mod agreement;
 mod cell;
+mod columns;
 mod event;
+mod event_plan;
+mod filler;
 mod follower;
 #[cfg(test)]
 mod fuzz;
+mod overlay;
 mod reader;
 mod row;
 mod start;
@@ -20,6 +24,9 @@ mod stream;
 mod table_map;
 mod text;
 
+pub use columns::{ColumnBits, ImageColumns};
+pub use event_plan::EventPlan;
+pub use overlay::Overlay;
 pub use reader::{Heard, ReaderOptions, spawn};
 pub use row::RowPlan;
 pub use start::{resolve, with_gtids};
@@ -45,11 +52,13 @@ pub enum Slot {
     Statement(Statement),
 }
 
-/// One WRITE, UPDATE or DELETE rows event with full row images.
+/// One WRITE, UPDATE or DELETE rows event.
 #[derive(Debug)]
 pub struct RowsEvent {
     pub table: Arc<TableMap>,
     pub kind: RowsKind,
+    /// Which columns the images have; `None`: all of them. Events with the same columns share one.
+    pub columns: Option<Arc<ImageColumns>>,
     /// The row images only, one after another: for an UPDATE before and after in turn.
     pub images: Bytes,
     /// File and offset of the event, for messages.
@@ -57,7 +66,7 @@ pub struct RowsEvent {
     pub offset: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RowsKind {
     Insert,
     Update,

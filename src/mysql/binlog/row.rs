@@ -1,8 +1,11 @@
-//! Row images: the bytes of one row in a rows event, with every column present.
+//! Row images: the bytes of one row in a rows event.
 //!
 //! ```text
 //! null bitmap, one bit a column, the lowest first | the values of the columns that are not NULL, in table order
 //! ```
+//!
+//! An image may lack columns of the table ([`super::columns`]); then neither the bitmap nor the values know them. A plan
+//! is made for one set of columns, and what stands for the others is decided with it ([`Absent`]).
 //!
 //! A value's length is fixed by the table map, or stands before it in one to four bytes. So the end of a row is found
 //! without decoding: [`RowPlan::walk`] runs over a precompiled list of steps and keeps the key's bytes on its way. It
@@ -15,20 +18,23 @@
 //! differs from the row's because keys come first there.
 
 use super::cell::Cell;
+use super::columns::ColumnBits;
+use super::filler::Filler;
 use super::table_map::TableMap;
 use crate::Result;
 use crate::mysql::value::{RowError, ValueOptions, ValueWriter};
 use crate::schema::Mapping;
 
 /// MySQL's limit of columns in a key.
-const MAX_KEY_COLUMNS: usize = 32;
+pub(super) const MAX_KEY_COLUMNS: usize = 32;
 
 /// Columns whose places fit on the stack while a row is written. A wider table costs one allocation a row.
 const COLUMNS_ON_STACK: usize = 128;
 
-/// How the rows that follow one table map are read, for one target table.
+/// How the images with one set of columns that follow one table map are read, for one target table.
 #[derive(Debug, Clone)]
 pub struct RowPlan {
+    /// Those of the image, in its order.
     columns: Vec<PlanColumn>,
     bitmap_bytes: usize,
     /// Bits of the bitmap's last byte that stand for columns.
@@ -36,10 +42,41 @@ pub struct RowPlan {
     dense: Vec<Step>,
     sparse: Vec<Step>,
     key_columns: usize,
-    /// The key's parts stand in the row in key order.
-    key_in_order: bool,
-    /// In the target's order.
+    key: KeyForm,
+    /// Places in `columns`, in the target's order.
     cells: Vec<(u32, Cell)>,
+    /// Of every column of the target, where the image lacks some.
+    places: Option<Box<[Place]>>,
+    /// No place is elsewhere.
+    tells_all: bool,
+}
+
+/// What stands for a column that an image lacks.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Absent {
+    /// The value did not change, or (of a deleted row) is not told.
+    Untold,
+    /// The column's default: the row is new, and the statement did not name the column.
+    Default { mariadb: bool },
+}
+
+/// Where a target column's value comes from.
+#[derive(Debug, Clone)]
+enum Place {
+    /// Index into `RowPlan::cells`.
+    Here(u32),
+    Default(Filler),
+    /// Not from this image. A deleted row is written with the filler: its key is all that counts.
+    Elsewhere(Filler),
+}
+
+/// How the key's parts stand in the row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum KeyForm {
+    InKeyOrder,
+    Scattered,
+    /// Not all of them are there. The bytes of a new row's, which has the columns' defaults.
+    Lacking(Vec<(usize, Vec<u8>)>),
 }
 
 #[derive(Debug, Clone)]
@@ -69,9 +106,30 @@ struct Step {
 const ALWAYS: u32 = u32::MAX;
 const NO_KEY: u32 = u32::MAX;
 
+/// What an image tells of a column.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Found<'a> {
+    Null,
+    Value { cell: &'a Cell, column: &'a str, value: &'a [u8] },
+    Default(&'a Filler),
+}
+
+/// The parts of a row's key as they stand in its images, length prefixes included.
+#[derive(Debug, Default)]
+pub(super) struct KeyParts<'a>([Option<&'a [u8]>; MAX_KEY_COLUMNS]);
+
+impl KeyParts<'_> {
+    pub(super) fn write(&self, count: usize, key: &mut Vec<u8>) -> Result<(), RowError> {
+        for part in &self.0[..count] {
+            key.extend_from_slice(part.ok_or_else(|| RowError::row("a row image without the whole key"))?);
+        }
+        Ok(())
+    }
+}
+
 /// A place in a row: offsets of the value's first byte (behind its length) and behind its last.
 #[derive(Debug, Clone, Copy, Default)]
-struct Span {
+pub(super) struct Span {
     start: u32,
     end: u32,
 }
@@ -80,46 +138,122 @@ struct Span {
 const NULL_SPAN: Span = Span { start: 0, end: 0 };
 
 impl RowPlan {
-    /// Joins what the log says of a table with its definition at that position.
+    /// For images with all columns: joins what the log says of a table with its definition at that position.
     ///
     /// # Errors
     /// A definite error that names table, column and both sides when the log's table is another than the
     /// definition's, when a column is of a form that Towpath does not read, or when the target's type cannot take it.
     pub fn new(mapping: &Mapping, map: &TableMap, options: &ValueOptions) -> Result<RowPlan> {
+        Self::with_columns(mapping, map, options, None)
+    }
+
+    /// For images with these columns only.
+    ///
+    /// # Errors
+    /// As [`RowPlan::new`]; also when a new row's default cannot be told.
+    pub(super) fn with_columns(
+        mapping: &Mapping,
+        map: &TableMap,
+        options: &ValueOptions,
+        present: Option<(&ColumnBits, Absent)>,
+    ) -> Result<RowPlan> {
         super::agreement::check(&mapping.source, map)?;
         let source = &mapping.source;
-        let count = map.columns().len();
-        let mut columns = Vec::with_capacity(count);
-        for (column, logged) in source.columns.iter().zip(map.columns()) {
+        let total = map.columns().len();
+        let has = |index: usize| present.is_none_or(|(bits, _)| bits.has(index));
+        let mut columns = Vec::with_capacity(total);
+        // Of every column of the table its place in the image.
+        let mut at = vec![None; total];
+        for (index, (column, logged)) in source.columns.iter().zip(map.columns()).enumerate() {
             let width = super::cell::width(logged.wire)
                 .ok_or_else(|| super::agreement::unreadable(source, &column.name, logged.wire))?;
-            columns.push(PlanColumn { name: column.name.clone(), width });
+            if has(index) {
+                at[index] = Some(columns.len() as u32);
+                columns.push(PlanColumn { name: column.name.clone(), width });
+            }
         }
         let mut cells = Vec::with_capacity(mapping.target.columns.len());
+        let mut places = Vec::new();
         for target in &mapping.target.columns {
             let (Some(column), Some(logged)) = (source.columns.get(target.source), map.columns().get(target.source))
             else {
                 return Err(super::agreement::no_source(source, &target.name));
             };
-            let cell = Cell::new(column, logged, target, options)
-                .map_err(|error| error.context(format_args!("table {}", source.name)))?;
-            cells.push((target.source as u32, cell));
+            let in_table = |error: crate::Error| error.context(format_args!("table {}", source.name));
+            places.push(match (at.get(target.source).copied().flatten(), present) {
+                (Some(place), _) => {
+                    cells.push((place, Cell::new(column, logged, target, options).map_err(in_table)?));
+                    Place::Here(cells.len() as u32 - 1)
+                }
+                (None, Some((_, Absent::Default { mariadb }))) => {
+                    Place::Default(Filler::default(column, target, options, mariadb).map_err(in_table)?)
+                }
+                (None, _) => Place::Elsewhere(Filler::any(target)),
+            });
         }
-        if source.key.len() > MAX_KEY_COLUMNS || source.key.iter().any(|&index| index >= count) {
+        if source.key.len() > MAX_KEY_COLUMNS || source.key.iter().any(|&index| index >= total) {
             return Err(super::agreement::wrong_key(source));
         }
-        let key_of = |index: usize| source.key.iter().position(|&key| key == index).map_or(NO_KEY, |part| part as u32);
-        let nullable: Vec<bool> = map.columns().iter().map(|column| column.nullable).collect();
+        let key_in_image: Vec<Option<u32>> = source.key.iter().map(|&index| at[index]).collect();
+        let key_of = |index: usize| {
+            let part = key_in_image.iter().position(|&place| place == Some(index as u32));
+            part.map_or(NO_KEY, |part| part as u32)
+        };
+        let mut defaults = Vec::new();
+        if let Some((_, Absent::Default { mariadb })) = present {
+            for (part, &index) in source.key.iter().enumerate().filter(|(part, _)| key_in_image[*part].is_none()) {
+                let (column, logged) = (&source.columns[index], &map.columns()[index]);
+                let bytes = super::filler::key_bytes(column, logged.wire, mariadb)
+                    .map_err(|error| error.context(format_args!("table {}", source.name)))?;
+                defaults.push((part, bytes));
+            }
+        }
+        let key = match key_in_image.iter().copied().collect::<Option<Vec<u32>>>() {
+            None => KeyForm::Lacking(defaults),
+            Some(places) if places.is_sorted() => KeyForm::InKeyOrder,
+            Some(_) => KeyForm::Scattered,
+        };
+        let nullable: Vec<bool> = map
+            .columns()
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| has(*index))
+            .map(|(_, column)| column.nullable)
+            .collect();
+        let count = columns.len();
         Ok(RowPlan {
             bitmap_bytes: count.div_ceil(8),
             last_byte_mask: if count.is_multiple_of(8) { 0xff } else { (1 << (count % 8)) - 1 },
             dense: steps(&columns, key_of, |_| false),
             sparse: steps(&columns, key_of, |index| nullable[index]),
             key_columns: source.key.len(),
-            key_in_order: source.key.is_sorted(),
+            key,
             columns,
+            tells_all: !places.iter().any(|place| matches!(place, Place::Elsewhere(_))),
+            places: (cells.len() < places.len()).then(|| places.into()),
             cells,
         })
+    }
+
+    /// Whether an image says what every column of the target becomes.
+    pub fn tells_all(&self) -> bool {
+        self.tells_all
+    }
+
+    /// Columns of the target, by index, of which the image says nothing.
+    pub fn untold(&self) -> impl Iterator<Item = usize> {
+        let places = self.places.as_deref().unwrap_or_default();
+        places.iter().enumerate().filter(|(_, place)| matches!(place, Place::Elsewhere(_))).map(|(index, _)| index)
+    }
+
+    /// Whether the image has no columns, and so no bytes.
+    pub fn has_no_columns(&self) -> bool {
+        self.columns.is_empty()
+    }
+
+    /// Whether the image has every part of the key, or stands in for it.
+    pub(super) fn has_whole_key(&self) -> bool {
+        !matches!(self.key, KeyForm::Lacking(_))
     }
 
     /// The length of the row image that begins at `row`'s first byte. Appends the key's bytes as they stand in the
@@ -130,32 +264,46 @@ impl RowPlan {
     pub fn walk(&self, row: &[u8], key: &mut Vec<u8>) -> Result<usize, RowError> {
         let bitmap = row.get(..self.bitmap_bytes).ok_or_else(cut)?;
         let steps = if self.is_dense(bitmap) { &self.dense } else { &self.sparse };
-        let end = if self.key_in_order {
+        if matches!(self.key, KeyForm::InKeyOrder) {
             // Almost every table: the key's parts are met in their order.
-            walk(steps, bitmap, row, |_, start, end| match row.get(start..end) {
+            return walk(steps, bitmap, row, |_, start, end| match row.get(start..end) {
                 Some(part) => {
                     key.extend_from_slice(part);
                     true
                 }
                 None => false,
-            })?
-        } else {
-            let mut parts = [NULL_SPAN; MAX_KEY_COLUMNS];
-            let end = walk(steps, bitmap, row, |part, start, end| {
-                if let Some(part) = parts.get_mut(part) {
-                    *part = Span { start: start as u32, end: end as u32 };
-                }
-                true
-            })?;
-            for part in &parts[..self.key_columns] {
-                key.extend_from_slice(&row[part.start as usize..part.end as usize]);
-            }
-            end
-        };
+            });
+        }
+        let mut parts = KeyParts::default();
+        let end = self.walk_parts(row, &mut parts)?;
+        parts.write(self.key_columns, key)?;
         Ok(end)
     }
 
-    /// Writes the row that begins at `row`'s first byte, cell by cell in the target's order.
+    /// As [`RowPlan::walk`], part by part: what the image does not have stays as it is in `parts`.
+    pub(super) fn walk_parts<'a>(&'a self, row: &'a [u8], parts: &mut KeyParts<'a>) -> Result<usize, RowError> {
+        if let KeyForm::Lacking(defaults) = &self.key {
+            for (part, bytes) in defaults {
+                parts.0[*part] = Some(bytes);
+            }
+        }
+        let bitmap = row.get(..self.bitmap_bytes).ok_or_else(cut)?;
+        let steps = if self.is_dense(bitmap) { &self.dense } else { &self.sparse };
+        walk(steps, bitmap, row, |part, start, end| match (parts.0.get_mut(part), row.get(start..end)) {
+            (Some(part), Some(bytes)) => {
+                *part = Some(bytes);
+                true
+            }
+            _ => false,
+        })
+    }
+
+    pub(super) fn key_columns(&self) -> usize {
+        self.key_columns
+    }
+
+    /// Writes the row that begins at `row`'s first byte, cell by cell in the target's order. A column of which the image
+    /// tells nothing gets a value that fits its type: for deleted rows, which must be valid and are not stored.
     ///
     /// # Errors
     /// The row is damaged, or a value cannot be written; it names the column. `out` may then hold a part of the row.
@@ -170,15 +318,70 @@ impl RowPlan {
             }
         };
         self.locate(row, spans)?;
-        for (source, cell) in &self.cells {
-            let span = spans[*source as usize];
-            if span.start == 0 {
-                out.null();
-                continue;
+        let Some(places) = &self.places else {
+            for cell in &self.cells {
+                self.write_cell(row, cell, spans, out)?;
             }
-            let value = &row[span.start as usize..span.end as usize];
-            if let Err(error) = cell.write(value, out) {
-                return Err(RowError::column(&self.columns[*source as usize].name, error));
+            return Ok(());
+        };
+        for place in places {
+            match place {
+                Place::Here(cell) => self.write_cell(row, &self.cells[*cell as usize], spans, out)?,
+                Place::Default(filler) | Place::Elsewhere(filler) => filler.write(out)?,
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn write_cell(
+        &self,
+        row: &[u8],
+        (source, cell): &(u32, Cell),
+        spans: &[Span],
+        out: &mut impl ValueWriter,
+    ) -> Result<(), RowError> {
+        let span = spans[*source as usize];
+        if span.start == 0 {
+            out.null();
+            return Ok(());
+        }
+        let value = &row[span.start as usize..span.end as usize];
+        cell.write(value, out).map_err(|error| RowError::column(&self.columns[*source as usize].name, error))
+    }
+
+    /// Gives each column of the target of which the image at `row` tells something to `found`, by its index.
+    pub(super) fn lay<'a>(
+        &'a self,
+        row: &'a [u8],
+        spans: &mut Vec<Span>,
+        mut found: impl FnMut(usize, Found<'a>),
+    ) -> Result<(), RowError> {
+        spans.clear();
+        spans.resize(self.columns.len(), NULL_SPAN);
+        self.locate(row, spans)?;
+        let here = |cell: usize| {
+            let (source, cell) = &self.cells[cell];
+            let span = spans[*source as usize];
+            match span.start {
+                0 => Found::Null,
+                start => Found::Value {
+                    cell,
+                    column: &self.columns[*source as usize].name,
+                    value: &row[start as usize..span.end as usize],
+                },
+            }
+        };
+        match self.places.as_deref() {
+            None => (0..self.cells.len()).for_each(|index| found(index, here(index))),
+            Some(places) => {
+                for (index, place) in places.iter().enumerate() {
+                    match place {
+                        Place::Here(cell) => found(index, here(*cell as usize)),
+                        Place::Default(filler) => found(index, Found::Default(filler)),
+                        Place::Elsewhere(_) => {}
+                    }
+                }
             }
         }
         Ok(())
@@ -316,7 +519,7 @@ mod tests {
             column("d", integer(IntegerSize::Big), true),
         ];
         let name = TableName::new("shop", "t");
-        let table = Table { name, columns, key: key.to_vec(), comment: String::new() };
+        let table = Table { name, columns, key: key.to_vec(), primary: true, comment: String::new() };
         map_table(&table, &MappingOptions::for_version(3, 5)).unwrap()
     }
 
@@ -403,7 +606,8 @@ mod tests {
         let count = 300;
         let mut columns = vec![column("id", integer(IntegerSize::Int), false)];
         columns.extend((1..count).map(|index| column(&format!("c{index}"), integer(IntegerSize::Tiny), true)));
-        let table = Table { name: TableName::new("shop", "t"), columns, key: vec![0], comment: String::new() };
+        let table =
+            Table { name: TableName::new("shop", "t"), columns, key: vec![0], primary: true, comment: String::new() };
         let mapping = map_table(&table, &MappingOptions::for_version(3, 5)).unwrap();
         let mut logged = vec![(3, vec![], false)];
         logged.resize(count, (1, vec![], true));

@@ -59,7 +59,9 @@ pub async fn tables(
                 }
             };
             match choose_key(&columns, &keys, no_key) {
-                Some(key) => tables.push(Table { name, columns, key, comment: comment.clone() }),
+                Some((key, primary)) => {
+                    tables.push(Table { name, columns, key, primary, comment: comment.clone() });
+                }
                 None if no_key == NoKeyTables::Skip => {
                     tracing::warn!(table = %name, "left out: it has no primary key (noKeyTables: skip)");
                 }
@@ -254,13 +256,14 @@ async fn read_keys(conn: &mut Conn, database: &str, names: &[&str]) -> Result<Ha
 
 /// The primary key's columns; else, where allowed, those of the unique key without NULLs that has the fewest
 /// columns and then the first name. A key over prefixes serves: what differs in a prefix differs as a whole.
-fn choose_key(columns: &[Column], keys: &[Key], no_key: NoKeyTables) -> Option<Vec<usize>> {
+/// `true`: it is the primary key.
+fn choose_key(columns: &[Column], keys: &[Key], no_key: NoKeyTables) -> Option<(Vec<usize>, bool)> {
     let indexes = |key: &Key| -> Option<Vec<usize>> {
         let find = |name: &str| columns.iter().position(|column| column.name.eq_ignore_ascii_case(name));
         key.columns.iter().map(|name| find(name.as_deref()?)).collect()
     };
     if let Some(primary) = keys.iter().find(|key| key.name == "PRIMARY") {
-        return indexes(primary);
+        return Some((indexes(primary)?, true));
     }
     if no_key != NoKeyTables::UniqueKey {
         return None;
@@ -269,7 +272,7 @@ fn choose_key(columns: &[Column], keys: &[Key], no_key: NoKeyTables) -> Option<V
         .filter_map(|key| Some((key, indexes(key)?)))
         .filter(|(_, indexes)| indexes.iter().all(|&index| columns.get(index).is_some_and(|column| !column.nullable)))
         .min_by(|(left, a), (right, b)| a.len().cmp(&b.len()).then_with(|| left.name.cmp(&right.name)))
-        .map(|(_, indexes)| indexes)
+        .map(|(_, indexes)| (indexes, false))
 }
 
 fn condition(database: &str, names: &[&str]) -> String {
@@ -316,7 +319,7 @@ mod tests {
     fn the_primary_key_wins_in_its_own_order() {
         let columns = [column("a", false), column("b", false), column("c", false)];
         let keys = [key("A", &["a"]), key("PRIMARY", &["c", "A"])];
-        assert_eq!(choose_key(&columns, &keys, NoKeyTables::Error), Some(vec![2, 0]));
+        assert_eq!(choose_key(&columns, &keys, NoKeyTables::Error), Some((vec![2, 0], true)));
     }
 
     #[test]
@@ -324,7 +327,7 @@ mod tests {
         let columns = [column("a", true), column("b", false), column("c", false)];
         let functional = Key { name: "f".to_owned(), columns: vec![None] };
         let keys = [key("n", &["a"]), functional, key("x", &["b", "c"]), key("z", &["c"]), key("y", &["b"])];
-        assert_eq!(choose_key(&columns, &keys, NoKeyTables::UniqueKey), Some(vec![1]));
+        assert_eq!(choose_key(&columns, &keys, NoKeyTables::UniqueKey), Some((vec![1], false)));
         assert_eq!(choose_key(&columns, &keys, NoKeyTables::Skip), None);
         assert_eq!(choose_key(&columns, &keys[..2], NoKeyTables::UniqueKey), None);
     }

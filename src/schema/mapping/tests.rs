@@ -2,7 +2,7 @@ use super::*;
 use crate::schema::TargetDefault;
 
 fn table(columns: Vec<Column>, key: &[usize]) -> Table {
-    Table { name: TableName::new("shop", "t"), columns, key: key.to_vec(), comment: "orders".into() }
+    Table { name: TableName::new("shop", "t"), columns, key: key.to_vec(), primary: true, comment: "orders".into() }
 }
 
 fn big() -> ColumnType {

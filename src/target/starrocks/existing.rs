@@ -25,6 +25,13 @@ pub(super) struct ExistingColumn {
     key: bool,
 }
 
+impl ExistingColumn {
+    /// As the table spells it.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// The table's columns in its own order; empty when there is no such table.
 pub(super) async fn read(sql: &Sql, name: &TableName) -> Result<Vec<ExistingColumn>> {
     // Both names are compared here too: a collation may find a table that only differs by case.

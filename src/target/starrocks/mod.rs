@@ -15,17 +15,17 @@ mod script;
 mod sql;
 mod stream_load;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use tracing::{info, warn};
 
 use self::sql::{Sql, quote_text};
-use self::stream_load::StreamLoad;
-use super::{LabelState, Load, Loaded, Target, Version};
+use self::stream_load::{Asked, StreamLoad};
+use super::{LabelState, Load, Loaded, OP_COLUMN, Target, Version};
 use crate::config;
-use crate::schema::TargetTable;
+use crate::schema::{TableName, TargetTable, quote};
 use crate::{Error, Result};
 
 /// A StarRocks cluster (or the embedded server). Cheap calls, no connection until the first one needs it.
@@ -35,6 +35,8 @@ pub struct StarRocks {
     username: String,
     table_properties: BTreeMap<String, String>,
     facts: OnceLock<Facts>,
+    /// The columns of tables that have had partial updates, as the tables spell them.
+    spelled: tokio::sync::Mutex<HashMap<TableName, Vec<String>>>,
 }
 
 /// What the server is; asked once.
@@ -62,6 +64,7 @@ impl StarRocks {
             username: target.username.clone(),
             table_properties: target.table_properties.clone(),
             facts: OnceLock::new(),
+            spelled: tokio::sync::Mutex::default(),
         })
     }
 
@@ -117,6 +120,39 @@ impl StarRocks {
         Ok(!self.sql.rows(&statement).await?.is_empty())
     }
 
+    /// StarRocks finds the columns of a partial update by their exact spelling (its `getPartialUpateColumns`) and passes
+    /// over the others in silence, while everywhere else a column's case does not matter.
+    async fn check_spelling(&self, load: &Load) -> Result<()> {
+        let names = || load.columns.iter().map(|column| &column.name).filter(|name| *name != OP_COLUMN);
+        let is_known = |known: &Vec<String>| names().all(|name| known.contains(name));
+        let mut spelled = self.spelled.lock().await;
+        if spelled.get(&load.table).is_some_and(is_known) {
+            return Ok(());
+        }
+        let at = format!("the columns of {} before a partial update", load.table);
+        let mut asked = Asked::default();
+        let existing = loop {
+            match existing::read(&self.sql, &load.table).await {
+                Ok(existing) => break existing,
+                Err(error) => self.load.patience(&mut asked, &at, error).await?,
+            }
+        };
+        let known: Vec<String> = existing.iter().map(|column| column.name().to_owned()).collect();
+        if let Some(name) = names().find(|name| !known.contains(name)) {
+            let there = known.iter().find(|other| other.eq_ignore_ascii_case(name));
+            let (table, what) = (&load.table, there.map_or("not there".to_owned(), |there| format!("spelled {there}")));
+            let rename = there.map_or_else(String::new, |there| {
+                format!("ALTER TABLE {} RENAME COLUMN {} TO {}; or ", table.quoted(), quote(there), quote(name))
+            });
+            return Err(Error::definite(format!(
+                "table {table}: column {name} is {what} at the target, which a partial update does not find"
+            ))
+            .hint(format!("{rename}SET GLOBAL binlog_row_image = 'FULL' at the source and start a new job")));
+        }
+        spelled.insert(load.table.clone(), known);
+        Ok(())
+    }
+
     async fn create(&self, table: &TargetTable) -> Result<()> {
         let facts = self.facts().await?;
         // Asked first: a user without CREATE DATABASE may still create tables in a database that is there.
@@ -162,6 +198,9 @@ impl Target for StarRocks {
     }
 
     async fn load(&self, load: &Load) -> Result<Loaded> {
+        if load.partial {
+            self.check_spelling(load).await?;
+        }
         self.load.load(load).await
     }
 

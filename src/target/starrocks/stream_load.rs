@@ -209,6 +209,19 @@ impl StreamLoad {
         }
     }
 
+    /// For a question that belongs to a load: waits before it is asked again, as a load does.
+    ///
+    /// # Errors
+    /// The one given, when asking again is no use or no more tries are left.
+    pub(super) async fn patience(&self, asked: &mut Asked, at: &str, error: Error) -> Result<()> {
+        if !error.is_transient() || self.tries_spent(asked.retries) {
+            return Err(error.context(at));
+        }
+        let backoff = asked.backoff.get_or_insert_with(|| Backoff::new(self.retry_wait, MAX_WAIT));
+        self.pause(backoff, &mut asked.retries, at, &error).await;
+        Ok(())
+    }
+
     fn tries_spent(&self, retries: u32) -> bool {
         self.retry_count > 0 && retries >= self.retry_count
     }
@@ -266,6 +279,10 @@ impl StreamLoad {
         let mut headers = self.headers.clone();
         headers.insert("label", header("label", &load.label)?);
         headers.insert("columns", header("columns", &columns(&load.columns))?);
+        if load.partial {
+            // In row mode, the default and the only one before 3.1.
+            headers.insert("partial_update", HeaderValue::from_static("true"));
+        }
         match load.format {
             Format::Csv => {
                 headers.insert("format", HeaderValue::from_static("csv"));
@@ -341,6 +358,13 @@ fn read_state(text: &str, status: u16) -> Result<LabelState> {
         _ if message.to_lowercase().contains("unknown database") => Ok(LabelState::Unknown),
         other => Err(Error::transient(format!("tells no label state: {other} {message}"))),
     }
+}
+
+/// How often something was asked in vain.
+#[derive(Default)]
+pub(super) struct Asked {
+    backoff: Option<Backoff>,
+    retries: u32,
 }
 
 /// Pauses that double up to a limit, each shortened by chance so that parallel loads do not march in step.

@@ -26,7 +26,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::statement::{self, Effect};
-use super::{Place, Slot, Statement, TableMap, event, event::kind, text};
+use super::{ImageColumns, Place, Slot, Statement, TableMap, event, event::kind, text};
 use crate::mysql::position::{Gtid, GtidSet, Position, order_places};
 use crate::ring::Closed;
 use crate::schema::TableName;
@@ -109,6 +109,8 @@ pub(super) struct Follower {
     boundary: Position,
     transaction: Option<Transaction>,
     tables: HashMap<u64, KnownTable>,
+    /// MariaDB wrote the log.
+    mariadb: bool,
     passed: Option<(Place, GtidSet)>,
     passed_at: Instant,
     /// Bytes of a compressed transaction's events that are still to come.
@@ -131,6 +133,8 @@ struct Transaction {
 struct KnownTable {
     body: Bytes,
     map: Option<Arc<TableMap>>,
+    /// The sets of columns that its events have had, the latest last.
+    columns: Vec<Arc<ImageColumns>>,
 }
 
 impl Follower {
@@ -142,6 +146,7 @@ impl Follower {
             boundary: start,
             transaction: None,
             tables: HashMap::new(),
+            mariadb: false,
             passed: None,
             passed_at: Instant::now(),
             payload_left: 0,
@@ -207,6 +212,7 @@ impl Follower {
                     self.abandon()?;
                 }
                 self.tables.clear();
+                self.mariadb = event::is_mariadb(&event.body);
             }
             kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED => {
                 let gtid = event.gtid.clone().ok_or_else(|| self.malformed(event, at))?;

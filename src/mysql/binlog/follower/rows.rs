@@ -5,13 +5,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::super::event::{self, kind};
-use super::super::{RowsEvent, RowsKind, Slot, TableMap};
+use super::super::{ImageColumns, RowsEvent, RowsKind, Slot, TableMap};
 use super::{Event, Follower, KnownTable, Out, SLOT_BYTES, Stop};
 use crate::schema::TableName;
 use crate::{Error, Result};
 
 /// "No rows, the statement ends here."
 const DUMMY_TABLE_ID: u64 = 0x00ff_ffff;
+
+/// Sets of columns that are remembered of one table.
+const MOST_COLUMN_SETS: usize = 64;
 
 impl Follower {
     pub(super) fn table_map(&mut self, event: &Event, at: u64) -> Result<()> {
@@ -27,7 +30,8 @@ impl Follower {
             None
         };
         // A copy: the event's buffer may be a part of something larger.
-        self.tables.insert(table_id, KnownTable { body: Bytes::copy_from_slice(&event.body), map });
+        self.tables
+            .insert(table_id, KnownTable { body: Bytes::copy_from_slice(&event.body), map, columns: Vec::new() });
         Ok(())
     }
 
@@ -49,18 +53,13 @@ impl Follower {
         let Some(table) = self.replicated(event, at)? else { return Ok(()) };
         let bitmaps = if row_kind == RowsKind::Update { 2 } else { 1 };
         let header = event::rows(&event.body, version, bitmaps).ok_or_else(|| self.malformed(event, at))?;
-        if !header.full {
-            return Err(Error::definite(format!(
-                "{}: a row image of table {} lacks columns: the session that wrote it ran with binlog_row_image other than FULL",
-                self.place(at),
-                table.name
-            ))
-            .hint("SET GLOBAL binlog_row_image = FULL at the source, reconnect its clients, then start a new job with startup: initial")
-            .into());
+        if header.columns != table.columns().len() {
+            return Err(self.malformed(event, at).into());
         }
         if self.skipping() {
             return Ok(());
         }
+        let columns = if header.full { None } else { self.image_columns(event, header.bitmaps, header.columns) };
         let images = event.body.slice(header.images..);
         let images = if compressed {
             Bytes::from(event::mariadb_uncompress(&images).ok_or_else(|| self.malformed(event, at))?)
@@ -78,9 +77,24 @@ impl Follower {
         }
         self.clear_passed(out)?;
         let bytes = images.len() + SLOT_BYTES;
-        let rows = RowsEvent { table, kind: row_kind, images, file: Arc::clone(&self.file), offset: at };
+        let rows = RowsEvent { table, kind: row_kind, columns, images, file: Arc::clone(&self.file), offset: at };
         out(Slot::Rows(rows), bytes)?;
         Ok(())
+    }
+
+    /// The same `Arc` for the same columns, so that those downstream know them again by it.
+    fn image_columns(&mut self, event: &Event, bitmaps: &[u8], columns: usize) -> Option<Arc<ImageColumns>> {
+        let mariadb = self.mariadb;
+        let known = &mut self.tables.get_mut(&event::table_id(&event.body)?)?.columns;
+        if let Some(index) = known.iter().rposition(|known| known.is(bitmaps, mariadb)) {
+            return known.get(index).cloned();
+        }
+        if known.len() >= MOST_COLUMN_SETS {
+            known.clear();
+        }
+        let columns = Arc::new(ImageColumns::read(bitmaps, columns, mariadb));
+        known.push(Arc::clone(&columns));
+        Some(columns)
     }
 
     /// The map of a rows event's table; `None` when it is none of ours.

@@ -282,21 +282,42 @@ fn nothing_unknown_is_skipped() {
 }
 
 #[test]
-fn partial_images_are_refused_for_replicated_tables_only() {
+fn partial_json_is_refused_for_replicated_tables_only() {
     for (table, refused) in [("ours", true), ("theirs", false)] {
         let mut log = Log::at(4);
         log.gtid(1);
         log.query("BEGIN").unwrap();
         log.put(kind::TABLE_MAP, &table_map(table)).unwrap();
-        let image = log.put(kind::WRITE_ROWS_V1, &[9, 0, 0, 0, 0, 0, 1, 0, 1, 0, 0]);
         let json = log.put(kind::PARTIAL_UPDATE_ROWS, &[9, 0, 0, 0, 0, 0, 1, 0]);
-        assert_eq!(image.is_err(), refused);
         assert_eq!(json.is_err(), refused);
-        if let (Err(image), Err(json)) = (image, json) {
-            assert!(image.contains("binlog_row_image") && image.contains("shop.ours"), "{image}");
+        if let Err(json) = json {
             assert!(json.contains("binlog_row_value_options") && json.contains("shop.ours"), "{json}");
         }
     }
+}
+
+#[test]
+fn an_event_says_which_columns_its_images_have() {
+    let mut log = Log::at(4);
+    log.gtid(1);
+    log.query("BEGIN").unwrap();
+    log.put(kind::TABLE_MAP, &table_map("ours")).unwrap();
+    // One column: present, absent, and absent before but present after.
+    log.put(kind::WRITE_ROWS_V1, &[9, 0, 0, 0, 0, 0, 1, 0, 1, 1, 0, 0, 0, 0, 0]).unwrap();
+    log.put(kind::WRITE_ROWS_V1, &[9, 0, 0, 0, 0, 0, 1, 0, 1, 0]).unwrap();
+    log.put(kind::UPDATE_ROWS_V1, &[9, 0, 0, 0, 0, 0, 1, 0, 1, 0, 1, 0, 0, 0, 0, 0]).unwrap();
+    log.put(kind::WRITE_ROWS_V1, &[9, 0, 0, 0, 0, 0, 1, 0, 1, 0]).unwrap();
+    let columns: Vec<_> = log
+        .slots
+        .iter()
+        .filter_map(|slot| if let Slot::Rows(rows) = slot { Some(rows.columns.clone()) } else { None })
+        .collect();
+    let has = |index: usize| columns[index].as_ref().map(|columns| (columns.before.has(0), columns.after.has(0)));
+    assert_eq!([has(0), has(1), has(2)], [None, Some((false, false)), Some((false, true))]);
+    let [Some(first), Some(again)] = [&columns[1], &columns[3]] else { panic!("{columns:?}") };
+    assert!(Arc::ptr_eq(first, again));
+    // A bitmap of another number of columns than the table has.
+    assert!(log.put(kind::WRITE_ROWS_V1, &[9, 0, 0, 0, 0, 0, 1, 0, 9, 255, 1]).is_err());
 }
 
 #[test]

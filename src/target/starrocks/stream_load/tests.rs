@@ -38,6 +38,7 @@ fn load() -> Load {
         table: TableName::new("shop", "orders"),
         label: "l1".into(),
         columns: ["id", "na`me", "__op"].map(LoadColumn::plain).to_vec(),
+        partial: false,
         format: Format::Csv,
         body: Bytes::from_static(b"1\x01a\x010\x022\x01b\x011\x02"),
         rows: 2,

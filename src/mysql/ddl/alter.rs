@@ -1,0 +1,431 @@
+//! ALTER TABLE.
+
+use super::column::{charset, collate, default_clause, definition, references};
+use super::cursor::Cursor;
+use super::{AlterTable, Charset, ColumnPlace, TableChange, Unread, if_exists, if_not_exists, wait};
+
+/// Behind ALTER. `None`: not of a table.
+pub(super) fn alter(cursor: &mut Cursor<'_>) -> Result<Option<AlterTable>, Unread> {
+    while cursor.any_word(&["ONLINE", "OFFLINE", "IGNORE"]) {}
+    if !cursor.words(&["TABLE"]) {
+        return Ok(None);
+    }
+    let if_exists = if_exists(cursor);
+    let table = cursor.table()?;
+    wait(cursor);
+    let mut changes = Vec::new();
+    // Partition options follow the clauses without a comma.
+    while !cursor.done() && !cursor.peek_symbol(';') {
+        clause(cursor, &mut changes)?;
+        cursor.symbol(',');
+    }
+    Ok(Some(AlterTable { table, if_exists, changes }))
+}
+
+fn clause(cursor: &mut Cursor<'_>, changes: &mut Vec<TableChange>) -> Result<(), Unread> {
+    let change = match cursor.upper().as_str() {
+        "ADD" => {
+            cursor.skip(1);
+            return add(cursor, changes);
+        }
+        "DROP" => {
+            cursor.skip(1);
+            drop_clause(cursor)?
+        }
+        "CHANGE" => {
+            cursor.skip(1);
+            cursor.words(&["COLUMN"]);
+            let if_exists = if_exists(cursor);
+            let old = cursor.name()?;
+            let column = definition(cursor)?;
+            TableChange::ChangeColumn { old, column, place: place(cursor)?, if_exists }
+        }
+        "MODIFY" => {
+            cursor.skip(1);
+            cursor.words(&["COLUMN"]);
+            let if_exists = if_exists(cursor);
+            let column = definition(cursor)?;
+            TableChange::ChangeColumn { old: column.name.clone(), column, place: place(cursor)?, if_exists }
+        }
+        "ALTER" => {
+            cursor.skip(1);
+            alter_clause(cursor)?
+        }
+        "RENAME" => {
+            cursor.skip(1);
+            rename_clause(cursor)?
+        }
+        "CONVERT" if cursor.peek_words(&["CONVERT", "PARTITION"]) || cursor.peek_words(&["CONVERT", "TABLE"]) => {
+            rows_unlogged(cursor)?
+        }
+        "CONVERT" => {
+            cursor.skip(1);
+            cursor.expect_word("TO")?;
+            TableChange::ConvertCharset(charset_clause(cursor)?.ok_or_else(|| cursor.unexpected("CHARACTER SET"))?)
+        }
+        "DISCARD" | "IMPORT" | "TRUNCATE" | "EXCHANGE" => rows_unlogged(cursor)?,
+        "ORDER" => {
+            cursor.skip_rest();
+            TableChange::Nothing
+        }
+        "PARTITION" => {
+            // Anew: every row stays.
+            cursor.skip_rest();
+            TableChange::Nothing
+        }
+        _ => return option(cursor, changes),
+    };
+    changes.push(change);
+    Ok(())
+}
+
+/// A clause after which rows are there, or gone, that no row event tells of.
+fn rows_unlogged(cursor: &mut Cursor<'_>) -> Result<TableChange, Unread> {
+    let start = cursor.position();
+    if cursor.peek_word("TRUNCATE") || cursor.peek_words(&["DROP", "PARTITION"]) {
+        // TRUNCATE PARTITION p0, p1: the commas belong to it.
+        cursor.skip_rest();
+    } else {
+        cursor.skip_clause()?;
+    }
+    Ok(TableChange::RowsUnlogged(cursor.text(start, cursor.position())))
+}
+
+fn add(cursor: &mut Cursor<'_>, changes: &mut Vec<TableChange>) -> Result<(), Unread> {
+    if key_clause(cursor, changes)? {
+        return Ok(());
+    }
+    if cursor.peek_words(&["PARTITION"]) {
+        cursor.skip_rest();
+        changes.push(TableChange::Nothing);
+        return Ok(());
+    }
+    if cursor.peek_words(&["SYSTEM", "VERSIONING"]) || cursor.peek_words(&["PERIOD", "FOR"]) {
+        return Err(cursor.unexpected("a column or a key (system versioning is not followed)"));
+    }
+    cursor.words(&["COLUMN"]);
+    let if_not_exists = if_not_exists(cursor);
+    if cursor.symbol('(') {
+        loop {
+            if !key_clause(cursor, changes)? {
+                let column = definition(cursor)?;
+                changes.push(TableChange::AddColumn { column, place: ColumnPlace::Unsaid, if_not_exists });
+            }
+            if !cursor.symbol(',') {
+                return cursor.expect_symbol(')');
+            }
+        }
+    }
+    let column = definition(cursor)?;
+    changes.push(TableChange::AddColumn { column, place: place(cursor)?, if_not_exists });
+    Ok(())
+}
+
+/// An index, key or constraint, as it stands in ADD and in CREATE TABLE. `false`: something else stands here.
+pub(super) fn key_clause(cursor: &mut Cursor<'_>, changes: &mut Vec<TableChange>) -> Result<bool, Unread> {
+    let mut name = None;
+    if cursor.words(&["CONSTRAINT"]) {
+        if_not_exists(cursor);
+        let kinds = ["PRIMARY", "UNIQUE", "FOREIGN", "CHECK"];
+        if !kinds.iter().any(|kind| cursor.peek_word(kind)) {
+            name = Some(cursor.name()?);
+        }
+        if !kinds.iter().any(|kind| cursor.peek_word(kind)) {
+            return Err(cursor.unexpected("PRIMARY, UNIQUE, FOREIGN or CHECK"));
+        }
+    }
+    if cursor.words(&["PRIMARY", "KEY"]) {
+        if_not_exists(cursor);
+        index_type_and_name(cursor)?;
+        let parts = cursor.key_parts()?;
+        let columns = parts.into_iter().collect::<Option<Vec<_>>>();
+        let columns = columns.ok_or_else(|| cursor.unexpected("a primary key over columns"))?;
+        index_options(cursor)?;
+        changes.push(TableChange::AddPrimaryKey(columns));
+        return Ok(true);
+    }
+    if cursor.words(&["UNIQUE"]) {
+        let _ = cursor.any_word(&["INDEX", "KEY"]);
+        if_not_exists(cursor);
+        let index = index_type_and_name(cursor)?;
+        let columns = cursor.key_parts()?;
+        index_options(cursor)?;
+        changes.push(TableChange::AddUniqueKey { name: index.or(name), columns });
+        return Ok(true);
+    }
+    if cursor.words(&["FOREIGN", "KEY"]) {
+        if_not_exists(cursor);
+        if !cursor.peek_symbol('(') {
+            cursor.name()?;
+        }
+        cursor.parentheses()?;
+        cursor.expect_word("REFERENCES")?;
+        references(cursor)?;
+        changes.push(TableChange::Nothing);
+        return Ok(true);
+    }
+    if cursor.peek_word("CHECK") {
+        cursor.skip(1);
+        cursor.parentheses()?;
+        let _ = cursor.words(&["NOT", "ENFORCED"]) || cursor.words(&["ENFORCED"]);
+        changes.push(TableChange::Nothing);
+        return Ok(true);
+    }
+    let special = cursor.any_word(&["FULLTEXT", "SPATIAL"]) || {
+        let vector = cursor.peek_words(&["VECTOR", "INDEX"]) || cursor.peek_words(&["VECTOR", "KEY"]);
+        cursor.skip(usize::from(vector));
+        vector
+    };
+    if cursor.any_word(&["INDEX", "KEY"]) || special {
+        if_not_exists(cursor);
+        index_type_and_name(cursor)?;
+        cursor.key_parts()?;
+        index_options(cursor)?;
+        changes.push(TableChange::Nothing);
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// `name USING BTREE`, in either order, both optional.
+fn index_type_and_name(cursor: &mut Cursor<'_>) -> Result<Option<String>, Unread> {
+    let mut name = None;
+    while !cursor.peek_symbol('(') {
+        if cursor.any_word(&["USING", "TYPE"]) {
+            cursor.skip(1);
+        } else if name.is_none() {
+            name = Some(cursor.name()?);
+        } else {
+            return Err(cursor.unexpected("the key's columns"));
+        }
+    }
+    Ok(name)
+}
+
+/// What follows an index's columns.
+fn index_options(cursor: &mut Cursor<'_>) -> Result<(), Unread> {
+    loop {
+        if cursor.words(&["WITH", "PARSER"]) || cursor.any_word(&["USING", "TYPE"]) {
+            cursor.skip(1);
+        } else if cursor.any_word(&["VISIBLE", "INVISIBLE", "IGNORED"]) || cursor.words(&["NOT", "IGNORED"]) {
+        } else if cursor.words(&["COMMENT"]) {
+            cursor.symbol('=');
+            cursor.string().ok_or_else(|| cursor.unexpected("a comment's text"))?;
+        } else if cursor.any_word(&[
+            "KEY_BLOCK_SIZE",
+            "ENGINE_ATTRIBUTE",
+            "SECONDARY_ENGINE_ATTRIBUTE",
+            "CLUSTERING",
+            "DISTANCE",
+            "M",
+        ]) {
+            cursor.symbol('=');
+            cursor.skip(1);
+        } else {
+            return Ok(());
+        }
+    }
+}
+
+fn place(cursor: &mut Cursor<'_>) -> Result<ColumnPlace, Unread> {
+    if cursor.words(&["FIRST"]) {
+        return Ok(ColumnPlace::First);
+    }
+    if cursor.words(&["AFTER"]) {
+        return cursor.name().map(ColumnPlace::After);
+    }
+    Ok(ColumnPlace::Unsaid)
+}
+
+fn drop_clause(cursor: &mut Cursor<'_>) -> Result<TableChange, Unread> {
+    if cursor.words(&["PRIMARY", "KEY"]) {
+        return Ok(TableChange::DropPrimaryKey);
+    }
+    if cursor.any_word(&["INDEX", "KEY"]) {
+        if_exists(cursor);
+        return cursor.name().map(key_or_primary);
+    }
+    if cursor.words(&["FOREIGN", "KEY"]) || cursor.words(&["CHECK"]) {
+        if_exists(cursor);
+        cursor.name()?;
+        return Ok(TableChange::Nothing);
+    }
+    if cursor.words(&["CONSTRAINT"]) {
+        if_exists(cursor);
+        return cursor.name().map(key_or_primary);
+    }
+    if cursor.peek_word("PARTITION") {
+        cursor.skip_back_to(cursor.position() - 1);
+        return rows_unlogged(cursor);
+    }
+    if cursor.peek_words(&["SYSTEM", "VERSIONING"]) || cursor.peek_words(&["PERIOD", "FOR"]) {
+        return Err(cursor.unexpected("a column or a key (system versioning is not followed)"));
+    }
+    cursor.words(&["COLUMN"]);
+    let if_exists = if_exists(cursor);
+    let name = cursor.name()?;
+    let _ = cursor.any_word(&["RESTRICT", "CASCADE"]);
+    Ok(TableChange::DropColumn { name, if_exists })
+}
+
+fn key_or_primary(name: String) -> TableChange {
+    if name.eq_ignore_ascii_case("PRIMARY") { TableChange::DropPrimaryKey } else { TableChange::DropKey(name) }
+}
+
+fn alter_clause(cursor: &mut Cursor<'_>) -> Result<TableChange, Unread> {
+    if cursor.any_word(&["INDEX", "KEY", "CHECK", "CONSTRAINT"]) {
+        if_exists(cursor);
+        cursor.name()?;
+        let known = cursor.any_word(&["VISIBLE", "INVISIBLE", "IGNORED", "ENFORCED"])
+            || cursor.words(&["NOT", "IGNORED"])
+            || cursor.words(&["NOT", "ENFORCED"]);
+        return if known { Ok(TableChange::Nothing) } else { Err(cursor.unexpected("VISIBLE or ENFORCED")) };
+    }
+    cursor.words(&["COLUMN"]);
+    if_exists(cursor);
+    let column = cursor.name()?;
+    if cursor.words(&["DROP", "DEFAULT"]) {
+        return Ok(TableChange::SetDefault { column, default: None });
+    }
+    cursor.expect_word("SET")?;
+    if cursor.words(&["VISIBLE"]) {
+        return Ok(TableChange::SetVisible { column, visible: true });
+    }
+    if cursor.words(&["INVISIBLE"]) {
+        return Ok(TableChange::SetVisible { column, visible: false });
+    }
+    cursor.expect_word("DEFAULT")?;
+    Ok(TableChange::SetDefault { column, default: Some(default_clause(cursor)?) })
+}
+
+fn rename_clause(cursor: &mut Cursor<'_>) -> Result<TableChange, Unread> {
+    if cursor.words(&["COLUMN"]) {
+        let if_exists = if_exists(cursor);
+        let old = cursor.name()?;
+        cursor.expect_word("TO")?;
+        return Ok(TableChange::RenameColumn { old, new: cursor.name()?, if_exists });
+    }
+    if cursor.any_word(&["INDEX", "KEY"]) {
+        if_exists(cursor);
+        let old = cursor.name()?;
+        cursor.expect_word("TO")?;
+        return Ok(TableChange::RenameKey { old, new: cursor.name()? });
+    }
+    if !cursor.symbol('=') {
+        let _ = cursor.any_word(&["TO", "AS"]);
+    }
+    cursor.table().map(TableChange::RenameTo)
+}
+
+/// `[DEFAULT] CHARACTER SET x [COLLATE y]`, `[DEFAULT] COLLATE y`, in either order.
+fn charset_clause(cursor: &mut Cursor<'_>) -> Result<Option<Charset>, Unread> {
+    let mut found = Charset::default();
+    let mut any = false;
+    loop {
+        let words = cursor.peek_words(&["DEFAULT", "CHARACTER"])
+            || cursor.peek_words(&["DEFAULT", "CHARSET"])
+            || cursor.peek_words(&["DEFAULT", "COLLATE"]);
+        cursor.skip(usize::from(words));
+        if let Some(name) = charset(cursor)? {
+            found.charset = (name != "default").then_some(name);
+        } else if let Some(name) = collate(cursor)? {
+            found.collation = (name != "default").then_some(name);
+        } else {
+            return Ok(any.then_some(found));
+        }
+        any = true;
+    }
+}
+
+/// Options that stand as `NAME [=] value`.
+const OPTIONS: &[&str] = &[
+    "ENGINE",
+    "TYPE",
+    "AUTO_INCREMENT",
+    "AUTOEXTEND_SIZE",
+    "AVG_ROW_LENGTH",
+    "CHECKSUM",
+    "TABLE_CHECKSUM",
+    "COMPRESSION",
+    "CONNECTION",
+    "DELAY_KEY_WRITE",
+    "ENCRYPTION",
+    "ENCRYPTED",
+    "ENCRYPTION_KEY_ID",
+    "ENGINE_ATTRIBUTE",
+    "SECONDARY_ENGINE_ATTRIBUTE",
+    "SECONDARY_ENGINE",
+    "IETF_QUOTES",
+    "INSERT_METHOD",
+    "KEY_BLOCK_SIZE",
+    "MAX_ROWS",
+    "MIN_ROWS",
+    "PACK_KEYS",
+    "PAGE_CHECKSUM",
+    "PAGE_COMPRESSED",
+    "PAGE_COMPRESSION_LEVEL",
+    "PASSWORD",
+    "ROW_FORMAT",
+    "SEQUENCE",
+    "STATS_AUTO_RECALC",
+    "STATS_PERSISTENT",
+    "STATS_SAMPLE_PAGES",
+    "TABLESPACE",
+    "STORAGE",
+    "TRANSACTIONAL",
+    "ALGORITHM",
+    "LOCK",
+    "START",
+    "WITH",
+];
+
+/// A table option, as in ALTER and behind CREATE TABLE's parentheses.
+pub(super) fn option(cursor: &mut Cursor<'_>, changes: &mut Vec<TableChange>) -> Result<(), Unread> {
+    if let Some(charset) = charset_clause(cursor)? {
+        changes.push(TableChange::DefaultCharset(charset));
+        return Ok(());
+    }
+    if cursor.words(&["COMMENT"]) {
+        cursor.symbol('=');
+        let text = cursor.string().ok_or_else(|| cursor.unexpected("a comment's text"))?;
+        changes.push(TableChange::Comment(text));
+        return Ok(());
+    }
+    let alone = cursor.words(&["FORCE"])
+        || cursor.words(&["ENABLE", "KEYS"])
+        || cursor.words(&["DISABLE", "KEYS"])
+        || cursor.words(&["WITH", "VALIDATION"])
+        || cursor.words(&["WITHOUT", "VALIDATION"])
+        || cursor.words(&["REMOVE", "PARTITIONING"])
+        || cursor.any_word(&["SECONDARY_LOAD", "SECONDARY_UNLOAD", "NOWAIT"]);
+    if alone {
+        changes.push(TableChange::Nothing);
+        return Ok(());
+    }
+    if cursor.any_word(&["COALESCE", "REORGANIZE", "REBUILD", "OPTIMIZE", "ANALYZE", "CHECK", "REPAIR"]) {
+        // Of partitions: the same rows, elsewhere.
+        cursor.expect_word("PARTITION")?;
+        cursor.skip_rest();
+        changes.push(TableChange::Nothing);
+        return Ok(());
+    }
+    if cursor.words(&["DATA", "DIRECTORY"]) || cursor.words(&["INDEX", "DIRECTORY"]) || cursor.any_word(OPTIONS) {
+        cursor.symbol('=');
+        cursor.skip(1);
+        changes.push(TableChange::Nothing);
+        return Ok(());
+    }
+    if cursor.words(&["UNION"]) {
+        cursor.symbol('=');
+        cursor.parentheses()?;
+        changes.push(TableChange::Nothing);
+        return Ok(());
+    }
+    if let Some(option) = cursor.unknown_option() {
+        // MariaDB's engines take options of their own: `name = value`, which are no columns.
+        tracing::debug!(option, "table option passed over");
+        changes.push(TableChange::Nothing);
+        return Ok(());
+    }
+    Err(cursor.unexpected("a clause of ALTER TABLE"))
+}

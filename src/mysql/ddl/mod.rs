@@ -1,0 +1,271 @@
+//! DDL text, as far as it touches a table's definition or its rows.
+//!
+//! A statement of the log is cut by sqlparser's tokenizer and read by a parser that knows MySQL's and MariaDB's
+//! `ALTER TABLE`, `CREATE TABLE`, `RENAME`, `DROP`, `TRUNCATE` and `CREATE`/`DROP INDEX`. The rule is one-sided: what
+//! touches columns, keys or names is understood exactly; what cannot matter to a copy elsewhere (indexes, engine and
+//! storage options, partitioning as such, foreign keys, checks) is passed over by name; everything else is
+//! [`Unread`], and the caller stops rather than guesses.
+//!
+//! Sources: the MySQL 9.x manual, "ALTER TABLE Statement" and "CREATE TABLE Statement"; MariaDB's "ALTER TABLE" and
+//! "CREATE TABLE" pages.
+
+mod alter;
+mod column;
+mod create;
+mod cursor;
+
+use std::fmt;
+
+use cursor::Cursor;
+
+use crate::schema::{Table, TableName};
+
+pub use column::{ColumnDefinition, DefaultClause, TypeClause};
+
+/// A statement that is about tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ddl {
+    CreateTable(CreateTable),
+    AlterTable(AlterTable),
+    DropTables {
+        tables: Vec<TableName>,
+        if_exists: bool,
+    },
+    /// In order: a swap goes through a third name.
+    RenameTables(Vec<(TableName, TableName)>),
+    TruncateTable(TableName),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateTable {
+    pub table: TableName,
+    pub if_not_exists: bool,
+    /// MariaDB's `CREATE OR REPLACE`.
+    pub or_replace: bool,
+    pub content: Content,
+}
+
+/// What a new table is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// The clauses as if they were added to a table without columns.
+    Definition(Vec<TableChange>),
+    Like(TableName),
+    /// `CREATE TABLE … SELECT`: its columns are those of a query, which the text does not tell.
+    Query,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AlterTable {
+    pub table: TableName,
+    pub if_exists: bool,
+    pub changes: Vec<TableChange>,
+}
+
+impl AlterTable {
+    /// Whether rows, columns, name and key of `table` are as before.
+    pub fn is_harmless(&self, table: &Table) -> bool {
+        self.changes.iter().all(|change| change.is_harmless(table))
+    }
+}
+
+/// One clause.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TableChange {
+    AddColumn {
+        column: ColumnDefinition,
+        place: ColumnPlace,
+        if_not_exists: bool,
+    },
+    DropColumn {
+        name: String,
+        if_exists: bool,
+    },
+    /// `CHANGE`, and `MODIFY` with the same name twice.
+    ChangeColumn {
+        old: String,
+        column: ColumnDefinition,
+        place: ColumnPlace,
+        if_exists: bool,
+    },
+    RenameColumn {
+        old: String,
+        new: String,
+        if_exists: bool,
+    },
+    /// `None`: DROP DEFAULT.
+    SetDefault {
+        column: String,
+        default: Option<DefaultClause>,
+    },
+    SetVisible {
+        column: String,
+        visible: bool,
+    },
+    AddPrimaryKey(Vec<String>),
+    DropPrimaryKey,
+    /// `None` for a part that is an expression.
+    AddUniqueKey {
+        name: Option<String>,
+        columns: Vec<Option<String>>,
+    },
+    /// Of any kind but the primary one.
+    DropKey(String),
+    RenameKey {
+        old: String,
+        new: String,
+    },
+    /// `CONVERT TO CHARACTER SET`: every text column.
+    ConvertCharset(Charset),
+    /// For columns that are added later.
+    DefaultCharset(Charset),
+    Comment(String),
+    RenameTo(TableName),
+    /// Rows come or go without a row event: partitions dropped, truncated or exchanged, tablespaces. The clause's words.
+    RowsUnlogged(String),
+    /// An index over columns that are not unique, storage, statistics, checks, foreign keys, partitioning.
+    Nothing,
+}
+
+impl TableChange {
+    fn is_harmless(&self, table: &Table) -> bool {
+        match self {
+            TableChange::Nothing | TableChange::RenameKey { .. } | TableChange::DefaultCharset(_) => true,
+            // Without a primary key it may be the one that rows are told apart by, or become it.
+            TableChange::DropKey(_) | TableChange::AddUniqueKey { .. } => table.primary,
+            _ => false,
+        }
+    }
+}
+
+/// `CHARACTER SET … COLLATE …`; both absent: `DEFAULT`, the database's.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Charset {
+    pub charset: Option<String>,
+    pub collation: Option<String>,
+}
+
+/// Where a column goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ColumnPlace {
+    /// Last when it is added, where it was when it is changed.
+    Unsaid,
+    First,
+    After(String),
+}
+
+/// Why a statement was not understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// What was expected, and what stood there.
+    pub reason: String,
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reason)
+    }
+}
+
+/// The session's settings that decide how text reads, as the log has them.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Session<'a> {
+    /// The default database; empty: none.
+    pub database: &'a str,
+    /// `sql_mode` has ANSI_QUOTES: `"a"` is a name.
+    pub ansi_quotes: bool,
+    /// `sql_mode` has NO_BACKSLASH_ESCAPES.
+    pub no_backslash_escapes: bool,
+}
+
+/// Reads one statement. `Ok(None)`: it is not about tables.
+///
+/// # Errors
+/// A statement about tables that is not understood.
+pub fn parse(sql: &str, session: Session<'_>) -> Result<Option<Ddl>, Unread> {
+    let mut cursor = Cursor::new(sql, session)?;
+    let ddl = statement(&mut cursor)?;
+    if ddl.is_some() {
+        while cursor.symbol(';') {}
+        cursor.expect_end()?;
+    }
+    Ok(ddl)
+}
+
+fn statement(cursor: &mut Cursor<'_>) -> Result<Option<Ddl>, Unread> {
+    if cursor.words(&["ALTER"]) {
+        return alter::alter(cursor).map(|alter| alter.map(Ddl::AlterTable));
+    }
+    if cursor.words(&["CREATE"]) {
+        return create::create(cursor);
+    }
+    if cursor.words(&["DROP"]) {
+        return drop_statement(cursor);
+    }
+    if cursor.words(&["TRUNCATE"]) {
+        cursor.words(&["TABLE"]);
+        let table = cursor.table()?;
+        wait(cursor);
+        return Ok(Some(Ddl::TruncateTable(table)));
+    }
+    if cursor.words(&["RENAME", "TABLE"]) || cursor.words(&["RENAME", "TABLES"]) {
+        if_exists(cursor);
+        let mut pairs = Vec::new();
+        loop {
+            let old = cursor.table()?;
+            wait(cursor);
+            cursor.expect_word("TO")?;
+            pairs.push((old, cursor.table()?));
+            if !cursor.symbol(',') {
+                return Ok(Some(Ddl::RenameTables(pairs)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn drop_statement(cursor: &mut Cursor<'_>) -> Result<Option<Ddl>, Unread> {
+    let temporary = cursor.words(&["TEMPORARY"]);
+    if cursor.words(&["TABLE"]) || cursor.words(&["TABLES"]) {
+        let if_exists = if_exists(cursor);
+        let mut tables = vec![cursor.table()?];
+        while cursor.symbol(',') {
+            tables.push(cursor.table()?);
+        }
+        wait(cursor);
+        let _ = cursor.words(&["RESTRICT"]) || cursor.words(&["CASCADE"]);
+        return Ok((!temporary).then_some(Ddl::DropTables { tables, if_exists }));
+    }
+    let _ = cursor.words(&["ONLINE"]) || cursor.words(&["OFFLINE"]);
+    if cursor.words(&["INDEX"]) {
+        if_exists(cursor);
+        let name = cursor.name()?;
+        cursor.expect_word("ON")?;
+        let table = cursor.table()?;
+        cursor.skip_rest();
+        let change = match name.eq_ignore_ascii_case("PRIMARY") {
+            true => TableChange::DropPrimaryKey,
+            false => TableChange::DropKey(name),
+        };
+        return Ok(Some(Ddl::AlterTable(AlterTable { table, if_exists: false, changes: vec![change] })));
+    }
+    Ok(None)
+}
+
+fn if_exists(cursor: &mut Cursor<'_>) -> bool {
+    cursor.words(&["IF", "EXISTS"])
+}
+
+fn if_not_exists(cursor: &mut Cursor<'_>) -> bool {
+    cursor.words(&["IF", "NOT", "EXISTS"])
+}
+
+/// MariaDB's `WAIT n` and `NOWAIT`.
+fn wait(cursor: &mut Cursor<'_>) {
+    if !cursor.words(&["NOWAIT"]) && cursor.peek_word("WAIT") && cursor.number_at(1).is_some() {
+        cursor.skip(2);
+    }
+}
+
+#[cfg(test)]
+mod tests;

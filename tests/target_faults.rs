@@ -1,0 +1,214 @@
+//! Every fault of the target, alone and in pairs, while an application writes: the job lives through it, and afterwards both
+//! sides are equal, cell by cell.
+//!
+//! A load that goes in twice, or late, leaves no mark in a primary key table once a newer one is in. So an observer reads
+//! the target all the time: counters that only grow at the source must never go back there.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use mysql_async::prelude::Queryable as _;
+use mysql_async::{Conn, OptsBuilder};
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use tokio::process::Child;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use towpath::demo::proof;
+use towpath::embedded::fault::{Fault, Mode};
+
+use crate::harness::{Job, Target};
+use crate::servers::{self, Shared};
+
+const KEYS: u32 = 200;
+const COUNTERS: u32 = 5;
+const PARAMS: &str = "params: {realFlushPauseSec: 0, retryWaitTimeMs: 20}";
+
+/// A job that follows a source which is written to all the time.
+struct Scene {
+    source: &'static Shared,
+    database: String,
+    target: Target,
+    job: Job,
+    child: Child,
+    /// Held by the writer over each transaction; whoever else holds it stops the writing.
+    gate: Arc<Mutex<()>>,
+    /// How often a counter at the target was seen to go back.
+    steps_back: Arc<AtomicU64>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Scene {
+    async fn start(name: &str) -> Scene {
+        let source = servers::mysql().await;
+        let database = source.database(name).await;
+        let mut conn = source.connect().await;
+        let values: Vec<String> = (1..=COUNTERS).map(|id| format!("({id}, 0)")).collect();
+        for statement in [
+            format!("CREATE TABLE {database}.t (id INT PRIMARY KEY, v INT NOT NULL, name VARCHAR(40))"),
+            format!("CREATE TABLE {database}.counter (id INT PRIMARY KEY, n BIGINT NOT NULL)"),
+            format!("INSERT INTO {database}.counter VALUES {}", values.join(", ")),
+        ] {
+            conn.query_drop(statement).await.unwrap();
+        }
+        let target = Target::start().await;
+        let job = Job::new(source.port(), &target, &format!("{database}.*"), "", PARAMS);
+        let child = job.start();
+        job.wait_for("incremental", |status| status["stage"] == "incremental").await;
+        let (gate, steps_back) = (Arc::new(Mutex::new(())), Arc::new(AtomicU64::new(0)));
+        let tasks = vec![
+            tokio::spawn(write(conn, database.clone(), Arc::clone(&gate))),
+            tokio::spawn(observe(target.connect().await, database.clone(), Arc::clone(&steps_back))),
+        ];
+        Scene { source, database, target, job, child, gate, steps_back, tasks }
+    }
+
+    /// Switches the faults on, waits until each has struck so often, switches them off and compares.
+    async fn survives(&mut self, faults: &[Fault], strikes: u64) {
+        let name = faults.iter().map(|fault| format!("{:?}", fault.mode)).collect::<Vec<_>>().join(" + ");
+        let back = self.steps_back.load(Ordering::Relaxed);
+        let ids: Vec<u64> = faults.iter().map(|fault| self.target.inject(fault.clone())).collect();
+        let began = Instant::now();
+        while self.target.server.faults().iter().any(|fault| fault.struck < strikes) {
+            self.still_runs(&name);
+            assert!(
+                began.elapsed() < Duration::from_secs(60),
+                "{name} never struck {strikes} times\n{}",
+                self.job.log()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let struck: Vec<String> = ids.iter().map(|id| self.target.mend(*id).to_string()).collect();
+        let quiet = Arc::clone(&self.gate).lock_owned().await;
+        let report = self.report().await;
+        drop(quiet);
+        let sum = |count: fn(&proof::TableReport) -> u64| report.tables.iter().map(count).sum::<u64>();
+        let (lost, extra, wrong) = (sum(|table| table.missing), sum(|table| table.extra), sum(|table| table.different));
+        let back = self.steps_back.load(Ordering::Relaxed) - back;
+        println!(
+            "{name}: struck {} times, {lost} lost, {extra} doubled, {wrong} wrong, {back} steps back",
+            struck.join(" + ")
+        );
+        assert!(report.equal() && back == 0, "{name}: {back} steps back\n{report}\n{}", self.job.log());
+    }
+
+    /// Compares until both sides are equal, or for a minute.
+    async fn report(&mut self) -> proof::Report {
+        let options = |port: u16| {
+            let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).user(Some("root"));
+            mysql_async::Opts::from(options)
+        };
+        let (source, target) = (options(self.source.port()), options(self.target.server.mysql_addr.port()));
+        let pairs = ["t", "counter"].map(|table| proof::Pair::same(&self.database, table));
+        let began = Instant::now();
+        loop {
+            let report = proof::compare(&source, &target, &pairs, &proof::Options::default()).await.unwrap();
+            if report.equal() || began.elapsed() > Duration::from_secs(60) {
+                return report;
+            }
+            self.still_runs("catching up");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn still_runs(&mut self, during: &str) {
+        assert!(self.child.try_wait().unwrap().is_none(), "the job has ended during {during}\n{}", self.job.log());
+    }
+
+    async fn end(self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        let status = self.job.stop(self.child).await;
+        assert!(status.success(), "{}", self.job.log());
+    }
+}
+
+/// Rows that come, change, change their key, and go and come again in one transaction; and a counter with each.
+async fn write(mut conn: Conn, database: String, gate: Arc<Mutex<()>>) {
+    let mut random = StdRng::seed_from_u64(7);
+    let mut number = 0;
+    loop {
+        let quiet = gate.lock().await;
+        number += 1;
+        let (id, other, counter) =
+            (random.random_range(1..=KEYS), random.random_range(1..=KEYS), random.random_range(1..=COUNTERS));
+        let statements = [
+            "BEGIN".to_owned(),
+            format!("INSERT INTO {database}.t VALUES ({id}, {number}, 'new') ON DUPLICATE KEY UPDATE v = {number}"),
+            format!("UPDATE IGNORE {database}.t SET id = {other}, name = 'moved' WHERE id = {id}"),
+            format!("DELETE FROM {database}.t WHERE id = {}", (id + 7) % KEYS),
+            format!("DELETE FROM {database}.t WHERE id = {}", (id + 11) % KEYS),
+            format!("INSERT INTO {database}.t VALUES ({}, {number}, 'again')", (id + 11) % KEYS),
+            format!("UPDATE {database}.counter SET n = n + 1 WHERE id = {counter}"),
+            "COMMIT".to_owned(),
+        ];
+        for statement in statements {
+            conn.query_drop(statement).await.unwrap();
+        }
+        drop(quiet);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+async fn observe(mut conn: Conn, database: String, steps_back: Arc<AtomicU64>) {
+    let mut seen: BTreeMap<u32, u64> = BTreeMap::new();
+    loop {
+        let rows: Vec<(u32, u64)> = conn.query(format!("SELECT id, n FROM {database}.counter")).await.unwrap();
+        for (id, n) in rows {
+            if seen.insert(id, n).is_some_and(|before| before > n) {
+                steps_back.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+fn always(mode: Mode) -> Fault {
+    Fault::new(mode)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_do_not_tell_the_truth_lose_and_double_nothing() {
+    let mut scene = Scene::start("answers").await;
+    scene.survives(&[always(Mode::AnswerLost)], 5).await;
+    for lands in [true, false] {
+        scene.survives(&[Fault::new(Mode::LabelRunning { for_ms: 250, lands }).every(2)], 2).await;
+        scene.survives(&[Fault::new(Mode::StatusUnknown { for_ms: 150, lands }).every(2)], 2).await;
+    }
+    scene.survives(&[always(Mode::PublishTimeout { visible_after_ms: 200 })], 4).await;
+    scene.survives(&[always(Mode::LabelsForgotten { keep: 0 })], 20).await;
+    scene.survives(&[always(Mode::AnswerLost), always(Mode::LabelsForgotten { keep: 0 })], 3).await;
+    scene.survives(&[Fault::new(Mode::AnswerLost).every(2), always(Mode::SlowFe { ms: 60 })], 3).await;
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_of_the_target_are_waited_for() {
+    let mut scene = Scene::start("limits").await;
+    for mode in [
+        Mode::TooManyVersions { limit: 0 },
+        Mode::TooManyTransactions { limit: 0 },
+        Mode::MemoryLimit,
+        Mode::DiskFull,
+        Mode::NoBackend,
+    ] {
+        scene.survives(&[always(mode)], 4).await;
+    }
+    scene.survives(&[always(Mode::DeletesAfterUpserts)], 20).await;
+    scene.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_go_and_ways_that_change_lose_nothing() {
+    let mut scene = Scene::start("ways").await;
+    scene.survives(&[Fault::new(Mode::BeGone).lasting(Duration::from_millis(300))], 3).await;
+    scene.survives(&[always(Mode::UnresolvableBe)], 3).await;
+    scene.survives(&[always(Mode::FeGone)], 3).await;
+    scene.survives(&[always(Mode::LeaderElsewhere)], 5).await;
+    scene.survives(&[always(Mode::SlowFe { ms: 100 })], 3).await;
+    scene.survives(&[always(Mode::SlowBe { ms: 100 })], 3).await;
+    scene.survives(&[always(Mode::ResetInBody)], 4).await;
+    scene.survives(&[always(Mode::LeaderElsewhere), Fault::new(Mode::AnswerLost).every(2)], 3).await;
+    scene.end().await;
+}
