@@ -423,14 +423,22 @@ async fn a_place_that_is_gone_is_named_with_the_first_that_is_left() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_replica_with_our_server_id_is_named() {
-    let server = servers::mysql().await;
-    let start = now(server, Flavor::Mysql).await;
+async fn a_second_replica_with_our_server_id_is_named_on_mysql() {
+    second_replica(servers::mysql().await, Flavor::Mysql).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_replica_with_our_server_id_is_named_on_mariadb() {
+    second_replica(servers::mariadb().await, Flavor::Mariadb).await;
+}
+
+async fn second_replica(server: &'static Shared, flavor: Flavor) {
+    let start = now(server, flavor).await;
     let reading = |id| {
         let (sender, receiver) = ring(64, &Budget::new(1 << 20));
         let options = ReaderOptions {
             connect: connect_to(server.port()),
-            flavor: Flavor::Mysql,
+            flavor,
             start: start.clone(),
             by_gtid: false,
             server_id: id,

@@ -5,8 +5,8 @@
 
 mod atomic;
 mod binlog_reader;
-mod dead_letters;
 mod crash;
+mod dead_letters;
 mod demo_parts;
 mod embedded_load;
 mod embedded_sql;

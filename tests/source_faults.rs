@@ -82,7 +82,7 @@ async fn lost_connections(server: &Shared) {
         total += 300;
         match round {
             2 => {
-                wait_for_log(&job, "the source was silent for 2s").await;
+                wait_for_log(&job, "the source was silent for").await;
                 proxy.silence(false);
             }
             4 | 5 => {
@@ -137,8 +137,12 @@ async fn a_transaction_larger_than_memory_that_is_cut_off_comes_again() {
     while !proxy.has_cut() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let before = target.text(&format!("SELECT COUNT(*) FROM {db}.t")).await;
-    assert!(before.parse::<u64>().unwrap() > 0, "no piece was in the target: the test shows nothing");
+    let mut looks = 0;
+    while target.text(&format!("SELECT COUNT(*) FROM {db}.t")).await == "0" {
+        looks += 1;
+        assert!(looks < 1200, "no piece came into the target: the test shows nothing\n{}", job.log());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     proxy.down(false);
     job.wait_for("all rows", |status| count(status, "inserts") >= 10_000).await;
     assert!(job.stop(child).await.success(), "{}", job.log());
@@ -165,7 +169,6 @@ async fn an_event_that_breaks_every_connection_stops_the_job_and_says_where() {
     let ended = tokio::time::timeout(Duration::from_secs(120), child.wait()).await;
     assert_eq!(ended.expect("the job tries for ever").unwrap().code(), Some(1), "{}", job.log());
     assert!(job.log().contains("the binlog connection broke here 8 times in a row"), "{}", job.log());
-    assert_eq!(target.text(&format!("SELECT COUNT(*) FROM {db}.t")).await, "1");
     proxy.poison(None);
     job.run_to_end().await;
     assert_equal(server.port(), &target, &db).await;
@@ -345,7 +348,6 @@ async fn purged(product: Product) {
     job.run_to_end().await;
     run(&mut conn, "INSERT INTO d.t VALUES (-1, 'committed at a known time')").await;
     job.run_to_end().await;
-    run(&mut conn, "DELETE FROM d.t WHERE id = -1").await;
     insert(&mut conn, "d.t", 0, 10).await;
     run(&mut conn, "FLUSH BINARY LOGS").await;
     // The position is in the file before the last, and a second old at least.
@@ -373,12 +375,12 @@ async fn purged(product: Product) {
     assert!(output.status.success(), "{}", text(&output));
     job.run_to_end().await;
     let rows = "SELECT COUNT(*) FROM d.t";
-    assert_eq!(target.text(rows).await, "10");
+    assert_eq!(target.text(rows).await, "11");
 
     // A move back needs no word; the rows are written again.
     let mut target_conn = target.connect().await;
     run(&mut target_conn, "DELETE FROM d.t WHERE id >= 15").await;
-    assert_eq!(target.text(rows).await, "5");
+    assert_eq!(target.text(rows).await, "6");
     let inside = format!("{last}:{}", size + 100);
     let output = job.command("reposition", &[&inside]).await;
     assert!(text(&output).contains("is not between two transactions"), "{}", text(&output));
@@ -391,7 +393,7 @@ async fn purged(product: Product) {
     let refused = text(&job.command("run", &[]).await);
     assert!(refused.contains("is running already"), "{refused}");
     assert!(job.stop(child).await.success());
-    assert_eq!(target.text(rows).await, "10");
+    assert_eq!(target.text(rows).await, "11");
 
     if product == Product::Mysql {
         // A transaction that counts as executed and is in no log must not be waited for.

@@ -19,6 +19,7 @@
 //! that is borne doubles with each, because a large event on a slow line looks like silence too; after `TRIES` the
 //! failure is definite.
 
+use std::cmp::Ordering;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -33,7 +34,7 @@ use super::Slot;
 use super::follower::{Follower, Stop, Wanted};
 use super::stream::{self, Request};
 use crate::mysql::connect::{Connect, Flavor, Patience};
-use crate::mysql::position::{self, Position};
+use crate::mysql::position::{self, Position, order_places};
 use crate::ring;
 use crate::{Error, Result};
 
@@ -123,7 +124,7 @@ async fn follow(options: &ReaderOptions, sender: &ring::Sender<Slot>, cancel: &C
                 {
                     return Ok(());
                 }
-                let error = stuck.count(follower.here(), error)?;
+                let error = stuck.count(follower.boundary(), follower.behind(), error)?;
                 if stuck.open && stuck.times == 1 {
                     pauses.reset();
                 }
@@ -141,32 +142,40 @@ async fn follow(options: &ReaderOptions, sender: &ring::Sender<Slot>, cancel: &C
 /// Failures at one place of the log.
 #[derive(Default)]
 struct Stuck {
-    /// Where the last failure of an open stream was.
-    here: String,
-    /// How many there were, one after the other.
+    /// Where the last stream that failed would have gone on.
+    boundary: Option<Position>,
+    /// How far any stream has come from there.
+    furthest: Option<(String, u64)>,
+    /// Streams that failed since, not further than that.
     times: u32,
     /// This session's stream has been opened.
     open: bool,
-    /// The log went on behind the place when this session began.
+    /// The log went on behind the last boundary when this session began.
     unread: bool,
 }
 
 impl Stuck {
-    /// Counts a failure at the place `here`; gives it back unless it was one too many.
-    fn count(&mut self, here: String, error: Error) -> Result<Error> {
+    /// Counts a failure behind the event at `(file, offset)`; gives it back unless it was one too many.
+    fn count(&mut self, boundary: &Position, (file, offset): (&str, u64), error: Error) -> Result<Error> {
         if !self.open {
             // No connection says nothing about the place.
             return Ok(error);
         }
-        if self.times == 0 || here != self.here || !self.unread {
-            (self.here, self.times, self.unread) = (here, 1, false);
+        let same = self.boundary.as_ref() == Some(boundary);
+        let no_further = self.furthest.as_ref().is_some_and(|(furthest, reached)| {
+            order_places((file, offset), (furthest, *reached)).is_some_and(Ordering::is_le)
+        });
+        if !(same && no_further && self.unread) {
+            self.boundary = Some(boundary.clone());
+            (self.furthest, self.times, self.unread) = (Some((file.to_owned(), offset)), 1, false);
             return Ok(error);
         }
         self.times += 1;
         if self.times < TRIES {
             return Ok(error);
         }
-        Err(Error::definite(format!("{here}: the binlog connection broke here {TRIES} times in a row"))
+        let (file, offset) = self.furthest.as_ref().map_or((file, offset), |(file, offset)| (file, *offset));
+        Err(Error::definite(format!("binlog {file}:{offset}: the binlog connection broke here {TRIES} times in a row"))
             .caused_by(error)
             .hint(
                 "look at the next event with mysqlbinlog at the source: it may be damaged, or larger than a proxy on the way lets \
@@ -269,40 +278,46 @@ async fn next_within(stream: &mut BinlogStream, server_id: u32, wait: Duration, 
 mod tests {
     use super::*;
 
-    fn fail(stuck: &mut Stuck, here: &str, unread: bool) -> Result<Error> {
+    fn boundary(offset: u64) -> Position {
+        Position { file: "binlog.000001".into(), offset, gtids: None }
+    }
+
+    fn fail(stuck: &mut Stuck, offset: u64, unread: bool) -> Result<Error> {
         (stuck.open, stuck.unread) = (true, unread);
-        stuck.count(here.to_owned(), Error::transient("cut"))
+        stuck.count(&boundary(4), ("binlog.000001", offset), Error::transient("cut"))
     }
 
     #[test]
-    fn failures_at_one_place_with_more_behind_it_become_definite() {
+    fn failures_that_come_no_further_become_definite() {
         let mut stuck = Stuck::default();
-        for _ in 1..TRIES {
-            fail(&mut stuck, "binlog f:4", true).unwrap();
+        for offset in [4, 900, 4, 900, 4, 700, 900, 4] {
+            fail(&mut stuck, offset, true).unwrap();
         }
-        let error = fail(&mut stuck, "binlog f:4", true).unwrap_err();
+        let error = fail(&mut stuck, 4, true).unwrap_err();
         assert!(!error.is_transient());
-        assert!(
-            error.to_string().starts_with("binlog f:4: the binlog connection broke here 8 times in a row: cut"),
-            "{error}"
-        );
+        let start = "binlog binlog.000001:900: the binlog connection broke here 8 times in a row: cut";
+        assert!(error.to_string().starts_with(start), "{error}");
     }
 
     #[test]
-    fn other_places_an_idle_source_and_no_connection_do_not_count() {
+    fn progress_an_idle_source_and_no_connection_do_not_count() {
         let mut stuck = Stuck::default();
-        for time in 0..20 {
-            fail(&mut stuck, &format!("binlog f:{time}"), true).unwrap();
+        for offset in 4..24 {
+            fail(&mut stuck, offset, true).unwrap();
             assert_eq!(stuck.times, 1);
         }
         for _ in 0..20 {
-            fail(&mut stuck, "binlog f:4", false).unwrap();
+            fail(&mut stuck, 4, false).unwrap();
         }
-        fail(&mut stuck, "binlog f:4", true).unwrap();
+        fail(&mut stuck, 4, true).unwrap();
         for _ in 0..20 {
             stuck.open = false;
-            stuck.count("binlog f:4".to_owned(), Error::transient("refused")).unwrap();
+            stuck.count(&boundary(4), ("binlog.000001", 4), Error::transient("refused")).unwrap();
         }
-        assert!(stuck.times <= 2);
+        assert_eq!(stuck.times, 2);
+        // Another server's offsets may be lower.
+        stuck.open = true;
+        stuck.count(&boundary(5), ("binlog.000001", 4), Error::transient("cut")).unwrap();
+        assert_eq!(stuck.times, 1);
     }
 }

@@ -171,7 +171,8 @@ pub(super) fn server_error(error: mysql_async::Error, server_id: u32) -> Error {
     use std::io::ErrorKind;
     match &error {
         mysql_async::Error::Server(server) => match server.code {
-            1236 => refused(server, server_id),
+            // The second is MariaDB's for a server_id in use.
+            1236 | 4052 => refused(server, server_id),
             // Shut down, killed, too many connections, lost.
             1040 | 1053 | 1152 | 1158..=1161 | 1203 | 1205 | 1317 | 1927 | 2006 | 2013 | 3169 | 4031 => {
                 Error::transient("the source ended the binlog connection").caused_by(error)

@@ -20,7 +20,7 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use mysql_async::Conn;
 
-use super::{Flavor, Login, Patience, select, text};
+use super::{CONNECT_LIMIT, Flavor, Login, Patience, select, text};
 use crate::config::{Address, Password, Source};
 use crate::mysql::position::{self, Position, Serves};
 use crate::{Error, Result};
@@ -116,15 +116,29 @@ impl Hosts {
             Err(error) if !error.is_transient() && first.is_some() => return Err(Refusal::MayPass(error)),
             opened => opened?,
         };
-        let (Some(first), Some(needs)) = (&first, needs) else {
-            if first.is_none() {
-                let server = ask_server(&mut conn).await?;
-                self.memory().first.get_or_insert(server);
-            }
+        if first.is_some() && needs.is_none() {
             return Ok(conn);
-        };
-        let server = ask_server(&mut conn).await?;
-        let same = server == *first;
+        }
+        let looking = tokio::time::timeout(CONNECT_LIMIT, self.look_at(at, address, needs, &mut conn));
+        looking.await.unwrap_or_else(|_| {
+            let seconds = CONNECT_LIMIT.as_secs();
+            Err(Error::transient(format!("the source {address} does not answer within {seconds} s")).into())
+        })?;
+        Ok(conn)
+    }
+
+    /// Whether the server is one that has what the job needs.
+    async fn look_at(
+        &self,
+        at: usize,
+        address: &Address,
+        needs: Option<&Position>,
+        conn: &mut Conn,
+    ) -> Result<(), Refusal> {
+        let server = ask_server(conn).await?;
+        let first = self.memory().first.get_or_insert_with(|| server.clone()).clone();
+        let Some(needs) = needs else { return Ok(()) };
+        let same = server == first;
         if !same && (needs.gtids.is_none() || server.flavor != first.flavor) {
             return Err(Refusal::Definite(
                 Error::definite(format!(
@@ -135,8 +149,8 @@ impl Hosts {
                 .hint("bring the first server back, or begin a new job (another `name` or `stateDir`)"),
             ));
         }
-        match position::serves(&mut conn, server.flavor, needs).await? {
-            Serves::Yes => Ok(conn),
+        match position::serves(conn, server.flavor, needs).await? {
+            Serves::Yes => Ok(()),
             Serves::Lacks(lack) => {
                 let missing = lack.missing.to_string();
                 let mut memory = self.memory();
