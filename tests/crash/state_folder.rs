@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
 use tokio::process::Command;
@@ -87,7 +88,7 @@ async fn a_full_state_folder_stops_the_job() {
         let mut conn = source.connect().await;
         for id in 1.. {
             conn.query_drop(format!("INSERT INTO {database}.t VALUES ({id})")).await.unwrap();
-            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
         }
     };
     let output = tokio::select! {
@@ -147,7 +148,8 @@ async fn a_state_folder_that_is_deleted_while_the_job_runs_is_written_again() {
     job.wait_for("the row", |status| status["inserts"] == 1).await;
     fs::remove_dir_all(job.state_dir()).unwrap();
     conn.query_drop(format!("INSERT INTO {database}.t VALUES (2)")).await.unwrap();
-    let status = child.wait().await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(60), child.wait()).await;
+    let status = ended.unwrap_or_else(|_| panic!("it goes on without its state\n{}", job.log())).unwrap();
     assert_eq!(status.code(), Some(1), "{}", job.log());
     assert!(job.log().contains("was deleted while the job ran"), "{}", job.log());
     goes_on(source, &database, &target, &job).await;
