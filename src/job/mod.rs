@@ -91,14 +91,14 @@ pub async fn run<T: Target>(job: &config::Job, target: Arc<T>, options: &RunOpti
 
 /// A job that was begun once is started again by a machine, perhaps because its servers are being restarted too: it waits
 /// for them. One that was never begun tells at once what is wrong, to whoever has just written its job file.
-async fn start_patiently<T: Target>(job: &config::Job, store: &Store, target: &T) -> Result<(Prepared, Identity)> {
-    let mut pause = FIRST_PAUSE;
+async fn start_patiently<T: Target>(job: &config::Job, store: &Arc<Store>, target: &T) -> Result<(Prepared, Identity)> {
+    let mut pauses = Patience::of(&job.params).pauses();
     loop {
         match start(job, store, target).await {
             Err(error) if error.is_transient() && store.identity()?.is_some() => {
+                let pause = pauses.take();
                 tracing::warn!(%error, ?pause, "the job cannot start yet, trying again");
                 tokio::time::sleep(pause).await;
-                pause = (pause * 2).min(LONGEST_PAUSE);
             }
             started => return started,
         }
@@ -179,7 +179,11 @@ impl<T> Context<'_, T> {
     }
 
     fn letters(&self) -> Result<DeadLetters> {
-        let policy = Policy { on_error: self.job.on_error, max_letters: self.job.max_dead_letters, halve: true };
+        let policy = Policy {
+            on_error: self.job.on_error,
+            max_letters: self.job.max_dead_letters,
+            halve: !self.job.atomic_transactions,
+        };
         DeadLetters::new(&self.store, policy, &self.prepared.mappings)
     }
 

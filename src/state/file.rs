@@ -310,7 +310,7 @@ mod tests {
     use super::*;
     use crate::mysql::position::Position;
     use crate::schema::TableName;
-    use crate::state::{Checkpoint, Identity, Stage};
+    use crate::state::{Checkpoint, Identity, LetterChanges, PreparedChanges, Stage};
 
     #[test]
     fn a_second_process_of_the_same_job_is_refused() {
@@ -388,14 +388,15 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let dir = folder.path().join("state");
             let store = Store::open(&dir, "shop").unwrap();
-            store.close_epoch(&checkpoint(1)).unwrap();
+            store.close_epoch(&checkpoint(1), &LetterChanges::default(), &PreparedChanges::default()).unwrap();
             delete(&dir);
-            let error = store.close_epoch(&checkpoint(2)).unwrap_err();
+            let error =
+                store.close_epoch(&checkpoint(2), &LetterChanges::default(), &PreparedChanges::default()).unwrap_err();
             assert!(error.to_string().contains("was deleted while the job ran"), "{error}");
             drop(store);
             let store = Store::open(&dir, "shop").unwrap();
             assert_eq!(store.checkpoint().unwrap(), Some(checkpoint(2)));
-            store.close_epoch(&checkpoint(3)).unwrap();
+            store.close_epoch(&checkpoint(3), &LetterChanges::default(), &PreparedChanges::default()).unwrap();
         }
     }
 
@@ -405,7 +406,8 @@ mod tests {
         let store = Store::open(folder.path(), "shop").unwrap();
         fs::write(folder.path().join("other"), "another job's").unwrap();
         fs::rename(folder.path().join("other"), folder.path().join("shop.db")).unwrap();
-        let error = store.close_epoch(&checkpoint(1)).unwrap_err();
+        let error =
+            store.close_epoch(&checkpoint(1), &LetterChanges::default(), &PreparedChanges::default()).unwrap_err();
         assert!(error.to_string().contains("another file was put in the place of"), "{error}");
         assert_eq!(fs::read_to_string(folder.path().join("shop.db")).unwrap(), "another job's");
     }
@@ -416,9 +418,10 @@ mod tests {
         let store = Store::open(folder.path(), "shop").unwrap();
         fs::remove_file(folder.path().join("shop.lock")).unwrap();
         let second = Store::open(folder.path(), "shop").unwrap();
-        let error = store.close_epoch(&checkpoint(1)).unwrap_err();
+        let error =
+            store.close_epoch(&checkpoint(1), &LetterChanges::default(), &PreparedChanges::default()).unwrap_err();
         assert!(error.to_string().contains("shop.lock was deleted while the job ran"), "{error}");
-        second.close_epoch(&checkpoint(1)).unwrap();
+        second.close_epoch(&checkpoint(1), &LetterChanges::default(), &PreparedChanges::default()).unwrap();
     }
 
     #[test]

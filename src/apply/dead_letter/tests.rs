@@ -1,21 +1,23 @@
 //! Epochs with bad rows, against a target that refuses what it is told to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
 use super::super::batch::Batch;
-use super::super::commit::{Committer, LoadOptions, settle};
+use super::super::commit::{Committer, LoadOptions, Pieces, settle};
 use super::super::encode::BinaryText;
 use super::super::flush::Epoch;
+use super::super::pace::Pace;
 use super::super::sample::{Sample, position};
 use super::*;
 use crate::mysql::binlog::RowsKind;
 use crate::ring::Budget;
 use crate::schema::TargetTable;
 use crate::state::{Checkpoint, DeadLetter, Filter, LetterCounts, LetterState, PreparedChanges};
-use crate::target::{LabelState, Loaded, Reason, Version};
+use crate::target::{LabelState, Loaded, Pressure, Reason, Version};
 
 /// Refuses every load with a row whose text begins with `bad`, unless mended. Keeps what it takes, by key.
 #[derive(Default)]
@@ -127,6 +129,8 @@ impl Scene {
                 together: false,
             },
             progress: Arc::default(),
+            pace: Arc::new(Pace::new(Duration::ZERO, Pressure::default())),
+            pieces: Pieces::default(),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),
             letters: Arc::new(DeadLetters::new(&self.store, self.policy, [&Sample::new().mapping]).unwrap()),

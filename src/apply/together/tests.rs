@@ -1,12 +1,14 @@
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::super::batch::Batch;
-use super::super::commit::{LoadOptions, settle};
+use super::super::commit::{LoadOptions, Pieces, settle};
 use super::super::encode::BinaryText;
 use super::super::flush::Epoch;
 use super::super::label::is_transaction;
+use super::super::pace::Pace;
 use super::super::sample::{Sample, position};
 use super::*;
 use crate::apply::dead_letter::{DeadLetters, Policy};
@@ -15,7 +17,7 @@ use crate::mysql::binlog::RowsKind;
 use crate::ring::Budget;
 use crate::schema::TargetTable;
 use crate::state::{Checkpoint, PreparedChanges, Store};
-use crate::target::{Format, LabelState, Loaded, NameTry, Version};
+use crate::target::{Format, LabelState, Loaded, NameTry, Pressure, Version};
 
 /// A target that notes what it is asked for, and what is written down at that moment.
 struct Scripted {
@@ -114,6 +116,8 @@ impl Scene {
                 together: true,
             },
             progress: Arc::default(),
+            pace: Arc::new(Pace::new(Duration::ZERO, Pressure::default())),
+            pieces: Pieces::default(),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),
             letters: Arc::new(

@@ -269,10 +269,8 @@ impl StreamLoad {
             match self.look(database, label).await {
                 Ok(Some(ended)) => return ended,
                 Ok(None) => {}
-                Err(error) => {
-                    warn!("transaction {label}: {error}; asking again");
-                    self.http.turn();
-                }
+                // A failed address comes last the next time.
+                Err(error) => warn!("transaction {label}: {error}; asking again"),
             }
             tokio::time::sleep(poll.next()).await;
         }
