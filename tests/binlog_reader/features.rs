@@ -71,7 +71,7 @@ async fn events_larger_than_a_packet_are_whole() {
         server
             .run([
                 format!(
-                    "INSERT INTO {db}.ours VALUES (1, CONCAT('<first>', REPEAT('x', {size}), '<last>')), (2, '<small>')"
+                    "INSERT INTO {db}.ours VALUES (1, CONCAT('<first>', REPEAT('x', {size})), CONCAT(REPEAT('y', {size}), '<last>')), (2, '<small>', '')"
                 ),
                 format!("UPDATE {db}.ours SET mark = CONCAT('<changed>', mark) WHERE id = 1"),
                 format!("DELETE FROM {db}.ours"),
