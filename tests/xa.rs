@@ -48,7 +48,7 @@ async fn decide(conn: &mut Conn, how: &str, name: &str) {
 }
 
 async fn ids(target: &Target) -> String {
-    target.text("SELECT GROUP_CONCAT(id ORDER BY id) FROM d.t WHERE id > 10").await
+    target.text("SELECT GROUP_CONCAT(id ORDER BY id SEPARATOR ',') FROM d.t WHERE id > 10").await
 }
 
 /// Prepared before the job begins, before a stop, and decided when the logs are gone.

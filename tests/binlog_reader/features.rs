@@ -1,5 +1,4 @@
-//! What a log may be written with: checksums, metadata, texts beside the rows, events of any size, rotations at any
-//! point; and what stops the reader. The servers are the tests' own where a global setting changes.
+//! What a log may be written with: checksums, metadata, texts beside the rows, rotations at any point; and what stops the reader. The servers are the tests' own where a global setting changes.
 
 use std::net::SocketAddr;
 
@@ -57,33 +56,6 @@ async fn checksums_metadata_and_texts_beside_the_rows_may_change_while_the_log_i
         assert_eq!(reading.marks(RowsKind::Insert), expected, "{flavor:?}");
         assert_eq!(reading.connections.lock().unwrap().len(), 1, "one connection saw all of it");
         drop(reading);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn events_larger_than_a_packet_are_whole() {
-    for (server, flavor) in both().await {
-        let db = server.database("large").await;
-        server.run([format!("CREATE TABLE {db}.ours (id INT PRIMARY KEY, mark LONGTEXT, more LONGTEXT)")]).await;
-        let start = now(server, flavor).await;
-        // A packet holds 16 MB less one byte, as does a value of MariaDB; a row holds two, the update's event twice a row.
-        let size = 9 << 20;
-        server
-            .run([
-                format!(
-                    "INSERT INTO {db}.ours VALUES (1, CONCAT('<first>', REPEAT('x', {size}), '<last>')), (2, '<small>')"
-                ),
-                format!("UPDATE {db}.ours SET mark = CONCAT('<changed>', mark) WHERE id = 1"),
-                format!("DELETE FROM {db}.ours"),
-            ])
-            .await;
-        let end = now(server, flavor).await;
-        let mut reading = Reading::start(server.port(), flavor, start, false, &db);
-        reading.until(&end);
-        assert_eq!(reading.marks(RowsKind::Insert), ["first", "last", "small"]);
-        assert_eq!(reading.marks(RowsKind::Update), ["first", "last", "changed", "first", "last"]);
-        assert_eq!(reading.marks(RowsKind::Delete), ["changed", "first", "last", "small"]);
-        assert_eq!(reading.commits, 3);
     }
 }
 
