@@ -110,12 +110,16 @@ const STEPS: &[&str] = &[
 /// Definite when the store was written by a newer program.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), Failure> {
     let version = version(connection)?;
-    for (done, step) in STEPS.iter().enumerate().skip(version) {
-        let transaction = connection.transaction()?;
-        transaction.execute_batch(step)?;
-        transaction.pragma_update(None, "user_version", done as u32 + 1)?;
-        transaction.commit()?;
+    if version == STEPS.len() {
+        return Ok(());
     }
+    // All at once: whoever looks meanwhile sees the old version or the new one.
+    let transaction = connection.transaction()?;
+    for step in &STEPS[version..] {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", STEPS.len() as u32)?;
+    transaction.commit()?;
     Ok(())
 }
 

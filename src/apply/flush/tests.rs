@@ -33,7 +33,7 @@ impl Scene {
     fn new(adjust: impl FnOnce(&mut Flusher)) -> Scene {
         let sample = Sample::new();
         let budget = Budget::new(1 << 20);
-        let (slots, receiver) = ring(16, &budget);
+        let (slots, receiver) = ring(64, &budget);
         let state = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(state.path(), "shop").unwrap());
         let (epochs_out, epochs) = channel::bounded(0);
@@ -256,6 +256,7 @@ fn an_index_is_a_place_like_any_other() {
 fn rows_of_a_table_the_job_does_not_know_stop_it() {
     let scene = Scene::new(|flusher| flusher.tables = Tables::new([], ValueOptions::default()));
     scene.row(1);
+    scene.commit(100);
     let error = scene.flusher.join().unwrap().unwrap_err().to_string();
     assert!(error.starts_with("shop.t at binlog.000001:4: rows of a table the job does not know"), "{error}");
 }

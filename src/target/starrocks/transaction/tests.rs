@@ -260,7 +260,7 @@ async fn refused_rows_end_it_with_the_servers_reason_after_one_try() {
     let error = client(&[&fe]).load_together(&two_loads(), &mut named).await.unwrap_err();
     assert!(!error.is_transient());
     let text = error.to_string();
-    assert!(text.contains("max filter rate") && text.contains("Error: value too long. Row: 1"), "{text}");
+    assert!(text.contains("max filter rate") && text.contains("value too long"), "{text}");
     assert_eq!(calls(&fe).iter().filter(|call| call.starts_with("begin")).count(), 1);
 }
 
@@ -307,12 +307,14 @@ async fn the_next_fe_is_asked_when_one_does_not_answer() {
     let away = Scripted::start(vec![]).await;
     let fe = Scripted::start(vec![]).await;
     drop(fe);
-    let mut steps = vec![];
+    // The try that got no answer is rolled back first.
+    let mut steps = vec![ok()];
     steps.extend(good(&be));
     let there = Scripted::start(steps).await;
     let loaded = client(&[&away, &there]).load_together(&two_loads(), &mut named).await.unwrap();
     assert!(loaded.retries > 0);
-    assert_eq!(calls(&there)[0].split(' ').next(), Some("begin"));
+    let calls: Vec<String> = calls(&there).iter().map(|call| call.split(' ').next().unwrap().to_owned()).collect();
+    assert_eq!(calls[..2], ["rollback", "begin"]);
 }
 
 #[test]
