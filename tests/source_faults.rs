@@ -96,7 +96,8 @@ async fn lost_connections(server: &Shared) {
         job.wait_for("all rows", |status| count(status, "inserts") >= total).await;
     }
     assert!(job.stop(child).await.success(), "{}", job.log());
-    assert!(job.log().matches("connecting again").count() >= 6, "{}", job.log());
+    // One of them may hit the job while it still asks where the log ends.
+    assert!(job.log().matches(" again").count() >= 6, "{}", job.log());
     assert_eq!(count(&job.status().await, "inserts"), total, "{}", job.log());
     assert_equal(server.port(), &target, &db).await;
 }
@@ -400,7 +401,9 @@ async fn purged(product: Product) {
         let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
         run(&mut conn, "SET sql_log_bin = 0").await;
         run(&mut conn, format!("SET gtid_next = '{uuid}:7'")).await;
-        run(&mut conn, "INSERT INTO d.t VALUES (100, 'unlogged')").await;
+        for statement in ["BEGIN", "INSERT INTO d.t VALUES (100, 'unlogged')", "COMMIT"] {
+            run(&mut conn, statement).await;
+        }
         run(&mut conn, "SET gtid_next = AUTOMATIC").await;
         let executed: String = conn.query_first("SELECT @@GLOBAL.gtid_executed").await.unwrap().unwrap();
         assert!(executed.contains(uuid), "{executed}");

@@ -260,7 +260,10 @@ async fn refused_rows_stop_the_job_and_the_next_run_has_them() {
     let status = ended(scene.child.take().unwrap()).await;
     assert_eq!(status.code(), Some(1));
     let log = scene.job.log();
-    assert!(log.contains("too many filtered rows") && log.contains("The column is 'n' of table 'counter'"), "{log}");
+    assert!(
+        log.contains("the target refuses the row with key") && log.contains("The column is 'n' of table 'counter'"),
+        "{log}"
+    );
     assert!(scene.target.mend(fault) > 0);
     scene.child = Some(scene.job.start());
     scene.compare("refused rows", 0).await;

@@ -127,7 +127,10 @@ impl<T: Target> Committer<T> {
 
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
         let number = self.checkpoint.epoch + 1;
-        let Epoch { begin, end, committed_at, mut batch, prepared } = epoch;
+        let Epoch { begin, end, committed_at, mut batch, anew, prepared } = epoch;
+        if anew {
+            self.pieces = Pieces::default();
+        }
         if self.options.together && begin == end && !batch.is_empty() {
             return Err(together::too_large(&begin, batch.bytes()));
         }

@@ -46,6 +46,8 @@ pub struct Epoch {
     /// The source's commit time of the last transaction, microseconds since 1970; 0 = none.
     pub committed_at: u64,
     pub batch: Batch,
+    /// The pieces that have gone out since the checkpoint do not count: their transaction was cut off and comes again.
+    pub anew: bool,
     /// What is prepared at `end` and was not at `begin`, or the other way round.
     pub prepared: PreparedChanges,
 }
@@ -185,6 +187,8 @@ struct Filling {
     in_pieces: bool,
     /// A transaction of which pieces have gone out was cut off.
     torn: Option<Torn>,
+    /// The next epoch is the first since that.
+    anew: bool,
     closed_at: Instant,
     in_flight: bool,
 }
@@ -221,6 +225,7 @@ impl Flusher {
             in_transaction: false,
             in_pieces: false,
             torn: None,
+            anew: false,
             closed_at: Instant::now(),
             in_flight: false,
         };
@@ -334,6 +339,7 @@ impl Flusher {
                 end: filling.begin.clone(),
                 committed_at: filling.committed_at,
                 batch: std::mem::take(&mut filling.batch),
+                anew: std::mem::take(&mut filling.anew),
                 prepared: PreparedChanges::default(),
             };
             filling.in_pieces = true;
@@ -442,6 +448,7 @@ impl Flusher {
             end: filling.position.clone(),
             committed_at: filling.committed_at,
             batch: std::mem::take(&mut filling.batch),
+            anew: std::mem::take(&mut filling.anew),
             prepared: self.xa.close()?,
         };
         self.hand_over(filling, epoch)
@@ -503,6 +510,7 @@ impl Filling {
             self.in_transaction = false;
             if self.in_pieces {
                 self.torn = Some(Torn { gtid, at });
+                self.anew = true;
             }
         }
     }

@@ -122,7 +122,14 @@ fn epoch(begin: u64, end: u64, rows: &[(i32, &str)]) -> Epoch {
     let mut batch = Batch::default();
     let event = sample.event(RowsKind::Insert, rows);
     batch.add(&sample.mapping, &sample.plan, &event, Budget::new(1).hold(0)).unwrap();
-    Epoch { begin: position(begin), end: position(end), committed_at: end, batch, prepared: PreparedChanges::default() }
+    Epoch {
+        begin: position(begin),
+        end: position(end),
+        committed_at: end,
+        batch,
+        anew: false,
+        prepared: PreparedChanges::default(),
+    }
 }
 
 #[test]
@@ -177,6 +184,7 @@ fn an_epoch_without_rows_only_moves_the_checkpoint() {
         end: position(100),
         committed_at: 0,
         batch: Batch::default(),
+        anew: false,
         prepared: PreparedChanges::default(),
     };
     scene.committer().commit(empty).unwrap();
@@ -233,4 +241,15 @@ fn an_epoch_that_was_refused_for_want_of_room_widens_the_pause_where_everybody_s
     committer.commit(epoch(200, 300, &[(3, "a")])).unwrap();
     assert_eq!(scene.store.pace().unwrap(), None);
     assert_eq!(committer.progress.snapshot().widened_pause, None);
+}
+
+#[test]
+fn pieces_of_a_transaction_that_comes_again_are_counted_once() {
+    let scene = Scene::new();
+    let mut committer = scene.committer();
+    committer.commit(epoch(0, 0, &[(1, "a"), (2, "b")])).unwrap();
+    committer.commit(Epoch { anew: true, ..epoch(0, 0, &[(1, "a")]) }).unwrap();
+    committer.commit(epoch(0, 100, &[(2, "b")])).unwrap();
+    let checkpoint = scene.store.checkpoint().unwrap().unwrap();
+    assert_eq!((checkpoint.read.inserts, checkpoint.loaded), (2, 2));
 }

@@ -103,7 +103,9 @@ impl Scene {
         let event = sample.event(RowsKind::Insert, rows);
         batch.add(&sample.mapping, &sample.plan, &event, Budget::new(1).hold(0)).unwrap();
         let prepared = PreparedChanges::default();
-        epochs.send(Epoch { begin: position(begin), end: position(end), committed_at: end, batch, prepared }).unwrap();
+        epochs
+            .send(Epoch { begin: position(begin), end: position(end), committed_at: end, batch, anew: false, prepared })
+            .unwrap();
         drop(epochs);
         Committer {
             target: Arc::clone(&self.target),
