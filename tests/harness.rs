@@ -119,16 +119,17 @@ impl Job {
     /// `params: {…}`, `defaultZeroDate: …`.
     pub(crate) fn new(source_port: u16, target: &Target, tables: &str, source: &str, more: &str) -> Job {
         let server = &target.server;
-        let http = [Some(server.fe_addr), server.second_fe_addr].into_iter().flatten().map(|fe| fe.port()).collect();
-        Job::written(source_port, server.mysql_addr.port(), http, tables, source, more)
+        let http: Vec<u16> =
+            [Some(server.fe_addr), server.second_fe_addr].into_iter().flatten().map(|fe| fe.port()).collect();
+        Job::written(source_port, server.mysql_addr.port(), &http, tables, source, more)
     }
 
     /// Like `new`, for a target that is not in this process: its MySQL port and its FE's HTTP port.
     pub(crate) fn at(source_port: u16, (mysql, fe): (u16, u16), tables: &str, source: &str, more: &str) -> Job {
-        Job::written(source_port, mysql, vec![fe], tables, source, more)
+        Job::written(source_port, mysql, &[fe], tables, source, more)
     }
 
-    fn written(source_port: u16, mysql: u16, http: Vec<u16>, tables: &str, source: &str, more: &str) -> Job {
+    fn written(source_port: u16, mysql: u16, http: &[u16], tables: &str, source: &str, more: &str) -> Job {
         let http: Vec<String> = http.iter().map(|port| format!("'127.0.0.1:{port}'")).collect();
         let http = http.join(", ");
         let source = if source.contains("username") { source.to_owned() } else { format!("username: root, {source}") };

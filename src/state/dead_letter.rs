@@ -323,7 +323,7 @@ impl Store {
         values.push(Value::Integer(after as i64));
         self.select_letters(
             &format!("SELECT {COLUMNS} FROM dead_letter WHERE {condition} AND id > ? ORDER BY id"),
-            values,
+            &values,
             bytes,
         )
     }
@@ -332,7 +332,7 @@ impl Store {
     pub fn letters_to_retry(&self, bytes: usize) -> Result<Vec<DeadLetter>> {
         self.select_letters(
             &format!("SELECT {COLUMNS} FROM dead_letter WHERE state = 'retry' AND {FIRST_OF_ITS_KEY} ORDER BY id"),
-            Vec::new(),
+            &[],
             bytes,
         )
     }
@@ -394,13 +394,13 @@ impl Store {
         Ok(dropped as u64)
     }
 
-    fn select_letters(&self, sql: &str, values: Vec<Value>, bytes: usize) -> Result<Vec<DeadLetter>> {
+    fn select_letters(&self, sql: &str, values: &[Value], bytes: usize) -> Result<Vec<DeadLetter>> {
         let found: Vec<Stored> = self.with(|connection| {
             if !connection.table_exists(None, "dead_letter")? {
                 return Ok(Vec::new());
             }
             let mut statement = connection.prepare(sql)?;
-            let mut rows = statement.query(params_from_iter(&values))?;
+            let mut rows = statement.query(params_from_iter(values))?;
             let (mut found, mut total) = (Vec::new(), 0);
             while total < bytes
                 && let Some(row) = rows.next()?

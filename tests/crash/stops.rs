@@ -11,7 +11,8 @@ use crate::harness::{Job, assert_equal_at, interrupt, towpath};
 use crate::servers;
 
 const SLOW_COPY: &str = "params: {realFlushPauseSec: 0, fullBatchSize: 10, fullParallel: 1, writeParallel: 1}";
-const LITTLE_MEMORY: &str = "params: {realFlushPauseSec: 0, fullBatchSize: 10, flushBatchMb: 1, totalDataInMemMb: 8}";
+const LITTLE_MEMORY: &str =
+    "params: {realFlushPauseSec: 0, fullBatchSize: 2, fullParallel: 1, flushBatchMb: 1, totalDataInMemMb: 8}";
 
 /// `rows` rows, numbered from 1, with `bytes` bytes each.
 async fn table(source: &servers::Shared, prefix: &str, rows: u32, bytes: u32) -> String {

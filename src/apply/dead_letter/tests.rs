@@ -184,6 +184,7 @@ fn epoch(number: u64, changes: &[Change<'_>]) -> Epoch {
         end: position(number * 100 + 100),
         committed_at: 1,
         batch,
+        anew: false,
         prepared: PreparedChanges::default(),
     }
 }
