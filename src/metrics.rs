@@ -90,6 +90,8 @@ pub struct Metrics {
     delay: Gauge,
     silence: Gauge,
     widened_pause: Gauge,
+    retention_left: Gauge,
+    dead_letters: IntGauge,
     position: IntGauge,
     ring_slots: IntGauge,
     ring_capacity: IntGauge,
@@ -143,6 +145,11 @@ impl Default for Metrics {
                 "delay_seconds",
                 "Age of the oldest transaction that is read and not yet in the target; 0 = nothing is waiting",
             )),
+            retention_left: of(Gauge::new(
+                "binlog_retention_left_seconds",
+                "How long the source will at least keep the log behind the job's position; -1 = no end is known",
+            )),
+            dead_letters: gauge("dead_letters", "Refused rows that wait to be settled"),
             widened_pause: of(Gauge::new(
                 "widened_pause_seconds",
                 "Pause between epochs while the target has no room for more loads; 0 while the job file's pause holds",
@@ -245,6 +252,8 @@ impl Metrics {
             boxed(&self.delay),
             boxed(&self.silence),
             boxed(&self.widened_pause),
+            boxed(&self.retention_left),
+            boxed(&self.dead_letters),
         ];
         vectors.into_iter().chain(gauges).chain(counters).chain(others).collect()
     }
@@ -264,6 +273,7 @@ impl Metrics {
         self.waiting.set(now.waiting as i64);
         self.delay.set(now.delay_micros as f64 / 1e6);
         self.silence.set(now.silence.as_secs_f64());
+        self.retention_left.set(now.retention_left.map_or(-1.0, |left| left.as_secs_f64()));
         self.widened_pause.set(now.widened_pause.unwrap_or_default().as_secs_f64());
         self.position.set(now.position.as_ref().map_or(0, |at| at.offset as i64));
         self.ring_slots.set(now.ring.slots as i64);
@@ -274,6 +284,10 @@ impl Metrics {
         self.full_rows_estimated.set(now.full_rows_estimated as i64);
         self.full_tables.set(now.full_tables as i64);
         self.full_tables_done.set(now.full_tables_done as i64);
+    }
+
+    pub(crate) fn fill_dead_letters(&self, waiting: u64) {
+        self.dead_letters.set(waiting as i64);
     }
 
     /// Sets what the state store knows of the full copy, table by table.

@@ -28,6 +28,7 @@ use super::batch::{Batch, MERGED_ROW_BYTES};
 use super::pace::Pace;
 use super::xa::{Replay, Waiting, XaRows};
 use crate::metrics::Phase;
+use crate::mysql::binlog::statement::{Effect, classify};
 use crate::mysql::binlog::{EventPlan, ImageColumns, Place, RowsEvent, RowsKind, Slot, Statement, TableMap, XaStep};
 use crate::mysql::ddl::{self, Ddl};
 use crate::mysql::position::{Gtid, GtidSet, Position, order_places};
@@ -94,8 +95,12 @@ impl Tables {
         Tables { mappings, values, known: HashMap::new() }
     }
 
-    /// Whether a statement leaves every table's rows and definition as they are: it adds an index, say.
+    /// Whether a statement leaves every table's rows and definition as they are: it adds an index, say, or drops another
+    /// database.
     fn unmoved_by(&self, statement: &Statement) -> bool {
+        if let Effect::DropDatabase(database) = classify(&statement.sql, &statement.database) {
+            return !self.mappings.keys().any(|table| table.database.eq_ignore_ascii_case(&database));
+        }
         let session = ddl::Session { database: &statement.database, ..ddl::Session::default() };
         let Ok(Some(Ddl::AlterTable(alter))) = ddl::parse(&statement.sql, session) else { return false };
         self.mappings.get(&alter.table).is_some_and(|mapping| alter.is_harmless(&mapping.source))

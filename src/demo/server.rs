@@ -235,6 +235,8 @@ impl ScratchServer {
     fn common_arguments(&self) -> Result<Vec<String>> {
         let mut arguments = vec![
             format!("--datadir={}", self.data().display()),
+            // Of its own from the first start on: each server that starts deletes what others have in a shared one.
+            format!("--tmpdir={}", self.folder.join("tmp").display()),
             "--innodb-buffer-pool-size=64M".to_owned(),
             "--loose-innodb-redo-log-capacity=64M".to_owned(),
         ];
@@ -327,7 +329,6 @@ impl ScratchServer {
             format!("--port={}", self.port),
             format!("--socket={folder}/socket"),
             format!("--pid-file={folder}/pid"),
-            format!("--tmpdir={folder}/tmp"),
             format!("--init-file={folder}/root.sql"),
             "--skip-name-resolve".to_owned(),
             "--server-id=1".to_owned(),

@@ -124,6 +124,8 @@ async fn show_metrics(State(shared): State<Arc<Shared>>) -> Response {
         // Before the first run has made the store there are no tables.
         if let Some(store) = Store::read(&shared.state_dir, &shared.job)? {
             metrics.fill_tables(&store.snapshot_tables()?);
+            let letters = store.letter_counts()?;
+            metrics.fill_dead_letters(letters.open + letters.retry);
         }
         shared.exposition.text()
     })

@@ -239,17 +239,29 @@ fn a_statement_stops_the_job_behind_what_came_before_it() {
 }
 
 #[test]
-fn an_index_is_a_place_like_any_other() {
-    let scene = Scene::new(|flusher| {
-        flusher.pace = pace(LONG * 10);
-        flusher.until = Some(position(200));
-    });
-    scene.row(1);
-    scene.commit(100);
-    let sql = "CREATE INDEX i ON t (v)".into();
-    scene.slots.send(Slot::Statement(Statement { place: place(200), database: "shop".into(), sql }), 0).unwrap();
-    assert_eq!(scene.epoch(), (0, 200, 1));
-    assert_eq!(scene.flusher.join().unwrap().unwrap(), Ended::CaughtUp);
+fn an_index_and_another_databases_end_are_places_like_any_other() {
+    for sql in ["CREATE INDEX i ON t (v)", "DROP DATABASE IF EXISTS shop2", "DROP SCHEMA `crm`"] {
+        let scene = Scene::new(|flusher| {
+            flusher.pace = pace(LONG * 10);
+            flusher.until = Some(position(200));
+        });
+        scene.row(1);
+        scene.commit(100);
+        let statement = Statement { place: place(200), database: "shop".into(), sql: sql.into() };
+        scene.slots.send(Slot::Statement(statement), 0).unwrap();
+        assert_eq!(scene.epoch(), (0, 200, 1), "{sql}");
+        assert_eq!(scene.flusher.join().unwrap().unwrap(), Ended::CaughtUp);
+    }
+}
+
+#[test]
+fn the_end_of_the_tables_database_stops_the_job() {
+    let scene = Scene::new(|_| {});
+    let statement = Statement { place: place(200), database: String::new(), sql: "DROP DATABASE shop".into() };
+    scene.slots.send(Slot::Statement(statement), 0).unwrap();
+    assert_eq!(scene.epoch(), (0, 0, 0));
+    let error = scene.flusher.join().unwrap().unwrap_err().to_string();
+    assert!(error.contains("DROP DATABASE shop"), "{error}");
 }
 
 #[test]
