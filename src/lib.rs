@@ -15,11 +15,14 @@
 //! - [`job::run`] joins the stages; read `job/mod.rs`, then `job/full.rs` and `job/incremental.rs`.
 //! - [`mysql::binlog`] turns the log into [`mysql::binlog::Slot`]s, undecoded. [`mysql::snapshot`] explains why a copy
 //!   without a lock loses nothing.
+//! - [`mysql::ddl`] reads statements on tables, clause by clause; what it does not understand stops the job.
 //! - [`apply::batch`] keeps the last image per key, [`apply::flush`] closes epochs, [`apply::commit`] brings one into the
-//!   target. [`state`] holds what a restart needs.
+//!   target. [`apply::dead_letter`] says what becomes of refused rows, [`apply::xa`] keeps what is prepared.
+//!   [`state`] holds what a restart needs.
 //! - [`target`] is a contract first: `load` returns only when a load's fate is known.
 //! - [`embedded`] is a StarRocks-compatible server on SQLite, for demos and tests; [`demo::proof`] compares two servers
 //!   by code that shares nothing with the rest.
+//! - [`metrics`] and [`http`] show a running job; [`step`] names the places where tests hold a job and kill it.
 //!
 //! # Words
 //! A *position* lies between two transactions. An *epoch* is what goes out together: the rows between two positions,
