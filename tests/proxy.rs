@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -25,6 +26,8 @@ struct State {
     down: watch::Sender<bool>,
     /// Bytes that the server may send until the next cut.
     allowance: AtomicI64,
+    /// How long each full piece of what the server sends is held back.
+    slowness: Mutex<Duration>,
     /// What ends a connection when the server sends it.
     poison: Mutex<Option<Vec<u8>>>,
 }
@@ -38,6 +41,7 @@ impl Proxy {
             silent: watch::Sender::new(false),
             down: watch::Sender::new(false),
             allowance: AtomicI64::new(i64::MAX),
+            slowness: Mutex::default(),
             poison: Mutex::default(),
         });
         let port = listener.local_addr().unwrap().port();
@@ -76,6 +80,11 @@ impl Proxy {
         if down {
             self.cut();
         }
+    }
+
+    /// A thin line: each 16 KiB that the server has ready takes so long. Small packets are quick.
+    pub(crate) fn slow(&self, each: Duration) {
+        *self.state.slowness.lock().unwrap() = each;
     }
 
     pub(crate) fn poison(&self, bytes: Option<&[u8]>) {
@@ -121,6 +130,10 @@ async fn pump(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, state: &State, fr
         }
         let mut bytes = &buffer[..length];
         let mut last = false;
+        if from_server && length == buffer.len() {
+            let slowness = *state.slowness.lock().unwrap();
+            tokio::time::sleep(slowness).await;
+        }
         if from_server {
             let poison = state.poison.lock().unwrap().clone();
             if poison.is_some_and(|poison| bytes.windows(poison.len()).any(|window| window == poison)) {

@@ -422,3 +422,55 @@ async fn a_purged_position_is_told_and_another_can_be_chosen_on_mysql() {
 async fn a_purged_position_is_told_and_another_can_be_chosen_on_mariadb() {
     purged(Product::Mariadb).await;
 }
+
+/// One event takes longer on the line than the silence that is borne: it must come in all the same, and count once.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_a_slow_source_needs_long_for_comes_in() {
+    let server = servers::mysql().await;
+    let db = server.database("slow").await;
+    let mut conn = server.connect().await;
+    run(&mut conn, format!("CREATE TABLE {db}.t (id INT PRIMARY KEY, v LONGTEXT)")).await;
+    let proxy = Proxy::to(server.port()).await;
+    let target = Target::start().await;
+    let job = Job::new(proxy.port(), &target, &format!("{db}.*"), "", QUICK);
+    let child = job.start();
+    job.wait_for("incremental", |status| status["stage"] == "incremental").await;
+    // 61 pieces, 3.6 seconds.
+    proxy.slow(Duration::from_millis(60));
+    run(&mut conn, format!("INSERT INTO {db}.t VALUES (1, REPEAT('v', 1000000))")).await;
+    wait_for_log(&job, "the source was silent for 2s").await;
+    job.wait_for("the row", |status| count(status, "inserts") >= 1).await;
+    assert!(job.stop(child).await.success(), "{}", job.log());
+    assert_eq!(count(&job.status().await, "inserts"), 1, "{}", job.log());
+    assert_equal(server.port(), &target, &db).await;
+}
+
+/// The log holds an event that is larger than what the server now takes in a packet.
+async fn packet_limit(product: Product) {
+    let source = ScratchServer::start(&Options::new(product)).await.unwrap();
+    let mut conn = source.connect().await.unwrap();
+    run(&mut conn, "SET GLOBAL max_allowed_packet = 67108864").await;
+    let mut conn_large = source.connect().await.unwrap();
+    run(&mut conn, "CREATE DATABASE d").await;
+    for table in ["ours", "others"] {
+        run(&mut conn, format!("CREATE TABLE d.{table} (id INT PRIMARY KEY, v LONGTEXT)")).await;
+    }
+    let target = Target::start().await;
+    let job = Job::new(source.port(), &target, "d.ours", "", QUICK);
+    job.run_to_end().await;
+    run(&mut conn_large, "INSERT INTO d.others VALUES (1, REPEAT('v', 20000000))").await;
+    run(&mut conn, "INSERT INTO d.ours VALUES (1, 'behind it')").await;
+    run(&mut conn, "SET GLOBAL max_allowed_packet = 1048576").await;
+    job.run_to_end().await;
+    assert_eq!(target.text("SELECT v FROM d.ours").await, "behind it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_above_the_servers_packet_limit_is_passed_on_mysql() {
+    packet_limit(Product::Mysql).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_above_the_servers_packet_limit_is_passed_on_mariadb() {
+    packet_limit(Product::Mariadb).await;
+}
