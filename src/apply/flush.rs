@@ -28,14 +28,13 @@ use super::batch::{Batch, MERGED_ROW_BYTES};
 use super::pace::Pace;
 use super::xa::{Replay, Waiting, XaRows};
 use crate::metrics::Phase;
-use crate::mysql::binlog::statement::{Effect, classify};
 use crate::mysql::binlog::{EventPlan, ImageColumns, Place, RowsEvent, RowsKind, Slot, Statement, TableMap, XaStep};
-use crate::mysql::ddl::{self, Ddl};
+use crate::mysql::history::History;
 use crate::mysql::position::{Gtid, GtidSet, Position, order_places};
 use crate::mysql::value::ValueOptions;
 use crate::progress::Progress;
 use crate::ring::{Budget, Closed, Entry, Receiver};
-use crate::schema::{Mapping, TableName};
+use crate::schema::{Mapping, SchemaChange, TableName};
 use crate::state::PreparedChanges;
 use crate::{Error, Result, step};
 
@@ -72,6 +71,8 @@ impl Limits {
 
 /// The tables of the job, with the plan for each table map, and set of columns in its events, that was seen.
 pub struct Tables {
+    /// Their definitions at the place that is being read.
+    history: History,
     mappings: HashMap<TableName, Arc<Mapping>>,
     values: ValueOptions,
     known: HashMap<Seen, Known>,
@@ -91,19 +92,10 @@ struct Known {
 
 impl Tables {
     pub fn new(mappings: impl IntoIterator<Item = Arc<Mapping>>, values: ValueOptions) -> Self {
-        let mappings = mappings.into_iter().map(|mapping| (mapping.source.name.clone(), mapping)).collect();
-        Tables { mappings, values, known: HashMap::new() }
-    }
-
-    /// Whether a statement leaves every table's rows and definition as they are: it adds an index, say, or drops another
-    /// database.
-    fn unmoved_by(&self, statement: &Statement) -> bool {
-        if let Effect::DropDatabase(database) = classify(&statement.sql, &statement.database) {
-            return !self.mappings.keys().any(|table| table.database.eq_ignore_ascii_case(&database));
-        }
-        let session = ddl::Session { database: &statement.database, ..ddl::Session::default() };
-        let Ok(Some(Ddl::AlterTable(alter))) = ddl::parse(&statement.sql, session) else { return false };
-        self.mappings.get(&alter.table).is_some_and(|mapping| alter.is_harmless(&mapping.source))
+        let mappings: HashMap<_, _> =
+            mappings.into_iter().map(|mapping| (mapping.source.name.clone(), mapping)).collect();
+        let history = History::new(mappings.values().map(|mapping| Arc::new(mapping.source.clone())));
+        Tables { history, mappings, values, known: HashMap::new() }
     }
 
     fn of(&mut self, event: &RowsEvent) -> Result<Known> {
@@ -262,10 +254,11 @@ impl Flusher {
                     }
                     Slot::XaRows { first, event } => self.xa.add(first, event, held)?,
                     Slot::Xa(place, step) => self.xa(&mut filling, &place, &step)?,
-                    Slot::Statement(statement) if self.tables.unmoved_by(&statement) => {
-                        self.boundary(&mut filling, &statement.place, None)?;
-                    }
-                    Slot::Statement(statement) => return Err(self.statement(filling, &statement)),
+                    Slot::Statement(statement) => match self.tables.history.read(&statement) {
+                        Ok(changes) if changes.is_empty() => self.boundary(&mut filling, &statement.place, None)?,
+                        Ok(changes) => return Err(self.stops(filling, not_followed(&statement, &changes))),
+                        Err(error) => return Err(self.stops(filling, error)),
+                    },
                 },
                 Woken::EpochIsIn => {
                     filling.in_flight = false;
@@ -483,18 +476,8 @@ impl Flusher {
         Ok(ended)
     }
 
-    /// Everything before the statement goes out; then the job stops.
-    fn statement(mut self, mut filling: Filling, statement: &Statement) -> Error {
-        let error = Error::definite(format!(
-            "{}:{}: a statement changes a replicated table: {}",
-            statement.place.file,
-            statement.place.offset,
-            shortened(&statement.sql)
-        ))
-        .hint(
-            "the job follows rows, not yet statements: schema changes need a new job (another `name`) that copies the \
-             tables again; statement-format changes of rows need `binlog_format=ROW`",
-        );
+    /// Everything before a statement goes out; then the job stops.
+    fn stops(mut self, mut filling: Filling, error: Error) -> Error {
         let flushed = if filling.in_transaction { Ok(()) } else { self.close(&mut filling) };
         match flushed.and_then(|()| self.wait_for_flight(&mut filling)) {
             Ok(()) => error,
@@ -574,12 +557,11 @@ fn lost(torn: &Torn) -> Error {
     )
 }
 
-/// The first 300 characters of a statement.
-fn shortened(sql: &str) -> String {
-    match sql.char_indices().nth(300) {
-        Some((end, _)) => format!("{}…", &sql[..end]),
-        None => sql.to_owned(),
-    }
+fn not_followed(statement: &Statement, changes: &[SchemaChange]) -> Error {
+    let tables: Vec<String> = changes.iter().map(|change| change.table().to_string()).collect();
+    let Place { file, offset, .. } = &statement.place;
+    Error::definite(format!("{file}:{offset}: a statement changes {}: {}", tables.join(", "), statement.sql))
+        .hint("begin a new job (another `name`) that copies the tables again")
 }
 
 fn reader_gone() -> Error {

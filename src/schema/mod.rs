@@ -1,6 +1,7 @@
 //! Tables and columns as the source defines them, and their shape at the target. A leaf: it imports
 //! nothing of ours but the error type.
 
+mod change;
 mod charset;
 mod column;
 mod default;
@@ -8,6 +9,7 @@ mod mapping;
 mod table;
 mod target;
 
+pub use change::{Altered, SchemaChange};
 pub(crate) use charset::may_be_lossy;
 pub use column::{Column, ColumnType, DefaultValue, Generated, IntegerSize, LobSize};
 pub use mapping::{MAX_KEY_BYTES, Mapping, MappingOptions, map_table};
