@@ -90,6 +90,7 @@ pub struct Metrics {
     delay: Gauge,
     silence: Gauge,
     widened_pause: Gauge,
+    paused: Gauge,
     retention_left: Gauge,
     dead_letters: IntGauge,
     position: IntGauge,
@@ -150,6 +151,7 @@ impl Default for Metrics {
                 "How long the source will at least keep the log behind the job's position; -1 = no end is known",
             )),
             dead_letters: gauge("dead_letters", "Refused rows that wait to be settled"),
+            paused: of(Gauge::new("paused", "1 while `towpath pause` holds the job back.")),
             widened_pause: of(Gauge::new(
                 "widened_pause_seconds",
                 "Pause between epochs while the target has no room for more loads; 0 while the job file's pause holds",
@@ -252,6 +254,7 @@ impl Metrics {
             boxed(&self.delay),
             boxed(&self.silence),
             boxed(&self.widened_pause),
+            boxed(&self.paused),
             boxed(&self.retention_left),
             boxed(&self.dead_letters),
         ];
@@ -274,6 +277,7 @@ impl Metrics {
         self.delay.set(now.delay_micros as f64 / 1e6);
         self.silence.set(now.silence.as_secs_f64());
         self.retention_left.set(now.retention_left.map_or(-1.0, |left| left.as_secs_f64()));
+        self.paused.set(f64::from(u8::from(now.paused)));
         self.widened_pause.set(now.widened_pause.unwrap_or_default().as_secs_f64());
         self.position.set(now.position.as_ref().map_or(0, |at| at.offset as i64));
         self.ring_slots.set(now.ring.slots as i64);

@@ -1,6 +1,6 @@
 //! What a running job can tell about itself: counters that the stages raise and anyone may read.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,7 @@ struct Incremental {
     /// Milliseconds between two epochs while that is more than the job file says; else 0.
     widened_pause: AtomicU64,
     position: Mutex<Option<Position>>,
+    paused: AtomicBool,
     /// Seconds for which the source keeps its log; 0: no end is known.
     retention: AtomicU64,
 }
@@ -74,6 +75,8 @@ pub struct Snapshot {
     /// How long the source will at least keep the log behind the position, when everything that was read and is not in
     /// the target is counted; `None`: no end is known.
     pub retention_left: Option<Duration>,
+    /// Nothing new is read until somebody resumes the job.
+    pub paused: bool,
     /// The pause between two epochs while the target has it widened.
     pub widened_pause: Option<Duration>,
     /// Since the source sent anything, heartbeats included; zero before the log is followed.
@@ -146,7 +149,11 @@ impl Progress {
         *here.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint.position.clone());
     }
 
-    /// `None`: the job file's pause holds.
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.incremental.paused.store(paused, Relaxed);
+    }
+
+    /// `None`: the configured pause holds.
     pub(crate) fn set_widened_pause(&self, pause: Option<Duration>) {
         let millis = pause.map_or(0, |pause| pause.as_millis() as u64);
         self.incremental.widened_pause.store(millis, Relaxed);
@@ -182,6 +189,7 @@ impl Progress {
             position: here.position.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             delay_micros,
             retention_left: retention.map(|kept| kept.saturating_sub(Duration::from_micros(delay_micros))),
+            paused: here.paused.load(Relaxed),
             widened_pause: Some(here.widened_pause.load(Relaxed))
                 .filter(|&millis| millis > 0)
                 .map(Duration::from_millis),
@@ -194,6 +202,11 @@ impl Progress {
 impl Snapshot {
     /// One line that says where the job stands.
     pub fn line(&self) -> String {
+        let line = self.stage_line();
+        if self.paused { format!("paused; {line}") } else { line }
+    }
+
+    fn stage_line(&self) -> String {
         match self.stage {
             Stage::Schema => "schema: making tables".to_owned(),
             Stage::Full => {

@@ -15,6 +15,7 @@ mod faults;
 mod fuzz;
 mod harness;
 mod large_events;
+mod live_settings;
 mod metrics;
 mod proxy;
 mod random;

@@ -126,6 +126,7 @@ impl<T: Target> Committer<T> {
     }
 
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
+        let began = Instant::now();
         let number = self.checkpoint.epoch + 1;
         let Epoch { begin, end, committed_at, mut batch, anew, prepared } = epoch;
         if anew {
@@ -181,6 +182,11 @@ impl<T: Target> Committer<T> {
         metrics.timed(Phase::Checkpoint, || self.store.close_epoch(&self.checkpoint, &changes, &prepared))?;
         step::reached("checkpoint-written");
         self.letters.written(&changes)?;
+        if rows > 0 {
+            let (file, offset) = (&self.checkpoint.position.file, self.checkpoint.position.offset);
+            let ms = began.elapsed().as_millis() as u64;
+            tracing::info!(epoch = number, position = %format_args!("{file}:{offset}"), rows, ms, "epoch is in");
+        }
         // Shown at once, recorded with the end.
         self.progress.committed(&Checkpoint {
             read: self.checkpoint.read + self.pieces.read,

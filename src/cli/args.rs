@@ -64,6 +64,25 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Change parameters of a job, running or not, without a restart. They hold until they are taken back.
+    Set {
+        /// The job file (YAML or JSON).
+        job: PathBuf,
+        /// `realFlushPauseSec=2 rateLimitRps=5000`; also `rateLimitMbps`, `increBatchSize`, `fullBatchSize`. `key=` goes back
+        /// to the job file's value. None: shows what is set.
+        #[arg(value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+    /// Read nothing new until `resume`; what is read goes on into the target.
+    Pause {
+        /// The job file (YAML or JSON).
+        job: PathBuf,
+    },
+    /// Read on after `pause`.
+    Resume {
+        /// The job file (YAML or JSON).
+        job: PathBuf,
+    },
     /// Rows that the target refused and that were set aside (`strategyOnError: batchDirtyData`).
     #[command(subcommand)]
     DeadLetters(DeadLetterAction),

@@ -10,6 +10,7 @@ mod log;
 mod progress_bar;
 mod reposition;
 mod run;
+mod settings;
 mod signal;
 mod status;
 
@@ -64,6 +65,9 @@ async fn dispatch(command: Command) -> Result<Outcome> {
         Command::Run { job, stop_at_end } => run::run(&job, stop_at_end).await,
         Command::Reposition { job, place, accept_loss } => reposition::run(&job, &place, accept_loss).await,
         Command::Status { job, json } => status::run(&job, json),
+        Command::Set { job, settings } => settings::set(&job, &settings),
+        Command::Pause { job } => settings::pause(&job, true),
+        Command::Resume { job } => settings::pause(&job, false),
         Command::DeadLetters(action) => dead_letters::run(action),
         Command::Embedded(options) => embedded::run(options).await,
         Command::Schema { job_file: true } => job_file::print_schema(),
