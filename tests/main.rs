@@ -17,6 +17,7 @@ mod harness;
 mod large_events;
 mod live_settings;
 mod metrics;
+mod prometheus;
 mod proxy;
 mod random;
 mod refusals;

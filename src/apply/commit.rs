@@ -238,12 +238,12 @@ pub(crate) async fn observed<T: Target>(target: &T, load: &Load, progress: &Prog
 
 /// Counts what was sent at once: a load, or all loads of a transaction.
 pub(super) fn note(progress: &Progress, loaded: &Result<Loaded>, bytes: usize, began: Instant) {
-    let (result, retries) = match loaded {
-        Ok(Loaded { already: true, retries }) => (LoadResult::AlreadyIn, *retries),
-        Ok(Loaded { retries, .. }) => (LoadResult::Success, *retries),
-        Err(_) => (LoadResult::Failed, 0),
+    let result = match loaded {
+        Ok(Loaded { already: true, .. }) => LoadResult::AlreadyIn,
+        Ok(_) => LoadResult::Success,
+        Err(_) => LoadResult::Failed,
     };
-    progress.metrics().load(result, retries, bytes, began.elapsed());
+    progress.metrics().load(result, bytes, began.elapsed());
 }
 
 pub(super) fn name(load: &Load) -> LoadName {

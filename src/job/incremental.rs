@@ -7,7 +7,7 @@ use crossbeam_channel as channel;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, last_call};
+use super::{Context, lag, last_call};
 use crate::apply::commit::{Committer, Pieces};
 use crate::apply::flush::{Ended, Flusher, Limits, Tables};
 use crate::apply::pace::Pace;
@@ -41,6 +41,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
     let Some(until) = asked.await? else { return Ok(Ended::Stopped) };
     options.progress.log_is_kept(prepared.server.retention());
     options.progress.committed(&checkpoint);
+    let _lag = lag::watch(context);
 
     // The rest is for what the budget cannot see: the bodies while they are encoded, the index over the batch's
     // rows, the driver's buffers, and what the allocator keeps.

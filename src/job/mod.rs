@@ -11,6 +11,7 @@
 
 mod full;
 mod incremental;
+mod lag;
 mod prepare;
 mod reposition;
 mod settings;
@@ -69,6 +70,7 @@ pub async fn run<T: Target>(job: &config::Job, target: Arc<T>, options: &RunOpti
     };
     let (prepared, identity) = started?;
     options.progress.set_stage(identity.stage);
+    options.progress.count_retries(target.retries());
 
     let (live, _watch) = settings::watch(&job.params, &store, &options.progress)?;
     let context = Context { job, options, prepared: &prepared, store, target, identity, live };
