@@ -3,6 +3,7 @@
 # make test       every test, against a real MySQL and a real MariaDB
 # make soak       random tables and transactions, for as long as you like
 # make soak-kill  kill -9 at random moments, as often as you like
+# make bench      the whole way of a change against reading alone, then the hot loops; quick=1 in under two minutes
 
 CARGO ?= cargo
 # How long the demo's writer writes, and more arguments for it (see `towpath demo --help`).
@@ -12,6 +13,8 @@ args ?=
 minutes ?= 10
 # How often `make soak-kill` kills.
 kills ?= 200
+# `make bench`: 1 for a fifth of the rows and nothing but the first measurements.
+quick ?=
 # The tests' second decoder is built with OpenSSL. Where pkg-config finds none, get.sh brings it.
 ifndef OPENSSL_DIR
 ifneq ($(shell pkg-config --exists openssl 2>/dev/null && echo found),found)
@@ -31,7 +34,7 @@ help:
 	@echo 'make soak [minutes=10]  random tables and transactions through the whole job, always new ones'
 	@echo 'make soak-kill [kills=200]  kill -9 at random moments under load, of the job and of its target'
 	@echo 'make lint               formatting, clippy, shell syntax'
-	@echo 'make bench              the hot path, measured'
+	@echo 'make bench [quick=1]    what it does a second, its CPU and its memory, against reading alone; see docs/performance.md'
 
 demo: tools
 	@tests/servers/get.sh mysql
@@ -58,8 +61,10 @@ lint: tools
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 
 bench: tools
-	$(if $(openssl),@tests/servers/get.sh openssl)
-	$(CARGO) bench --locked --benches
+	@tests/servers/get.sh mysql valgrind $(openssl)
+	$(CARGO) bench --locked --bench replay -- $(if $(quick),--quick) --json target/replay.json $(args)
+	PATH="$$PATH:$${XDG_CACHE_HOME:-$$HOME/.cache}/towpath/servers/valgrind" $(CARGO) bench --locked --bench hot_path -- --instructions
+	$(if $(quick),,$(CARGO) bench --locked --bench hot_path)
 
 # SQLite and ring bring C code with them.
 tools:

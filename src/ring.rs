@@ -20,14 +20,21 @@ pub struct Budget(Arc<Ledger>);
 #[derive(Debug)]
 struct Ledger {
     total: usize,
-    free: Mutex<isize>,
+    free: Mutex<Free>,
     freed: Condvar,
+}
+
+#[derive(Debug)]
+struct Free {
+    bytes: isize,
+    /// Threads that wait for some. Waking is a call of the kernel, also when nobody waits; so it is asked first.
+    waiting: usize,
 }
 
 impl Budget {
     pub fn new(total_bytes: usize) -> Self {
         let total = total_bytes.max(1);
-        Budget(Arc::new(Ledger { total, free: Mutex::new(total as isize), freed: Condvar::new() }))
+        Budget(Arc::new(Ledger { total, free: Mutex::new(Free { bytes: total as isize, waiting: 0 }), freed: Condvar::new() }))
     }
 
     pub fn total(&self) -> usize {
@@ -36,7 +43,7 @@ impl Budget {
 
     /// Bytes held at this moment.
     pub fn used(&self) -> usize {
-        let free = *self.0.lock();
+        let free = self.0.lock().bytes;
         (self.0.total as isize - free).max(0) as usize
     }
 
@@ -44,7 +51,7 @@ impl Budget {
     /// larger than all of it still passes, alone.
     pub fn hold(&self, bytes: usize) -> Held {
         let mut free = self.0.lock();
-        while *free <= 0 {
+        while free.bytes <= 0 {
             free = self.wait(free);
         }
         self.take(free, bytes)
@@ -54,7 +61,7 @@ impl Budget {
     /// wake the waiting.
     fn hold_while(&self, bytes: usize, open: impl Fn() -> bool) -> Option<Held> {
         let mut free = self.0.lock();
-        while *free <= 0 {
+        while free.bytes <= 0 {
             if !open() {
                 return None;
             }
@@ -63,12 +70,15 @@ impl Budget {
         Some(self.take(free, bytes))
     }
 
-    fn wait<'a>(&'a self, free: MutexGuard<'a, isize>) -> MutexGuard<'a, isize> {
-        self.0.freed.wait(free).unwrap_or_else(PoisonError::into_inner)
+    fn wait<'a>(&'a self, mut free: MutexGuard<'a, Free>) -> MutexGuard<'a, Free> {
+        free.waiting += 1;
+        let mut free = self.0.freed.wait(free).unwrap_or_else(PoisonError::into_inner);
+        free.waiting -= 1;
+        free
     }
 
-    fn take(&self, mut free: MutexGuard<'_, isize>, bytes: usize) -> Held {
-        *free -= bytes as isize;
+    fn take(&self, mut free: MutexGuard<'_, Free>, bytes: usize) -> Held {
+        free.bytes -= bytes as isize;
         Held { bytes, ledger: Arc::clone(&self.0) }
     }
 }
@@ -76,13 +86,13 @@ impl Budget {
 impl Budget {
     /// Takes `bytes` without waiting, also when nothing is free: for what must come in before anything can be given back.
     pub fn hold_at_once(&self, bytes: usize) -> Held {
-        *self.0.lock() -= bytes as isize;
+        self.0.lock().bytes -= bytes as isize;
         Held { bytes, ledger: Arc::clone(&self.0) }
     }
 }
 
 impl Ledger {
-    fn lock(&self) -> MutexGuard<'_, isize> {
+    fn lock(&self) -> MutexGuard<'_, Free> {
         self.free.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -98,12 +108,31 @@ impl Held {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
+
+    /// Takes over another share, if it is of the same budget; else gives it back to the caller. The shares of many small
+    /// pieces that go together are then given back at once, and not one by one.
+    pub(crate) fn join(&mut self, mut other: Held) -> Option<Held> {
+        if !Arc::ptr_eq(&self.ledger, &other.ledger) {
+            return Some(other);
+        }
+        self.bytes += std::mem::take(&mut other.bytes);
+        None
+    }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        *self.ledger.lock() += self.bytes as isize;
-        self.ledger.freed.notify_one();
+        if self.bytes == 0 {
+            return;
+        }
+        let mut free = self.ledger.lock();
+        free.bytes += self.bytes as isize;
+        let wake = free.waiting > 0;
+        drop(free);
+        if wake {
+            // All: what is free now may be enough for several.
+            self.ledger.freed.notify_all();
+        }
     }
 }
 
@@ -268,6 +297,19 @@ mod tests {
         assert_eq!(budget.used(), 1000);
         drop(held);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn shares_that_were_joined_are_given_back_together() {
+        let budget = Budget::new(100);
+        let mut held = budget.hold(40);
+        assert!(held.join(budget.hold(30)).is_none());
+        assert_eq!((held.bytes(), budget.used()), (70, 70));
+        let other = Budget::new(100);
+        let apart = held.join(other.hold(20)).unwrap();
+        assert_eq!((held.bytes(), apart.bytes()), (70, 20));
+        drop(held);
+        assert_eq!((budget.used(), other.used()), (0, 20));
     }
 
     #[test]

@@ -48,8 +48,8 @@ const LAYER_BYTES: usize = 2 * size_of::<Image>();
 /// Rows of one epoch, by table.
 #[derive(Default)]
 pub struct Batch {
-    tables: IndexMap<TableName, TableBatch>,
-    /// What keeps the images' share of the memory budget.
+    tables: IndexMap<TableName, TableBatch, FixedState>,
+    /// What keeps the images' share of the memory budget: one, as long as all are of the same.
     held: Vec<Held>,
     rows: usize,
     bytes: usize,
@@ -96,7 +96,11 @@ impl Batch {
         let layers = table.layers.len() - before.2;
         self.rows += rows;
         self.bytes += held.bytes() + rows * MERGED_ROW_BYTES + keys + layers * LAYER_BYTES;
-        self.held.push(held);
+        let apart = match self.held.last_mut() {
+            Some(all) => all.join(held),
+            None => Some(held),
+        };
+        self.held.extend(apart);
         self.read.inserts += counts.inserts;
         self.read.updates += counts.updates;
         self.read.deletes += counts.deletes;
@@ -127,6 +131,8 @@ pub struct TableBatch {
     /// The raw key bytes of all rows, one after another.
     keys: Vec<u8>,
     scratch: Vec<u8>,
+    /// The key before an UPDATE.
+    old_key: Vec<u8>,
     hasher: FixedState,
 }
 
@@ -196,6 +202,7 @@ impl TableBatch {
             index: HashTable::new(),
             keys: Vec::new(),
             scratch: Vec::new(),
+            old_key: Vec::new(),
             hasher: FixedState::default(),
         }
     }
@@ -215,7 +222,6 @@ impl TableBatch {
         let image = |plan, start: usize, over| Image { event, start: start as u32, plan, over };
         let mut counts = RowCounts::default();
         let whole = plan.after().tells_all();
-        let mut old_key = Vec::new();
         let mut at = 0;
         // An INSERT of nothing but defaults has an image of no bytes; its key is a default too, so there is only one.
         let mut left = !images.is_empty() || plan.after().has_no_columns();
@@ -236,22 +242,22 @@ impl TableBatch {
                 }
                 RowsKind::Update => {
                     counts.updates += 1;
-                    old_key.clear();
-                    let (before, after) = plan.walk_update(rest, &mut old_key, &mut self.scratch)?;
+                    self.old_key.clear();
+                    let (before, after) = plan.walk_update(rest, &mut self.old_key, &mut self.scratch)?;
                     at += before + after;
-                    let moved = old_key != self.scratch;
+                    let moved = self.old_key != self.scratch;
                     let over = match whole {
                         true => NOTHING,
-                        false => self.under(plan, after_plan, &old_key, image(before_plan, start, NOTHING))?,
+                        false => self.under(plan, after_plan, image(before_plan, start, NOTHING))?,
                     };
                     let newest = image(after_plan, start + before, over);
                     if moved {
                         if let Some(column) = if whole { None } else { self.untold(newest) } {
                             return Err(Refusal::KeyChange(column));
                         }
-                        std::mem::swap(&mut old_key, &mut self.scratch);
+                        std::mem::swap(&mut self.old_key, &mut self.scratch);
                         self.put(image(before_plan, start, NOTHING), Op::Delete);
-                        std::mem::swap(&mut old_key, &mut self.scratch);
+                        std::mem::swap(&mut self.old_key, &mut self.scratch);
                     }
                     self.put(newest, Op::Upsert);
                 }
@@ -277,8 +283,8 @@ impl TableBatch {
     }
 
     /// What an after image that lacks columns is laid over: its before image, and what the batch has of the old key.
-    fn under(&mut self, plan: &EventPlan, after_plan: u32, old_key: &[u8], before: Image) -> Result<u32, Refusal> {
-        let older = match self.find(old_key).map(|at| (self.rows[at].op, self.rows[at].image)) {
+    fn under(&mut self, plan: &EventPlan, after_plan: u32, before: Image) -> Result<u32, Refusal> {
+        let older = match self.find(&self.old_key).map(|at| (self.rows[at].op, self.rows[at].image)) {
             Some((Op::Delete, _)) => return Err(Refusal::Gone),
             // The same columns once more: nothing of that image would show. Chains stay short.
             Some((_, image)) if image.plan == after_plan => image.over,

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel as channel;
+use foldhash::fast::FixedState;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Batch, MERGED_ROW_BYTES};
@@ -74,14 +75,13 @@ pub struct Tables {
     history: History,
     mappings: HashMap<TableName, Arc<Mapping>>,
     values: ValueOptions,
-    known: HashMap<Seen, Known>,
+    known: HashMap<Seen, Known, FixedState>,
 }
 
 /// What an event's plan depends on: the addresses of its table map and its columns, and with columns its kind.
 /// `Known` keeps both alive, so the addresses stay their own.
 type Seen = (usize, Option<(usize, RowsKind)>);
 
-#[derive(Clone)]
 struct Known {
     _map: Arc<TableMap>,
     _columns: Option<Arc<ImageColumns>>,
@@ -94,14 +94,14 @@ impl Tables {
         let mappings: HashMap<_, _> =
             mappings.into_iter().map(|mapping| (mapping.source.name.clone(), mapping)).collect();
         let history = History::new(mappings.values().map(|mapping| Arc::new(mapping.source.clone())));
-        Tables { history, mappings, values, known: HashMap::new() }
+        Tables { history, mappings, values, known: HashMap::default() }
     }
 
-    fn of(&mut self, event: &RowsEvent) -> Result<Known> {
+    fn of(&mut self, event: &RowsEvent) -> Result<&Known> {
         let columns = event.columns.as_ref().map(|columns| (Arc::as_ptr(columns) as usize, event.kind));
         let seen = (Arc::as_ptr(&event.table) as usize, columns);
-        if let Some(known) = self.known.get(&seen) {
-            return Ok(known.clone());
+        if self.known.contains_key(&seen) {
+            return Ok(&self.known[&seen]);
         }
         let name = &event.table.name;
         let mapping = self.mappings.get(name).ok_or_else(|| {
@@ -119,8 +119,7 @@ impl Tables {
             mapping: Arc::clone(mapping),
             plan,
         };
-        self.known.insert(seen, known.clone());
-        Ok(known)
+        Ok(self.known.entry(seen).or_insert(known))
     }
 }
 
@@ -137,6 +136,9 @@ pub enum Ended {
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
 /// A checkpoint that only moves the position is written at most this often.
 const IDLE_CHECKPOINT: Duration = Duration::from_secs(1);
+
+/// Events of a transaction for which room is kept.
+const OPEN_ROOM: usize = 1024;
 
 pub struct Flusher {
     pub receiver: Receiver<Slot>,
@@ -326,16 +328,18 @@ impl Flusher {
     /// The open transaction's rows join the batch.
     fn join_open(&mut self, filling: &mut Filling) -> Result<()> {
         filling.open_bytes = 0;
-        for entry in std::mem::take(&mut filling.open) {
-            self.join(filling, entry)?;
-        }
+        let mut open = std::mem::take(&mut filling.open);
+        open.drain(..).try_for_each(|entry| self.join(filling, entry))?;
+        // Its room is used again, unless one transaction was much larger than most are.
+        open.shrink_to(OPEN_ROOM);
+        filling.open = open;
         Ok(())
     }
 
     fn join(&mut self, filling: &mut Filling, Entry { item: event, held }: Entry<RowsEvent>) -> Result<()> {
         let Known { mapping, plan, .. } = self.tables.of(&event)?;
         let (read, bytes) = (filling.batch.read().total(), held.bytes() as u64);
-        filling.batch.add(&mapping, &plan, &event, held)?;
+        filling.batch.add(mapping, plan, &event, held)?;
         self.limiter.took(filling.batch.read().total() - read, bytes);
         if filling.batch.bytes() >= self.limits.bytes {
             self.wait_for_flight(filling)?;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Gets MySQL and MariaDB without root, for tests and for `towpath demo`.
 #
-#   tests/servers/get.sh [mysql] [mariadb] [openssl] [prometheus]      the two servers when none is named
+#   tests/servers/get.sh [mysql] [mariadb] [openssl] [prometheus] [valgrind]      the two servers when none is named
 #
 # The packages of this machine's own distribution are downloaded and unpacked, not installed: apt runs with a
 # private state, cache and source list, so nothing of the system changes. Each server ends up in
@@ -12,6 +12,7 @@
 # `openssl` gets OpenSSL's headers and static libraries into .../servers/openssl/{include,lib} (an OPENSSL_DIR): the crate
 # mysql_cdc, the tests' second decoder, is built with them on a machine that has none.
 # `prometheus` gets Prometheus and its promtool into .../servers/prometheus/, for the test of dashboards and alerts.
+# `valgrind` gets .../servers/valgrind/valgrind, which counts instructions for `make bench`.
 # What is there already is left alone. With TOWPATH_MYSQLD or TOWPATH_MARIADBD set, that one is not fetched.
 set -eu
 
@@ -31,7 +32,8 @@ for server; do
         mariadb) name=mariadbd; own=${TOWPATH_MARIADBD:-}; variable=TOWPATH_MARIADBD ;;
         openssl) [ -f "$cache/openssl/lib/libssl.a" ] || wanted="$wanted openssl"; continue ;;
         prometheus) [ -x "$cache/prometheus/promtool" ] || wanted="$wanted prometheus"; continue ;;
-        *) say "unknown server '$server'"; say "usage: $0 [mysql] [mariadb] [openssl] [prometheus]"; exit 2 ;;
+        valgrind) [ -x "$cache/valgrind/valgrind" ] || wanted="$wanted valgrind"; continue ;;
+        *) say "unknown server '$server'"; say "usage: $0 [mysql] [mariadb] [openssl] [prometheus] [valgrind]"; exit 2 ;;
     esac
     if [ -n "$own" ]; then
         [ -x "$own" ] || fail "$variable is set to '$own', which is not an executable file"
@@ -268,10 +270,41 @@ get_prometheus() {
     mv "$tree" "$cache/prometheus"
 }
 
+# get_valgrind: it looks for its tools where it was installed, so a wrapper tells it where they are.
+get_valgrind() {
+    [ ! -x "$cache/valgrind/valgrind" ] || return 0
+    say "getting valgrind into $cache/valgrind"
+    apt_in machine
+    [ -s "$state/update.log" ] || update
+    rm -f "$state"/archives/*.deb
+    # Without its dependencies: debugging symbols, which counting does not need.
+    # shellcheck disable=SC2086
+    (cd "$state/archives" && apt-get $apt -q download valgrind) >"$state/install.log" 2>&1 ||
+        { cat "$state/update.log" "$state/install.log" >&2; fail "apt could not download valgrind; install it yourself"; }
+    tree=$work/valgrind
+    mkdir -p "$tree"
+    dpkg-deb -x "$state"/archives/valgrind_*.deb "$tree/root" || fail "could not unpack valgrind"
+    rm -rf "$tree/root/usr/share"
+    cat >"$tree/valgrind" <<'END'
+#!/bin/sh
+here=$(cd "$(dirname "$0")" && pwd)
+for tool in "$here"/root/usr/lib*/valgrind/cachegrind-* "$here"/root/usr/lib/*/valgrind/cachegrind-*; do
+    [ ! -x "$tool" ] || export VALGRIND_LIB="${tool%/*}"
+done
+for binary in "$here"/root/usr/bin/valgrind.bin "$here"/root/usr/bin/valgrind; do
+    [ ! -x "$binary" ] || exec "$binary" "$@"
+done
+END
+    chmod +x "$tree/valgrind"
+    rm -rf "${cache:?}/valgrind"
+    mv "$tree" "$cache/valgrind"
+}
+
 for server in $wanted; do
     case $server in
         openssl) get_openssl ;;
         prometheus) get_prometheus ;;
+        valgrind) get_valgrind ;;
         mysql) get mysql mysqld usr/sbin/mysqld usr/lib/mysql/plugin mysql-server-core mysql-server-core-8.4 mysql-server-core-8.0 ;;
         mariadb) get mariadb mariadbd usr/sbin/mariadbd usr/lib/mysql/plugin mariadb-server-core mariadb-server-core-10.6 ;;
     esac

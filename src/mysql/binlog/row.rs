@@ -45,6 +45,8 @@ pub struct RowPlan {
     key: KeyForm,
     /// Places in `columns`, in the target's order.
     cells: Vec<(u32, Cell)>,
+    /// The cells are the columns, one after another: the target's order is the row's.
+    in_order: bool,
     /// Of every column of the target, where the image lacks some.
     places: Option<Box<[Place]>>,
     /// No place is elsewhere.
@@ -230,6 +232,9 @@ impl RowPlan {
             key_columns: source.key.len(),
             key,
             columns,
+            in_order: cells.len() == count
+                && cells.len() == places.len()
+                && cells.iter().enumerate().all(|(index, (column, _))| index as u32 == *column),
             tells_all: !places.iter().any(|place| matches!(place, Place::Elsewhere(_))),
             places: (cells.len() < places.len()).then(|| places.into()),
             cells,
@@ -309,6 +314,9 @@ impl RowPlan {
     /// # Errors
     /// The row is damaged, or a value cannot be written; it names the column. `out` may then hold a part of the row.
     pub fn write(&self, row: &[u8], out: &mut impl ValueWriter) -> Result<(), RowError> {
+        if self.in_order {
+            return self.write_in_order(row, out);
+        }
         let mut on_stack = [NULL_SPAN; COLUMNS_ON_STACK];
         let mut on_heap = Vec::new();
         let spans = match on_stack.get_mut(..self.columns.len()) {
@@ -334,6 +342,29 @@ impl RowPlan {
         Ok(())
     }
 
+    /// Most tables' keys are their first columns: then each value is written where it is met, and no place is noted.
+    fn write_in_order(&self, row: &[u8], out: &mut impl ValueWriter) -> Result<(), RowError> {
+        let bitmap = row.get(..self.bitmap_bytes).ok_or_else(cut)?;
+        let dense = self.is_dense(bitmap);
+        let mut rest = &row[self.bitmap_bytes..];
+        for (index, (column, (_, cell))) in self.columns.iter().zip(&self.cells).enumerate() {
+            if !dense && is_null(bitmap, index as u32) {
+                out.null();
+                continue;
+            }
+            let (start, length) = match column.width {
+                Width::Fixed(bytes) => (0, bytes as usize),
+                Width::Prefixed(bytes) => {
+                    (usize::from(bytes), prefix(rest, 0, usize::from(bytes)).ok_or_else(cut)?)
+                }
+            };
+            let (value, behind) = rest.get(start..).and_then(|rest| rest.split_at_checked(length)).ok_or_else(cut)?;
+            self.write_value(value, cell, index, out)?;
+            rest = behind;
+        }
+        Ok(())
+    }
+
     #[inline]
     fn write_cell(
         &self,
@@ -347,9 +378,19 @@ impl RowPlan {
             out.null();
             return Ok(());
         }
-        let value = &row[span.start as usize..span.end as usize];
+        self.write_value(&row[span.start as usize..span.end as usize], cell, *source as usize, out)
+    }
+
+    #[inline]
+    fn write_value(
+        &self,
+        value: &[u8],
+        cell: &Cell,
+        column: usize,
+        out: &mut impl ValueWriter,
+    ) -> Result<(), RowError> {
         match cell.write(value, out) {
-            Err(error) if !out.unwritable(value) => Err(RowError::column(&self.columns[*source as usize].name, error)),
+            Err(error) if !out.unwritable(value) => Err(RowError::column(&self.columns[column].name, error)),
             _ => Ok(()),
         }
     }
