@@ -23,6 +23,7 @@ mod random;
 mod refusals;
 mod row_images;
 mod schema_changes;
+mod secrets;
 mod servers;
 mod snapshot_chunks;
 mod source_catalog;
