@@ -19,6 +19,7 @@ mod metrics;
 mod proxy;
 mod random;
 mod refusals;
+mod row_hash;
 mod row_images;
 mod schema_changes;
 mod servers;
