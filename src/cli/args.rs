@@ -14,7 +14,7 @@ pub(super) struct Arguments {
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
     /// error, warn, info, debug, trace, or a filter such as `towpath=debug`.
-    #[arg(long, global = true, default_value = "info", env = "TOWPATH_LOG")]
+    #[arg(long, global = true, default_value = "info", env = "RUST_LOG")]
     pub(super) log_level: String,
 }
 

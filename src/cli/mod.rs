@@ -37,7 +37,9 @@ pub(crate) enum Outcome {
 /// use, 3 differences found.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    log::start(arguments.log_format, &arguments.log_level);
+    if let Err(error) = log::start(arguments.log_format, &arguments.log_level) {
+        return report(&error);
+    }
     let _steps = step::from_environment();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
