@@ -121,11 +121,17 @@ impl Limiter {
 
     /// This much was read.
     pub(crate) fn took(&self, rows: u64, bytes: u64) {
-        self.took_at(rows, bytes, Instant::now());
+        // Without a limit nobody needs to know the time.
+        if self.limits().is_some() {
+            self.took_at(rows, bytes, Instant::now());
+        }
     }
 
     /// How long not to read on; `None`: go on.
     pub(crate) fn held_back(&self) -> Option<Duration> {
+        if !self.live.is_paused() && self.limits().is_none() {
+            return None;
+        }
         self.held_back_at(Instant::now())
     }
 

@@ -1,5 +1,9 @@
-//! The bounded ring between a reader and the flusher: a lock-free array ring of `N` slots
+//! The bounded ring between a reader and the flusher: a lock-free array ring
 //! (`crossbeam_channel::bounded`) plus a byte budget over everything that waits in it or behind it.
+//!
+//! A sender may *gather* small items and put them on the ring together, as a parcel. Handing one item over costs more than
+//! reading it: a share of the budget, and often waking a thread, which sleeps again at once. So a sender gathers while more
+//! is there to be read, and sends what it has before it waits; nothing is ever held back.
 //!
 //! A full ring or an empty budget stops the reader; the server's dump thread or SELECT then waits in TCP.
 //! That is all the back-pressure there is.
@@ -8,7 +12,10 @@
 //! epoch is in the target. What is still on the ring when the last receiver goes keeps its share until the senders
 //! are gone too, so a sender that waits for the budget has to be told: nothing would ever be given back.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use crossbeam_channel as channel;
@@ -34,7 +41,11 @@ struct Free {
 impl Budget {
     pub fn new(total_bytes: usize) -> Self {
         let total = total_bytes.max(1);
-        Budget(Arc::new(Ledger { total, free: Mutex::new(Free { bytes: total as isize, waiting: 0 }), freed: Condvar::new() }))
+        Budget(Arc::new(Ledger {
+            total,
+            free: Mutex::new(Free { bytes: total as isize, waiting: 0 }),
+            freed: Condvar::new(),
+        }))
     }
 
     pub fn total(&self) -> usize {
@@ -109,6 +120,12 @@ impl Held {
         self.bytes
     }
 
+    /// A part of this share, as a share of its own.
+    fn split(&mut self, bytes: usize) -> Held {
+        self.bytes -= bytes;
+        Held { bytes, ledger: Arc::clone(&self.ledger) }
+    }
+
     /// Takes over another share, if it is of the same budget; else gives it back to the caller. The shares of many small
     /// pieces that go together are then given back at once, and not one by one.
     pub(crate) fn join(&mut self, mut other: Held) -> Option<Held> {
@@ -147,89 +164,183 @@ pub struct Entry<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed;
 
+/// Items that go over the ring together; never none.
+pub type Parcel<T> = VecDeque<Entry<T>>;
+
+/// Items in one parcel.
+const PARCEL_ITEMS: usize = 64;
+/// A parcel with so many bytes is sent. Little, beside the smallest budget.
+const PARCEL_BYTES: usize = 64 << 10;
+
 /// The writing end. `send` blocks its thread: call it from a thread of its own, never from an async task.
 #[derive(Debug)]
 pub struct Sender<T> {
-    slots: channel::Sender<Entry<T>>,
+    slots: channel::Sender<Parcel<T>>,
     budget: Budget,
     receivers: Weak<Receivers>,
+    gathered: RefCell<Gathered<T>>,
+    /// Of a full parcel.
+    most: usize,
+}
+
+#[derive(Debug)]
+struct Gathered<T> {
+    items: Vec<(T, usize)>,
+    bytes: usize,
+}
+
+impl<T> Gathered<T> {
+    const NOTHING: Self = Gathered { items: Vec::new(), bytes: 0 };
 }
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        Sender { slots: self.slots.clone(), budget: self.budget.clone(), receivers: self.receivers.clone() }
+        Sender {
+            slots: self.slots.clone(),
+            budget: self.budget.clone(),
+            receivers: self.receivers.clone(),
+            gathered: RefCell::new(Gathered::NOTHING),
+            most: self.most,
+        }
     }
 }
 
 impl<T> Sender<T> {
     /// Puts `item` on the ring and counts `bytes` for it. Waits while the ring is full or the budget spent.
     pub fn send(&self, item: T, bytes: usize) -> Result<(), Closed> {
-        let held = self.budget.hold_while(bytes, || self.receivers.strong_count() > 0).ok_or(Closed)?;
-        self.slots.send(Entry { item, held }).map_err(|_| Closed)
+        self.keep(item, bytes);
+        self.flush()
+    }
+
+    /// As `send`, but the item may wait for others until [`Sender::flush`], which has to be called before anything else is
+    /// waited for.
+    pub fn gather(&self, item: T, bytes: usize) -> Result<(), Closed> {
+        let full = self.keep(item, bytes);
+        if full { self.flush() } else { Ok(()) }
+    }
+
+    /// `true`: that fills a parcel.
+    fn keep(&self, item: T, bytes: usize) -> bool {
+        let mut gathered = self.gathered.borrow_mut();
+        if gathered.items.is_empty() {
+            gathered.items.reserve(self.most);
+        }
+        gathered.bytes += bytes;
+        gathered.items.push((item, bytes));
+        gathered.items.len() >= self.most || gathered.bytes >= PARCEL_BYTES
+    }
+
+    /// Puts on the ring what was gathered.
+    pub fn flush(&self) -> Result<(), Closed> {
+        let Gathered { items, bytes } = self.gathered.replace(Gathered::NOTHING);
+        if items.is_empty() {
+            return Ok(());
+        }
+        let mut all = self.budget.hold_while(bytes, || self.receivers.strong_count() > 0).ok_or(Closed)?;
+        let count = items.len();
+        let parcel = items.into_iter().map(|(item, bytes)| Entry { item, held: all.split(bytes) }).collect();
+        self.receivers.upgrade().ok_or(Closed)?.waiting.fetch_add(count, Relaxed);
+        self.slots.send(parcel).map_err(|_| Closed)
     }
 }
 
 /// What all receivers of a ring share. It goes with the last of them, and wakes the senders that wait for the budget.
 #[derive(Debug)]
-struct Receivers(Budget);
+struct Receivers {
+    budget: Budget,
+    /// Items on the ring, those that are being put there included.
+    waiting: AtomicUsize,
+}
 
 impl Drop for Receivers {
     fn drop(&mut self) {
         // Under the lock: a sender has either seen that nobody is left, or waits already.
-        let _free = self.0.0.lock();
-        self.0.0.freed.notify_all();
+        let _free = self.budget.0.lock();
+        self.budget.0.freed.notify_all();
     }
 }
 
 #[derive(Debug)]
 pub struct Receiver<T> {
     /// Shared, so that a [`Gauge`] can look at it without keeping the ring open.
-    slots: Arc<channel::Receiver<Entry<T>>>,
+    slots: Arc<channel::Receiver<Parcel<T>>>,
     receivers: Arc<Receivers>,
+    /// What is left of the parcel that was opened last.
+    open: RefCell<Parcel<T>>,
+    capacity: usize,
 }
 
 impl<T> Clone for Receiver<T> {
     fn clone(&self) -> Self {
-        Receiver { slots: Arc::clone(&self.slots), receivers: Arc::clone(&self.receivers) }
+        let (slots, receivers) = (Arc::clone(&self.slots), Arc::clone(&self.receivers));
+        Receiver { slots, receivers, open: RefCell::default(), capacity: self.capacity }
     }
 }
 
 impl<T> Receiver<T> {
-    /// The next item; `Ok(None)` when `deadline` passed first.
-    pub fn recv_deadline(&self, deadline: std::time::Instant) -> Result<Option<Entry<T>>, Closed> {
-        match self.slots.recv_deadline(deadline) {
-            Ok(entry) => Ok(Some(entry)),
-            Err(channel::RecvTimeoutError::Timeout) => Ok(None),
-            Err(channel::RecvTimeoutError::Disconnected) => Err(Closed),
+    /// The next item, waited for.
+    pub fn recv(&self) -> Result<Entry<T>, Closed> {
+        loop {
+            if let Some(entry) = self.take() {
+                return Ok(entry);
+            }
+            self.open(self.slots.recv().map_err(|_| Closed)?);
         }
     }
 
-    /// For `crossbeam_channel::select!`.
-    pub fn inner(&self) -> &channel::Receiver<Entry<T>> {
+    /// The next item; `Ok(None)` when `deadline` passed first.
+    pub fn recv_deadline(&self, deadline: std::time::Instant) -> Result<Option<Entry<T>>, Closed> {
+        loop {
+            if let Some(entry) = self.take() {
+                return Ok(Some(entry));
+            }
+            match self.slots.recv_deadline(deadline) {
+                Ok(parcel) => self.open(parcel),
+                Err(channel::RecvTimeoutError::Timeout) => return Ok(None),
+                Err(channel::RecvTimeoutError::Disconnected) => return Err(Closed),
+            }
+        }
+    }
+
+    /// The next item that is there.
+    pub fn take(&self) -> Option<Entry<T>> {
+        if let entry @ Some(_) = self.open.borrow_mut().pop_front() {
+            return entry;
+        }
+        self.open(self.slots.try_recv().ok()?);
+        self.open.borrow_mut().pop_front()
+    }
+
+    /// For `crossbeam_channel::select!`, when there is nothing to [`Receiver::take`]; what comes out has to be
+    /// [`Receiver::open`]ed.
+    pub fn inner(&self) -> &channel::Receiver<Parcel<T>> {
         &self.slots
     }
 
+    /// Its items come next.
+    pub fn open(&self, mut parcel: Parcel<T>) {
+        self.receivers.waiting.fetch_sub(parcel.len(), Relaxed);
+        let mut open = self.open.borrow_mut();
+        open.append(&mut parcel);
+    }
+
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.receivers.waiting.load(Relaxed) + self.open.borrow().len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.len() == 0
     }
 }
 
 impl<T: Send + 'static> Receiver<T> {
     /// Tells how full the ring and `budget` are, until the ring is gone.
     pub fn gauge(&self, budget: &Budget) -> Gauge {
-        let (slots, budget) = (Arc::downgrade(&self.slots), budget.clone());
+        let (receivers, budget) = (Arc::downgrade(&self.receivers), budget.clone());
+        let capacity = self.capacity;
         Gauge(Box::new(move || {
-            let slots = slots.upgrade()?;
-            Some(Fill {
-                slots: slots.len(),
-                capacity: slots.capacity().unwrap_or_default(),
-                used: budget.used(),
-                budget: budget.total(),
-            })
+            let slots = receivers.upgrade()?.waiting.load(Relaxed).min(capacity);
+            Some(Fill { slots, capacity, used: budget.used(), budget: budget.total() })
         }))
     }
 }
@@ -260,12 +371,29 @@ impl fmt::Debug for Gauge {
     }
 }
 
-/// A ring of `slots` entries that draws on `budget`.
+/// A ring of `slots` entries that draws on `budget`. Nothing is gathered.
 pub fn ring<T>(slots: usize, budget: &Budget) -> (Sender<T>, Receiver<T>) {
-    let (sender, receiver) = channel::bounded(slots.max(1));
-    let receivers = Arc::new(Receivers(budget.clone()));
-    let sender = Sender { slots: sender, budget: budget.clone(), receivers: Arc::downgrade(&receivers) };
-    (sender, Receiver { slots: Arc::new(receiver), receivers })
+    with_parcels(slots, 1, budget)
+}
+
+/// A ring of `slots` small entries, which go over it in parcels.
+pub fn ring_of_parcels<T>(slots: usize, budget: &Budget) -> (Sender<T>, Receiver<T>) {
+    with_parcels(slots, PARCEL_ITEMS, budget)
+}
+
+fn with_parcels<T>(slots: usize, most: usize, budget: &Budget) -> (Sender<T>, Receiver<T>) {
+    let capacity = slots.max(1);
+    let most = capacity.min(most);
+    let (sender, receiver) = channel::bounded(capacity.div_ceil(most));
+    let receivers = Arc::new(Receivers { budget: budget.clone(), waiting: AtomicUsize::new(0) });
+    let sender = Sender {
+        slots: sender,
+        budget: budget.clone(),
+        receivers: Arc::downgrade(&receivers),
+        gathered: RefCell::new(Gathered::NOTHING),
+        most,
+    };
+    (sender, Receiver { slots: Arc::new(receiver), receivers, open: RefCell::default(), capacity })
 }
 
 #[cfg(test)]
@@ -297,6 +425,43 @@ mod tests {
         assert_eq!(budget.used(), 1000);
         drop(held);
         assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn what_is_gathered_goes_when_there_is_enough_or_when_it_is_told_to() {
+        let budget = Budget::new(1 << 20);
+        let (sender, receiver) = ring_of_parcels::<usize>(1000, &budget);
+        for item in 0..PARCEL_ITEMS - 1 {
+            sender.gather(item, 10).unwrap();
+        }
+        assert!(receiver.is_empty() && receiver.take().is_none());
+        sender.gather(PARCEL_ITEMS - 1, 10).unwrap();
+        assert_eq!((receiver.len(), budget.used()), (PARCEL_ITEMS, 10 * PARCEL_ITEMS));
+        sender.gather(PARCEL_ITEMS, PARCEL_BYTES).unwrap();
+        assert_eq!(receiver.len(), PARCEL_ITEMS + 1, "that one is large");
+        sender.gather(PARCEL_ITEMS + 1, 10).unwrap();
+        sender.flush().unwrap();
+        sender.gather(PARCEL_ITEMS + 2, 10).unwrap();
+        sender.send(PARCEL_ITEMS + 3, 10).unwrap();
+        let items: Vec<usize> = std::iter::from_fn(|| receiver.take().map(|entry| entry.item)).collect();
+        assert_eq!(items, (0..PARCEL_ITEMS + 4).collect::<Vec<_>>());
+        assert_eq!((receiver.len(), budget.used()), (0, 0));
+    }
+
+    #[test]
+    fn each_item_of_a_parcel_gives_its_own_share_back() {
+        let budget = Budget::new(100);
+        let (sender, receiver) = ring_of_parcels::<u32>(16, &budget);
+        sender.gather(1, 60).unwrap();
+        sender.gather(2, 30).unwrap();
+        sender.flush().unwrap();
+        let first = receiver.recv().unwrap();
+        assert_eq!((first.held.bytes(), budget.used()), (60, 90));
+        drop(first);
+        assert_eq!(budget.used(), 30);
+        drop(sender);
+        assert_eq!(receiver.recv().unwrap().item, 2);
+        assert!(receiver.recv().is_err());
     }
 
     #[test]

@@ -63,13 +63,7 @@ impl Scene {
         scene
     }
 
-    fn new(
-        table: &Table,
-        map: &[u8],
-        kind: RowsKind,
-        rows_an_event: usize,
-        image: impl Fn(usize) -> Vec<u8>,
-    ) -> Scene {
+    fn new(table: &Table, map: &[u8], kind: RowsKind, rows_an_event: usize, image: impl Fn(usize) -> Vec<u8>) -> Scene {
         let mapping = map_table(table, &MappingOptions::for_version(3, 5)).unwrap();
         let map = Arc::new(TableMap::parse(map).unwrap());
         let plan = RowPlan::new(&mapping, &map, &ValueOptions::default()).unwrap();
@@ -82,6 +76,7 @@ impl Scene {
             ),
             file: "binlog.000001".into(),
             offset: 4,
+            gtid: None,
         });
         Scene {
             events: events.collect(),
@@ -100,6 +95,7 @@ impl Scene {
                 columns: event.columns.clone(),
                 images: event.images.clone(),
                 file: Arc::clone(&event.file),
+                gtid: None,
                 ..*event
             };
             batch.add(&self.mapping, &self.plan, &event, self.budget.hold(event.images.len())).unwrap();
@@ -199,7 +195,7 @@ fn mixed() -> Table {
     let mut ordered = Column::new("ordered", ColumnType::DateTime { digits: 3 });
     ordered.nullable = true;
     table(vec![
-        Column::new("id", ColumnType::Integer { size: IntegerSize::BigInt, unsigned: false }),
+        Column::new("id", ColumnType::Integer { size: IntegerSize::Big, unsigned: false }),
         Column::new("shop", ColumnType::Integer { size: IntegerSize::Int, unsigned: false }),
         Column::new("price", ColumnType::Decimal { precision: 12, scale: 2 }),
         ordered,

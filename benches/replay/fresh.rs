@@ -35,7 +35,9 @@ async fn run(source: &Source, pause: u64, seconds: u64) -> (Vec<Duration>, f64) 
     let database = format!("fresh{pause}");
     let mut conn = source.connect().await;
     conn.query_drop(format!("CREATE DATABASE {database}")).await.unwrap();
-    conn.query_drop(format!("CREATE TABLE {database}.t (id BIGINT PRIMARY KEY, v VARCHAR(100) NOT NULL)")).await.unwrap();
+    conn.query_drop(format!("CREATE TABLE {database}.t (id BIGINT PRIMARY KEY, v VARCHAR(100) NOT NULL)"))
+        .await
+        .unwrap();
 
     let folder = tempfile::tempdir().unwrap();
     let target = towpath::embedded::Server::start(towpath::embedded::Options::new(folder.path())).await.unwrap();

@@ -36,7 +36,8 @@ pub(crate) enum Work<'a> {
 }
 
 impl Job {
-    /// `target` are the ports of MySQL and HTTP; `params` is YAML's short form without the braces.
+    /// `target` are the ports of MySQL and HTTP; `params` is YAML's short form without the braces. Like the others', its
+    /// connections are not encrypted.
     pub(crate) fn new(source: u16, target: (u16, u16), tables: &str, work: &Work<'_>, params: &str) -> Job {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let folder = tempfile::tempdir().unwrap();
@@ -49,7 +50,7 @@ impl Job {
         let text = format!(
             "name: bench{number}
 stateDir: {state}
-source: {{host: 127.0.0.1, port: {source}, username: root, tables: ['{tables}'], timezone: '+00:00', startup: {startup}}}
+source: {{host: 127.0.0.1, port: {source}, username: root, tls: {{mode: disabled}}, tables: ['{tables}'], timezone: '+00:00', startup: {startup}}}
 target: {{type: starrocks, clientAddress: '127.0.0.1:{mysql}', httpAddress: ['127.0.0.1:{http}'], username: root}}
 params: {{{params}}}
 ",

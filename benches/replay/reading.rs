@@ -14,7 +14,7 @@ use mysql_cdc::events::binlog_event::BinlogEvent;
 use mysql_cdc::replica_options::ReplicaOptions;
 
 use crate::process::{Cost, measure};
-use crate::source::{DATABASE, Log, TABLES};
+use crate::source::{CDC_USER, DATABASE, Log, TABLES};
 
 /// The others' names in the report; those that do nothing but read come first in their group.
 pub(crate) const WHO: [&str; 2] = [LOG_ONLY, DRAIN];
@@ -66,7 +66,9 @@ fn this(arguments: &[&str]) -> (Cost, String) {
 /// The process. Its last line is what it has counted.
 pub(crate) fn run(reading: &Reading) {
     let counted = match reading.how.as_str() {
-        "log" => tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(log_only(reading)),
+        "log" => {
+            tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(log_only(reading))
+        }
         "cdc" => cdc(reading),
         _ => drain_all(reading),
     };
@@ -91,7 +93,8 @@ fn cdc(reading: &Reading) -> u64 {
     let mut client = BinlogClient::new(ReplicaOptions {
         port: reading.port,
         hostname: "127.0.0.1".into(),
-        username: "root".into(),
+        username: CDC_USER.into(),
+        password: CDC_USER.into(),
         blocking: false,
         binlog: BinlogOptions::from_position(reading.file.clone(), reading.offset as u32),
         ..ReplicaOptions::default()

@@ -51,7 +51,7 @@ pub(crate) fn replay(report: &mut Report, work: &str, source: &Source, sink: &mu
         let loaded = sink.take(Duration::ZERO);
         assert_eq!(job.changes_read(), log.changes, "{work}");
         // The last write per key within an epoch.
-        assert!(loaded.rows > 0 && loaded.rows <= log.changes, "{work}: {loaded:?}");
+        assert!(loaded > 0 && loaded <= log.changes, "{work}: {loaded} rows loaded");
         report.add(work, TOWPATH, log.changes, log.bytes, cost);
     }
 }
@@ -66,7 +66,7 @@ pub(crate) fn copy(report: &mut Report, work: &str, source: &Source, sink: &mut 
         sink.take(Duration::ZERO);
         let job = Job::new(source.port(), (sink.mysql, sink.http), &format!("{DATABASE}.*"), &Work::Copy, "");
         let cost = job.run("full");
-        assert_eq!(sink.take(Duration::ZERO).rows, size.rows(), "{work}");
+        assert_eq!(sink.take(Duration::ZERO), size.rows(), "{work}");
         report.add(work, TOWPATH, size.rows(), bytes, cost);
     }
 }
@@ -101,5 +101,8 @@ fn start(report: &mut Report, source: &Source, sink: &mut Sink, log: &Log) {
     let mut command = job.command("run");
     assert!(command.arg("--stop-at-end").stderr(std::process::Stdio::null()).status().unwrap().success());
     let again = again.elapsed();
-    report.note("start of a job with 1000 tables: first, again, in seconds", json!([first.as_secs_f64(), again.as_secs_f64()]));
+    report.note(
+        "start of a job with 1000 tables: first, again, in seconds",
+        json!([first.as_secs_f64(), again.as_secs_f64()]),
+    );
 }

@@ -13,13 +13,6 @@ use std::time::Duration;
 
 use memchr::{memchr_iter, memmem};
 
-/// What has been loaded since the last question.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Loaded {
-    pub(crate) loads: u64,
-    pub(crate) rows: u64,
-}
-
 /// The sink as its user sees it.
 pub(crate) struct Sink {
     pub(crate) mysql: u16,
@@ -40,11 +33,10 @@ impl Sink {
         sink
     }
 
-    /// What came since the last call. From now on each load waits so long before it is answered.
-    pub(crate) fn take(&mut self, delay: Duration) -> Loaded {
+    /// The rows that came since the last call. From now on each load waits so long before it is answered.
+    pub(crate) fn take(&mut self, delay: Duration) -> u64 {
         writeln!(self.orders, "{}", delay.as_millis()).unwrap();
-        let counts = self.answer();
-        Loaded { loads: counts[0], rows: counts[1] }
+        self.answer()[0]
     }
 
     fn answer(&mut self) -> Vec<u64> {
@@ -61,7 +53,6 @@ impl Drop for Sink {
     }
 }
 
-static LOADS: AtomicU64 = AtomicU64::new(0);
 static ROWS: AtomicU64 = AtomicU64::new(0);
 static DELAY_MS: AtomicU64 = AtomicU64::new(0);
 
@@ -69,9 +60,8 @@ static DELAY_MS: AtomicU64 = AtomicU64::new(0);
 pub(crate) fn run() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let folder = tempfile::tempdir().unwrap();
-    let server = runtime
-        .block_on(towpath::embedded::Server::start(towpath::embedded::Options::new(folder.path())))
-        .unwrap();
+    let server =
+        runtime.block_on(towpath::embedded::Server::start(towpath::embedded::Options::new(folder.path()))).unwrap();
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     println!("{} {}", server.mysql_addr.port(), listener.local_addr().unwrap().port());
     std::thread::spawn(move || {
@@ -82,7 +72,7 @@ pub(crate) fn run() {
     });
     for order in std::io::stdin().lines() {
         DELAY_MS.store(order.unwrap().parse().unwrap(), Ordering::Relaxed);
-        println!("{} {}", LOADS.swap(0, Ordering::Relaxed), ROWS.swap(0, Ordering::Relaxed));
+        println!("{}", ROWS.swap(0, Ordering::Relaxed));
     }
 }
 
@@ -131,7 +121,6 @@ fn serve(mut stream: TcpStream) -> Option<()> {
                 left = left.checked_sub(read)?;
             }
             std::thread::sleep(Duration::from_millis(DELAY_MS.load(Ordering::Relaxed)));
-            LOADS.fetch_add(1, Ordering::Relaxed);
             ROWS.fetch_add(rows, Ordering::Relaxed);
             let answer = format!(
                 r#"{{"TxnId":1,"Label":"{label}","Status":"Success","Message":"OK","NumberTotalRows":{rows},"NumberLoadedRows":{rows},"NumberFilteredRows":0}}"#

@@ -14,6 +14,8 @@ use towpath::demo::server::{Options, Product, ScratchServer};
 
 pub(crate) const DATABASE: &str = "sbtest";
 pub(crate) const TABLES: usize = 4;
+/// For the crate `mysql_cdc`, which cannot sign in without a password; this is the password too.
+pub(crate) const CDC_USER: &str = "cdc";
 const WRITERS: usize = 4;
 const ROWS_A_STATEMENT: usize = 500;
 
@@ -68,7 +70,13 @@ impl Source {
         ] {
             options = options.argument(argument);
         }
-        Source { server: ScratchServer::start(&options).await.unwrap() }
+        let source = Source { server: ScratchServer::start(&options).await.unwrap() };
+        let conn = &mut source.connect().await;
+        conn.query_drop(format!("CREATE USER '{CDC_USER}'@'%' IDENTIFIED BY '{CDC_USER}'")).await.unwrap();
+        conn.query_drop(format!("GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '{CDC_USER}'@'%'"))
+            .await
+            .unwrap();
+        source
     }
 
     pub(crate) fn port(&self) -> u16 {
@@ -92,7 +100,8 @@ impl Source {
                 for id in next..end {
                     let comma = if id == next { "" } else { "," };
                     let k = random.random_range(1..=size.rows_a_table);
-                    write!(sql, "{comma}({id},{k},'{}','{}')", digits(10, &mut random), digits(5, &mut random)).unwrap();
+                    write!(sql, "{comma}({id},{k},'{}','{}')", digits(10, &mut random), digits(5, &mut random))
+                        .unwrap();
                 }
                 let more = next < end;
                 next = end;
@@ -146,8 +155,11 @@ impl Source {
                     id += 1;
                     let table = random.random_range(1..=tables);
                     let [c, pad] = [digits(10, &mut random), digits(5, &mut random)];
-                    write!(sql, "INSERT INTO {in_database}.sbtest{table} (id, k, c, pad) VALUES ({id}, {id}, '{c}', '{pad}');")
-                        .unwrap();
+                    write!(
+                        sql,
+                        "INSERT INTO {in_database}.sbtest{table} (id, k, c, pad) VALUES ({id}, {id}, '{c}', '{pad}');"
+                    )
+                    .unwrap();
                 }
                 (id <= changes).then(|| sql + "COMMIT")
             }
@@ -178,7 +190,12 @@ impl Source {
                 let mut sql = String::from("BEGIN;");
                 for _ in 0..10 {
                     let rows = if random.random_range(0..100) < percent { 100 } else { ROWS };
-                    write!(sql, "UPDATE {in_database}.sbtest1 SET k = k + 1 WHERE id = {};", random.random_range(1..=rows)).unwrap();
+                    write!(
+                        sql,
+                        "UPDATE {in_database}.sbtest1 SET k = k + 1 WHERE id = {};",
+                        random.random_range(1..=rows)
+                    )
+                    .unwrap();
                 }
                 Some(sql + "COMMIT")
             }
@@ -192,7 +209,9 @@ impl Source {
         let database = format!("wide{bytes}");
         let conn = &mut self.connect().await;
         conn.query_drop(format!("CREATE DATABASE {database}")).await.unwrap();
-        conn.query_drop(format!("CREATE TABLE {database}.t (id INT PRIMARY KEY, v MEDIUMTEXT NOT NULL)")).await.unwrap();
+        conn.query_drop(format!("CREATE TABLE {database}.t (id INT PRIMARY KEY, v MEDIUMTEXT NOT NULL)"))
+            .await
+            .unwrap();
         let from = self.new_log().await;
         let (rows, in_database) = (total / bytes, &database);
         let a_statement = (64_000 / bytes).max(1);

@@ -282,7 +282,7 @@ impl Flusher {
     fn wait(&self, filling: &Filling) -> Result<Woken> {
         let held_back = self.limiter.held_back();
         if held_back.is_none()
-            && let Ok(entry) = self.receiver.inner().try_recv()
+            && let Some(entry) = self.receiver.take()
         {
             return Ok(Woken::Slot(entry));
         }
@@ -293,7 +293,10 @@ impl Flusher {
         }
         let nothing = channel::never();
         channel::select! {
-            recv(if held_back.is_none() { self.receiver.inner() } else { &nothing }) -> entry => entry.map(Woken::Slot).map_err(|_| reader_gone()),
+            recv(if held_back.is_none() { self.receiver.inner() } else { &nothing }) -> parcel => {
+                self.receiver.open(parcel.map_err(|_| reader_gone())?);
+                Ok(self.receiver.take().map_or(Woken::Timer, Woken::Slot))
+            },
             recv(self.done) -> done => done.map(|()| Woken::EpochIsIn).map_err(|_| committer_gone()),
             default(patience) => Ok(Woken::Timer),
         }

@@ -401,7 +401,7 @@ impl Shared {
     }
 
     fn load<T: Target>(&self, bodies: &Receiver<Body>, target: &T) -> Result<()> {
-        while let Ok(entry) = bodies.inner().recv() {
+        while let Ok(entry) = bodies.recv() {
             if self.leaving() {
                 return Ok(());
             }

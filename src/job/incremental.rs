@@ -17,7 +17,7 @@ use crate::live::Limiter;
 use crate::mysql::binlog::{Heard, ReaderOptions, Slot, spawn};
 use crate::mysql::position;
 use crate::mysql::preflight::replica_host;
-use crate::ring::{Budget, ring};
+use crate::ring::{Budget, ring_of_parcels};
 use crate::state::Checkpoint;
 use crate::target::Target;
 use crate::{Error, Result};
@@ -47,7 +47,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
     // The rest is for what the budget cannot see: the bodies while they are encoded, the index over the batch's
     // rows, the driver's buffers, and what the allocator keeps.
     let budget = Budget::new((job.params.total_data_in_mem_mb << 20) * 3 / 8);
-    let (slots, receiver) = ring::<Slot>(job.params.incre_ring_buffer_size, &budget);
+    let (slots, receiver) = ring_of_parcels::<Slot>(job.params.incre_ring_buffer_size, &budget);
     // Of its own: after a stop is asked for, the reader goes on until the flusher has its transaction's end.
     let reader_stop = CancellationToken::new();
     let heard = Heard::default();

@@ -43,6 +43,9 @@ const TRIES: u32 = 8;
 /// How long a place that was passed is held back when nothing else comes.
 const TICK: Duration = Duration::from_millis(100);
 
+/// Of events that come without a pause, so many are taken between two looks at the clock.
+const CLOCK_EVERY: u32 = 64;
+
 /// What to read, and from where.
 pub struct ReaderOptions {
     pub connect: Connect,
@@ -116,7 +119,11 @@ async fn follow(options: &ReaderOptions, sender: &ring::Sender<Slot>, cancel: &C
     let mut pauses = options.patience.pauses();
     let mut stuck = Stuck::default();
     loop {
-        match session(options, &mut follower, sender, cancel, &mut stuck).await {
+        let ended = session(options, &mut follower, sender, cancel, &mut stuck).await;
+        if sender.flush().is_err() {
+            return Ok(());
+        }
+        match ended {
             Ok(()) | Err(Stop::Closed) => return Ok(()),
             Err(Stop::Failed(error)) if error.is_transient() => {
                 if let Some(cut_off) = follower.cut_off()
@@ -218,17 +225,32 @@ async fn session(
     stuck.open = true;
     follower.restart(!by_gtid && stream::first_offset(&from) < from.offset);
     let silence = options.patience.silence * 2_u32.pow(stuck.times.min(TRIES));
-    let mut out = |slot, bytes| sender.send(slot, bytes);
+    let mut out = |slot, bytes| sender.gather(slot, bytes);
     let mut heard = Instant::now();
+    // Events since the clock was last asked, which costs more than most of them.
+    let mut unheard = 0;
     while !cancel.is_cancelled() {
         let wait = if follower.holds_passed() { TICK.min(silence) } else { silence };
-        match next_within(&mut stream, options.server_id, wait, cancel).await {
+        // Most events are there already; a timer for each would cost more than reading it.
+        let next = match stream::next(&mut stream, options.server_id).now_or_never() {
+            Some(next) => Next::of(next),
+            None => {
+                sender.flush()?;
+                // Not before: a full ring is our silence, not the source's.
+                if unheard > 0 {
+                    (heard, unheard) = (Instant::now(), 0);
+                }
+                next_within(&mut stream, options.server_id, wait, cancel).await
+            }
+        };
+        match next {
             Next::Event(event) => {
-                options.heard.now();
+                if unheard % CLOCK_EVERY == 0 {
+                    options.heard.now();
+                }
+                unheard += 1;
                 let event = stream::take(event, || follower.here())?;
                 follower.event(&event, &mut out)?;
-                // Not before: a full ring is our silence, not the source's.
-                heard = Instant::now();
             }
             Next::Nothing => {
                 follower.idle(&mut out)?;
@@ -254,23 +276,21 @@ enum Next {
 }
 
 async fn next_within(stream: &mut BinlogStream, server_id: u32, wait: Duration, cancel: &CancellationToken) -> Next {
-    // Most events are there already; a timer for each would cost more than reading it.
-    let ready = stream::next(stream, server_id).now_or_never();
-    let next = match ready {
-        Some(next) => next,
-        None => {
-            let next = tokio::time::timeout(wait, stream::next(stream, server_id));
-            match cancel.run_until_cancelled(next).await {
-                None => return Next::Cancelled,
-                Some(Err(_)) => return Next::Nothing,
-                Some(Ok(next)) => next,
-            }
+    let next = tokio::time::timeout(wait, stream::next(stream, server_id));
+    match cancel.run_until_cancelled(next).await {
+        None => Next::Cancelled,
+        Some(Err(_)) => Next::Nothing,
+        Some(Ok(next)) => Next::of(next),
+    }
+}
+
+impl Next {
+    fn of(next: Result<Option<DriverEvent>>) -> Next {
+        match next {
+            Ok(Some(event)) => Next::Event(event),
+            Ok(None) => Next::Ended,
+            Err(error) => Next::Failed(error),
         }
-    };
-    match next {
-        Ok(Some(event)) => Next::Event(event),
-        Ok(None) => Next::Ended,
-        Err(error) => Next::Failed(error),
     }
 }
 

@@ -354,9 +354,7 @@ impl RowPlan {
             }
             let (start, length) = match column.width {
                 Width::Fixed(bytes) => (0, bytes as usize),
-                Width::Prefixed(bytes) => {
-                    (usize::from(bytes), prefix(rest, 0, usize::from(bytes)).ok_or_else(cut)?)
-                }
+                Width::Prefixed(bytes) => (usize::from(bytes), prefix(rest, 0, usize::from(bytes)).ok_or_else(cut)?),
             };
             let (value, behind) = rest.get(start..).and_then(|rest| rest.split_at_checked(length)).ok_or_else(cut)?;
             self.write_value(value, cell, index, out)?;

@@ -27,27 +27,30 @@ impl Digits {
         }
     }
 
+    /// Room for as many more as there are; the rest would be beyond the longest number.
+    fn room(&mut self, count: usize) -> &mut [u8] {
+        let start = self.length;
+        self.length = (start + count).min(self.bytes.len());
+        &mut self.bytes[start..self.length]
+    }
+
     fn extend(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.push(byte);
-        }
+        let room = self.room(bytes.len());
+        let count = room.len();
+        room.copy_from_slice(&bytes[..count]);
     }
 
     fn zeros(&mut self, count: usize) {
-        for _ in 0..count {
-            self.push(b'0');
-        }
+        self.room(count).fill(b'0');
     }
 
     /// `value` in exactly `width` digits, at most 9.
     fn padded(&mut self, value: u32, width: usize) {
-        let mut text = [b'0'; 10];
         let mut rest = value;
-        for slot in text.iter_mut().rev() {
+        for slot in self.room(width).iter_mut().rev() {
             *slot = b'0' + (rest % 10) as u8;
             rest /= 10;
         }
-        self.extend(&text[10 - width.min(10)..]);
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {

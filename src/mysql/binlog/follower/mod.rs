@@ -26,6 +26,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use foldhash::fast::FixedState;
 
 use super::statement::{self, Effect};
 use super::{ImageColumns, Place, Slot, Statement, TableMap, XaStep, event, event::kind, text};
@@ -110,7 +111,7 @@ pub(super) struct Follower {
     /// Behind the last whole transaction that was read.
     boundary: Position,
     transaction: Option<Transaction>,
-    tables: HashMap<u64, KnownTable>,
+    tables: HashMap<u64, KnownTable, FixedState>,
     /// MariaDB wrote the log.
     mariadb: bool,
     passed: Option<(Place, GtidSet)>,
@@ -149,7 +150,7 @@ impl Follower {
             offset: start.offset,
             boundary: start,
             transaction: None,
-            tables: HashMap::new(),
+            tables: HashMap::default(),
             mariadb: false,
             passed: None,
             passed_at: Instant::now(),
@@ -486,6 +487,10 @@ impl Follower {
     fn query(&mut self, event: &Event, at: u64, out: Out<'_>) -> Result<(), Stop> {
         let query = event::query(&event.body, event.kind == kind::EXECUTE_LOAD_QUERY)
             .ok_or_else(|| self.malformed(event, at))?;
+        if query.sql == b"BEGIN" {
+            // Almost all of them: nothing else in the event matters.
+            return self.transaction_begins(at, false);
+        }
         let plain;
         let sql = if event.kind == kind::MARIADB_QUERY_COMPRESSED {
             plain = event::mariadb_uncompress(query.sql).ok_or_else(|| self.malformed(event, at))?;
@@ -499,15 +504,7 @@ impl Follower {
         let database = String::from_utf8_lossy(query.database);
         let effect = statement::classify(sql, &database);
         match &effect {
-            Effect::Begin | Effect::XaBegin => {
-                let transaction = match &mut self.transaction {
-                    Some(transaction) => transaction,
-                    None => self.begin(at, None, 0, true)?,
-                };
-                transaction.begun = true;
-                transaction.xa = effect == Effect::XaBegin;
-                return Ok(());
-            }
+            Effect::Begin | Effect::XaBegin => return self.transaction_begins(at, effect == Effect::XaBegin),
             Effect::Commit => return self.end(event, out),
             Effect::XaCommit(xid) | Effect::XaRollback(xid) => {
                 let xid = xid.clone().ok_or_else(|| self.malformed(event, at))?;
@@ -569,6 +566,15 @@ impl Follower {
         let statement = Statement { place, database: database.into_owned(), sql: sql.to_owned() };
         let bytes = statement.sql.len() + SLOT_BYTES;
         out(Slot::Statement(statement), bytes)?;
+        Ok(())
+    }
+
+    fn transaction_begins(&mut self, at: u64, xa: bool) -> Result<(), Stop> {
+        let transaction = match &mut self.transaction {
+            Some(transaction) => transaction,
+            None => self.begin(at, None, 0, true)?,
+        };
+        (transaction.begun, transaction.xa) = (true, xa);
         Ok(())
     }
 
