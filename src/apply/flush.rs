@@ -182,6 +182,9 @@ struct Filling {
     committed_at: u64,
     /// A place outside transactions was read, by this run.
     heard: bool,
+    /// `position` is another one since it was compared with the end that was asked for. Sets of GTIDs take their time.
+    moved: bool,
+    at_end: bool,
     /// Rows after `position` that are not in the batch: the open transaction's.
     open: Vec<Entry<RowsEvent>>,
     open_bytes: usize,
@@ -225,6 +228,8 @@ impl Flusher {
             position: start,
             committed_at: 0,
             heard: false,
+            moved: true,
+            at_end: false,
             open: Vec::new(),
             open_bytes: 0,
             open_at: None,
@@ -237,7 +242,10 @@ impl Flusher {
         };
         let mut stop_asked: Option<Instant> = None;
         loop {
-            if self.is_at_end(&filling) && !filling.in_transaction {
+            if std::mem::take(&mut filling.moved) {
+                filling.at_end = self.is_at_end(&filling);
+            }
+            if filling.at_end && !filling.in_transaction {
                 return self.finish(filling, Ended::CaughtUp);
             }
             if self.stop.is_cancelled() {
@@ -304,12 +312,11 @@ impl Flusher {
 
     fn is_at_end(&self, filling: &Filling) -> bool {
         let Some(until) = &self.until else { return false };
-        let place = |position: &Position| (position.file.clone(), position.offset);
-        filling.position.reached(until)
-            || self.until_by_place && filling.heard && {
-                let (here, end) = (place(&filling.position), place(until));
-                order_places((&here.0, here.1), (&end.0, end.1)).is_some_and(Ordering::is_ge)
-            }
+        let here = &filling.position;
+        here.reached(until)
+            || self.until_by_place
+                && filling.heard
+                && order_places((&here.file, here.offset), (&until.file, until.offset)).is_some_and(Ordering::is_ge)
     }
 
     fn rows(&mut self, filling: &mut Filling, entry: Entry<RowsEvent>) -> Result<()> {
@@ -426,7 +433,7 @@ impl Flusher {
 
     fn boundary(&mut self, filling: &mut Filling, place: &Place, passed: Option<&GtidSet>) -> Result<()> {
         advance(&mut filling.position, place, passed);
-        filling.heard = true;
+        (filling.heard, filling.moved) = (true, true);
         if filling.in_transaction {
             return Ok(());
         }

@@ -247,6 +247,7 @@ impl Formatter {
     /// whose forms differ, the snapshot's: a printed decimal, JSON's text, the address types' bytes in text order.
     pub(crate) fn bytes(&self, bytes: &[u8], out: &mut impl ValueWriter) -> Result<(), ValueError> {
         match self {
+            Formatter::Text { .. } if self.plain_text(bytes, out) => {}
             Formatter::Text { charset, trim, json, limit } => {
                 let mut buffer = Vec::new();
                 let mut text = charset.decode(bytes, &mut buffer)?;
@@ -315,7 +316,16 @@ impl Formatter {
         Ok(())
     }
 
+    /// Most texts are UTF-8 and fit. `false`: nothing was written, this one has to go the general way.
+    #[inline]
+    fn plain_text(&self, bytes: &[u8], out: &mut impl ValueWriter) -> bool {
+        let Formatter::Text { charset: Charset::Utf8, trim, json: false, limit } = self else { return false };
+        let text = if *trim { bytes.trim_ascii_end_spaces() } else { bytes };
+        text.len() <= *limit && out.utf8(text)
+    }
+
     /// As [`Formatter::bytes`], for bytes of a row image: binary JSON, and a UUID in stored order.
+    #[inline]
     pub(crate) fn image_bytes(&self, bytes: &[u8], out: &mut impl ValueWriter) -> Result<(), ValueError> {
         match self {
             Formatter::Json { .. } => {

@@ -41,6 +41,13 @@ pub trait ValueWriter {
     fn plain(&mut self, text: &[u8]);
     /// Any UTF-8 text.
     fn text(&mut self, text: &[u8]);
+    /// As [`ValueWriter::text`], for bytes that nobody has looked at. `false`: they are no UTF-8, and nothing was written.
+    fn utf8(&mut self, bytes: &[u8]) -> bool {
+        let text = std::str::from_utf8(bytes);
+        text.iter().for_each(|text| self.text(text.as_bytes()));
+        text.is_ok()
+    }
+
     /// Any bytes, for a VARBINARY column.
     fn binary(&mut self, bytes: &[u8]);
     /// One JSON document's text; `[1.5,2]` for an array column.
