@@ -52,7 +52,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
     options.progress.watch(receiver.gauge(&budget), Some(heard.clone()));
     let reader = spawn(
         ReaderOptions {
-            connect: Arc::clone(&prepared.connect),
+            connect: prepared.connect.clone(),
             flavor: prepared.server.flavor,
             start: checkpoint.position.clone(),
             by_gtid: checkpoint.position.gtids.is_some(),
