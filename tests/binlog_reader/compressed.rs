@@ -1,6 +1,8 @@
 //! Compressed transactions: their events come one by one, as the ring takes them.
 
 use super::*;
+use crate::faults::peak_kb;
+use crate::harness::{Job, Target, assert_equal};
 
 /// Bytes of a row.
 const ROW: usize = 8000;
@@ -55,16 +57,18 @@ async fn a_connection_killed_within_a_compressed_transaction_loses_and_repeats_n
         let start = now(mysql, Flavor::Mysql).await;
         let mut conn = mysql.connect().await;
         written(&mut conn, &db).await;
-        let end = now(mysql, Flavor::Mysql).await;
-        let mut reading = Reading::with(mysql.port(), Flavor::Mysql, start, by_gtid, db, &Budget::new(64 << 10));
+        let mut reading =
+            Reading::with(mysql.port(), Flavor::Mysql, start, by_gtid, db.clone(), &Budget::new(64 << 10));
         // The ring is full, so the reader stands in the middle of it.
         reading.until_seen(|reading| reading.marks.len() > 200);
         let killed = reading.heard.connection().unwrap();
         conn.query_drop(format!("KILL {killed}")).await.unwrap();
+        conn.query_drop(format!("INSERT INTO {db}.ours VALUES (100001, '<behind>')")).await.unwrap();
+        let end = now(mysql, Flavor::Mysql).await;
         reading.until(&end);
         let marks = reading.marks(RowsKind::Insert);
         // It was read whole before its rows were sent, so nothing of it has to come again.
-        assert_eq!((marks.len(), reading.cut_offs, reading.commits), (ROWS + 2, 0, 3));
+        assert_eq!((marks.len(), reading.cut_offs, reading.commits), (ROWS + 3, 0, 4));
         assert_ne!(reading.heard.connection(), Some(killed));
     }
 }
@@ -124,4 +128,36 @@ async fn a_compressed_transaction_cut_on_its_way_comes_again() {
     let expected = ["first".to_owned()].into_iter().chain((1..=40).map(|row| row.to_string()));
     assert!(reading.marks(RowsKind::Insert).iter().copied().eq(expected), "{:?}", reading.marks);
     assert_eq!(reading.commits, 2);
+}
+
+/// 300 MB of changes of one row, which fit into a few kilobytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_stays_small_beside_a_compressed_transaction_many_times_its_size() {
+    let mysql = servers::mysql().await;
+    let db = mysql.database("compressed").await;
+    let mut conn = mysql.connect().await;
+    for statement in [
+        format!("CREATE TABLE {db}.t (id INT PRIMARY KEY, v LONGTEXT)"),
+        format!("INSERT INTO {db}.t VALUES (1, 'small')"),
+    ] {
+        conn.query_drop(statement).await.unwrap();
+    }
+    let target = Target::start().await;
+    let params = "params: {realFlushPauseSec: 0, totalDataInMemMb: 32}";
+    let job = Job::new(mysql.port(), &target, &format!("{db}.*"), "", params);
+    let child = job.start();
+    job.wait_for("incremental", |status| status["stage"] == "incremental").await;
+    let before = peak_kb(&child);
+    conn.query_drop("SET binlog_transaction_compression = ON").await.unwrap();
+    conn.query_drop("BEGIN").await.unwrap();
+    for round in 0..300 {
+        let letter = char::from(b'a' + round as u8 % 26);
+        conn.query_drop(format!("UPDATE {db}.t SET v = REPEAT('{letter}', 500000) WHERE id = 1")).await.unwrap();
+    }
+    conn.query_drop("COMMIT").await.unwrap();
+    job.wait_for("all changes", |status| status["updates"] == 300).await;
+    let grown = (peak_kb(&child) - before) >> 10;
+    assert!(job.stop(child).await.success(), "{}", job.log());
+    assert!(grown < 100, "{grown} MB");
+    assert_equal(mysql.port(), &target, &db).await;
 }
