@@ -7,6 +7,9 @@
 //!
 //! The event tells how long its events are together. What comes out shorter, longer or not at all is [`Damaged`].
 //!
+//! The decoder looks back over a window of its own besides: 2 MB of what MySQL compresses by default, 128 MB at most (at
+//! `binlog_transaction_compression_level_zstd` 22).
+//!
 //! The compressed bytes have a share of the byte budget, of a quarter at most. (With the whole, nothing would be left for
 //! the rows, and only they, by going on, can give the bytes back. The flusher holds two thirds at most and gives one back
 //! by itself.)
