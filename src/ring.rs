@@ -206,6 +206,11 @@ impl<T> Clone for Sender<T> {
 }
 
 impl<T> Sender<T> {
+    /// What the ring draws on.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     /// Puts `item` on the ring and counts `bytes` for it. Waits while the ring is full or the budget spent.
     pub fn send(&self, item: T, bytes: usize) -> Result<(), Closed> {
         self.keep(item, bytes);
