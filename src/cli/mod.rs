@@ -12,6 +12,7 @@ mod reposition;
 mod run;
 mod signal;
 mod status;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -64,6 +65,7 @@ async fn dispatch(command: Command) -> Result<Outcome> {
         Command::Run { job, stop_at_end } => run::run(&job, stop_at_end).await,
         Command::Reposition { job, place, accept_loss } => reposition::run(&job, &place, accept_loss).await,
         Command::Status { job, json } => status::run(&job, json),
+        Command::Verify(options) => verify::run(options).await,
         Command::DeadLetters(action) => dead_letters::run(action),
         Command::Embedded(options) => embedded::run(options).await,
         Command::Schema { job_file: true } => job_file::print_schema(),

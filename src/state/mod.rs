@@ -2,7 +2,7 @@
 //!
 //! It holds what a restart needs and nothing else: the position everything before which is in the target
 //! (the *checkpoint*), the epoch that may be half-way there (the *intent*), the table definitions, and how
-//! far the full copy got; and the rows that the target refused (*dead letters*). Each method is one transaction;
+//! far the full copy got; the rows that the target refused (*dead letters*); and what comparisons have found (*runs*). Each method is one transaction;
 //! `synchronous=FULL`, so a return means it is on the disk.
 //!
 //! [`file`] tells how the file is opened, who may write to it, and what happens when it is taken away.
@@ -16,6 +16,7 @@ mod schema;
 mod snapshot;
 mod status;
 mod store;
+mod verify_run;
 
 pub use checkpoint::{Checkpoint, Intent, LoadName, RowCounts, now_micros};
 pub use dead_letter::{
@@ -26,3 +27,4 @@ pub use prepared::{PreparedChanges, PreparedPart, PreparedTransaction};
 pub use snapshot::{ChunkRecord, TableProgress};
 pub use status::Status;
 pub use store::{Identity, Stage, Store};
+pub use verify_run::{DifferenceKind, DifferenceRecord, RunOutcome, RunRecord};

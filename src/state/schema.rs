@@ -102,6 +102,7 @@ const STEPS: &[&str] = &[
         since INTEGER NOT NULL         -- microseconds since 1970, ours
     ) STRICT;
 ",
+    super::verify_run::TABLES,
 ];
 
 /// Brings a store to this program's version.

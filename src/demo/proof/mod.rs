@@ -7,12 +7,11 @@
 //! bytes; the target's rows stream past it and take out what they match. What stays is missing at the target.
 //! Memory holds one row and SQLite's page cache; the rest is in an unnamed temporary file.
 //!
-//! Each cell is brought to one canonical form by its *source* type (see `cell`), so `1.50` and `1.5` are equal
+//! Each cell is brought to one canonical form by its *source* type (see [`crate::verify`]), so `1.50` and `1.5` are equal
 //! for a DECIMAL and different for a VARCHAR.
 //!
 //! Both sides must be at rest. A TIMESTAMP is read in the session time zone that the caller names.
 
-mod cell;
 mod report;
 
 use std::path::Path;
@@ -21,9 +20,10 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts, Row, Value};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use crate::config::ZeroDate;
 use crate::schema::TableName;
+use crate::verify::canonical::{Cell, Dialect, Form, Meaning, Rules, canonical};
 use crate::{Error, Result};
-use cell::{Cell, Dialect, Form, Meaning};
 pub use report::{Report, TableReport};
 
 /// A table and what should be the same at the target.
@@ -127,7 +127,7 @@ struct Plan {
     /// Key columns first.
     columns: Vec<PlannedColumn>,
     keys: usize,
-    zero_date: Option<String>,
+    rules: Rules,
 }
 
 struct PlannedColumn {
@@ -177,9 +177,11 @@ impl Plan {
         if keys.is_empty() {
             return Err(Error::definite(format!("{} has no primary key to compare by", report.pair.target)));
         }
+        let zero_date = options.zero_date.clone().map_or(ZeroDate::Null, ZeroDate::Value);
+        let rules = Rules::exact(jiff::tz::TimeZone::UTC, zero_date);
         let key_count = keys.len();
         keys.append(&mut rest);
-        Ok(Plan { columns: keys, keys: key_count, zero_date: options.zero_date.clone() })
+        Ok(Plan { columns: keys, keys: key_count, rules })
     }
 
     fn source_sql(&self, table: &TableName) -> String {
@@ -200,7 +202,7 @@ impl Plan {
                 // The text protocol sends nothing else.
                 other => Some(other.as_sql(true).into_bytes()),
             };
-            let cell = cell::canonical(column.meaning, side(column).form, bytes, self.zero_date.as_deref());
+            let cell = canonical(column.meaning, side(column).form, bytes, &self.rules);
             cell.write(if index < self.keys { &mut key } else { &mut cells });
         }
         (key, cells)
