@@ -88,6 +88,9 @@ impl Line {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.lines.is_empty() {
+            return self.notes.iter().try_for_each(|(what, value)| write!(f, "\n- {what}: {value}"));
+        }
         writeln!(f, "\nMedians of {} rounds. Ratio: wall time against reading only, same run.\n", self.rounds)?;
         writeln!(f, "| work | who | rows | rows/s | MB/s | CPU us a row | peak MB | ratio |")?;
         writeln!(f, "|---|---|---:|---:|---:|---:|---:|---:|")?;

@@ -86,6 +86,17 @@ fn cells_come_in_the_targets_order() {
 }
 
 #[test]
+fn a_row_in_the_targets_order_is_written_as_it_is_met() {
+    let plan = plan(&[0]);
+    assert!(plan.in_order);
+    for (row, expected) in [(FULL, ["7", "hi", "-1", "5", "9"]), (WITH_NULLS, ["7", "NULL", "-1", "5", "NULL"])] {
+        let mut cells = Cells::default();
+        plan.write(&[row, b"next"].concat(), &mut cells).unwrap();
+        assert_eq!(cells.0, expected);
+    }
+}
+
+#[test]
 fn a_row_that_ends_early_is_an_error() {
     for key in [&[0][..], &[3, 1]] {
         let plan = plan(key);
