@@ -181,9 +181,15 @@ impl ChunkWork {
 
 /// A row as the source's SELECT gave it.
 #[derive(Clone, Copy)]
-struct Selected<'a> {
+pub(super) struct Selected<'a> {
     plan: &'a SnapshotPlan,
     row: &'a Row,
+}
+
+impl<'a> Selected<'a> {
+    pub(super) fn new(plan: &'a SnapshotPlan, row: &'a Row) -> Self {
+        Selected { plan, row }
+    }
 }
 
 impl EncodeRow for Selected<'_> {

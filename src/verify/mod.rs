@@ -9,8 +9,10 @@
 
 pub(crate) mod canonical;
 mod clock;
+mod keyed;
 mod layout;
 mod literal;
+mod recheck;
 mod report;
 mod servers;
 mod settle;
@@ -25,10 +27,12 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 
+pub use self::recheck::{Rechecked, recheck};
 pub use self::report::{Report, TableReport, Way};
 
-use self::canonical::Rules;
+pub(crate) use self::canonical::Rules;
 use self::clock::Clock;
+pub(crate) use self::keyed::Keyed;
 use self::layout::Layout;
 use self::table::TableComparison;
 use crate::config::ZeroDate;
