@@ -85,12 +85,16 @@ async fn fill(source: &Shared, prefix: &str, rows: u32) -> String {
     conn.query_drop(format!("CREATE TABLE {database}.t (n INT, v VARCHAR(20), d DECIMAL(5,2) DEFAULT 1.5)"))
         .await
         .unwrap();
+    insert(&mut conn, &database, rows).await;
+    database
+}
+
+async fn insert(conn: &mut Conn, database: &str, rows: u32) {
     for from in (0..rows).step_by(1000) {
         let values: Vec<String> =
             (from..rows.min(from + 1000)).map(|row| format!("({}, 'v{}')", row % 7, row % 5)).collect();
         conn.query_drop(format!("INSERT INTO {database}.t (n, v) VALUES {}", values.join(","))).await.unwrap();
     }
-    database
 }
 
 async fn run(conn: &mut Conn, statements: &[&str]) {
@@ -201,9 +205,13 @@ pub(crate) const STEPS: &[(&str, u32)] = &[
 ];
 
 async fn killed_at(source: &Shared, steps: &[(&str, u32)]) {
-    let database = fill(source, "hashed_steps", 5_000).await;
+    let database = fill(source, "hashed_steps", 0).await;
+    // Wide enough for several loads of the copy.
+    source.run([format!("ALTER TABLE {database}.t ADD COLUMN f CHAR(250) DEFAULT '{}'", "f".repeat(250))]).await;
+    insert(&mut source.connect().await, &database, 8_000).await;
     let target = Target::start().await;
-    let job = Job::new(source.port(), &target, &format!("{database}.*"), "", &format!("{QUICK}\n"));
+    let settings = "noKeyTables: rowHash\nparams: {realFlushPauseSec: 0, increBatchSize: 40, flushBatchMb: 1}";
+    let job = Job::new(source.port(), &target, &format!("{database}.*"), "", settings);
     let writer = Writer::start(source.port(), &database, 5);
     for &(step, passed) in steps {
         let mut child = job.start_held_at(step, passed).await;
