@@ -14,6 +14,7 @@ mod pace;
 mod prepared;
 mod row_hash;
 mod schema;
+mod setting;
 mod snapshot;
 mod status;
 mod store;
@@ -25,6 +26,7 @@ pub use dead_letter::{
 pub use pace::PaceRecord;
 pub use prepared::{PreparedChanges, PreparedPart, PreparedTransaction};
 pub use row_hash::{Numbered, Numbering, Victim};
+pub use setting::Settings;
 pub use snapshot::{ChunkRecord, TableProgress};
 pub use status::Status;
 pub use store::{Identity, Stage, Store};

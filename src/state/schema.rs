@@ -103,6 +103,12 @@ const STEPS: &[&str] = &[
     ) STRICT;
 ",
     "
+    CREATE TABLE setting (             -- parameters that differ from the job file; `paused`: 1
+        key TEXT PRIMARY KEY,
+        value REAL NOT NULL
+    ) STRICT;
+",
+    "
     CREATE TABLE row_hash_table (      -- tables without a key
         database TEXT NOT NULL,
         name TEXT NOT NULL,
