@@ -496,7 +496,12 @@ async fn check_asks_for_the_lock_and_for_an_engine_with_snapshots() {
     assert!(checked.contains("ready: 1 table(s)"), "{checked}");
     assert!(checked.contains(".t, without a key: a hash of the row stands for it"), "{checked}");
     let ddl = text(&job.command("ddl", &[]).await);
-    assert!(ddl.contains("PRIMARY KEY (`__towpath_row_hash`, `__towpath_copy`)\nDISTRIBUTED BY HASH (`__towpath_row_hash`)"), "{ddl}");
+    assert!(
+        ddl.contains(
+            "PRIMARY KEY (`__towpath_row_hash`, `__towpath_copy`)\nDISTRIBUTED BY HASH (`__towpath_row_hash`)"
+        ),
+        "{ddl}"
+    );
     job.run_to_end().await;
     assert_equal(source.port(), &target, &database).await;
 }
