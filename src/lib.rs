@@ -21,6 +21,7 @@
 //!   [`apply::row_hash`] gives tables without a key one, and says why no row is lost or doubled by it.
 //!   [`state`] holds what a restart needs.
 //! - [`target`] is a contract first: `load` returns only when a load's fate is known.
+//! - [`verify`] compares both sides while the job runs, by code that shares nothing with what carries the data.
 //! - [`embedded`] is a StarRocks-compatible server on SQLite, for demos and tests; [`demo::proof`] compares two servers
 //!   by code that shares nothing with the rest.
 //! - [`metrics`] and [`http`] show a running job; [`step`] names the places where tests hold a job and kill it.
@@ -50,5 +51,6 @@ pub mod schema;
 pub mod state;
 pub mod step;
 pub mod target;
+pub mod verify;
 
 pub use error::{Error, Result};

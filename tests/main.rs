@@ -35,4 +35,5 @@ mod sysbench;
 mod target_faults;
 mod two_decoders;
 mod values;
+mod verify;
 mod xa;

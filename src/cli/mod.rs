@@ -13,6 +13,7 @@ mod run;
 mod settings;
 mod signal;
 mod status;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -70,6 +71,7 @@ async fn dispatch(command: Command) -> Result<Outcome> {
         Command::Set { job, settings } => settings::set(&job, &settings),
         Command::Pause { job } => settings::pause(&job, true),
         Command::Resume { job } => settings::pause(&job, false),
+        Command::Verify(options) => verify::run(options).await,
         Command::DeadLetters(action) => dead_letters::run(action),
         Command::Embedded(options) => embedded::run(options).await,
         Command::Schema { job_file: true } => job_file::print_schema(),

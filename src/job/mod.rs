@@ -16,6 +16,7 @@ mod prepare;
 mod reposition;
 mod settings;
 mod target;
+mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +40,8 @@ use crate::{Error, Result, step};
 pub use crate::apply::flush::Ended;
 pub use prepare::{Prepared, Problems, prepare};
 pub use reposition::{Moved, reposition};
-pub use target::{Connected, connect};
+pub use target::{Connected, connect, connect_beside};
+pub use verify::{Verified, VerifyOptions, verify};
 
 /// How long loads may go on after a stop was asked for.
 const STOP_PATIENCE: Duration = Duration::from_secs(6);

@@ -138,6 +138,7 @@ const STEPS: &[&str] = &[
         PRIMARY KEY (database, name)
     ) STRICT;
 ",
+    super::verify_run::TABLES,
 ];
 
 /// Brings a store to this program's version.

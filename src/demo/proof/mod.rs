@@ -10,12 +10,11 @@
 //! A table without a key has none at the target that the source could show. Then whole rows are counted: both sides must
 //! have each the same number of times.
 //!
-//! Each cell is brought to one canonical form by its *source* type (see `cell`), so `1.50` and `1.5` are equal
+//! Each cell is brought to one canonical form by its *source* type (see [`crate::verify`]), so `1.50` and `1.5` are equal
 //! for a DECIMAL and different for a VARCHAR.
 //!
 //! Both sides must be at rest. A TIMESTAMP is read in the session time zone that the caller names.
 
-mod cell;
 mod report;
 
 use std::path::Path;
@@ -24,9 +23,10 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts, Row, Value};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use crate::config::ZeroDate;
 use crate::schema::TableName;
+use crate::verify::canonical::{Cell, Dialect, Form, Meaning, Rules, canonical};
 use crate::{Error, Result};
-use cell::{Cell, Dialect, Form, Meaning};
 pub use report::{Report, TableReport};
 
 /// A table and what should be the same at the target.
@@ -130,7 +130,7 @@ struct Plan {
     /// Key columns first.
     columns: Vec<PlannedColumn>,
     keys: usize,
-    zero_date: Option<String>,
+    rules: Rules,
 }
 
 struct PlannedColumn {
@@ -181,9 +181,11 @@ impl Plan {
             // Neither side's key is on both: whole rows are compared.
             std::mem::swap(&mut keys, &mut rest);
         }
+        let zero_date = options.zero_date.clone().map_or(ZeroDate::Null, ZeroDate::Value);
+        let rules = Rules::exact(jiff::tz::TimeZone::UTC, zero_date);
         let key_count = keys.len();
         keys.append(&mut rest);
-        Ok(Plan { columns: keys, keys: key_count, zero_date: options.zero_date.clone() })
+        Ok(Plan { columns: keys, keys: key_count, rules })
     }
 
     fn source_sql(&self, table: &TableName) -> String {
@@ -204,7 +206,7 @@ impl Plan {
                 // The text protocol sends nothing else.
                 other => Some(other.as_sql(true).into_bytes()),
             };
-            let cell = cell::canonical(column.meaning, side(column).form, bytes, self.zero_date.as_deref());
+            let cell = canonical(column.meaning, side(column).form, bytes, &self.rules);
             cell.write(if index < self.keys { &mut key } else { &mut cells });
         }
         (key, cells)

@@ -27,6 +27,14 @@ impl Chunk {
     pub fn is_last(&self) -> bool {
         self.upper.is_none()
     }
+
+    /// The chunk's rows as a WHERE clause with a blank in front; nothing for a whole table.
+    ///
+    /// # Errors
+    /// Definite when its bounds are not of `table`'s key.
+    pub(crate) fn condition(&self, table: &SnapshotTable) -> Result<String> {
+        range(&table.key, self.lower.as_ref(), self.upper.as_ref())
+    }
 }
 
 /// Walks a table's key and cuts it into chunks, each when it is asked for: a bounded queue behind it bounds the

@@ -10,6 +10,7 @@ mod ddl;
 mod existing;
 mod http;
 mod privileges;
+mod read;
 mod refused;
 mod rows;
 #[cfg(test)]
@@ -24,7 +25,9 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use self::sql::{Sql, quote_text};
+pub(crate) use self::read::{RowReader, Selected, StoredColumn};
+use self::sql::Sql;
+pub(crate) use self::sql::quote_text;
 use self::stream_load::{Asked, StreamLoad};
 use super::{LabelState, Load, Loaded, NameTry, OP_COLUMN, Pressure, Target, Version};
 use crate::config;
