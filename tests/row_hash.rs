@@ -303,6 +303,13 @@ async fn a_crash_among_the_pieces_of_a_transaction_leaves_the_rows_it_should() {
     assert!(status["epochs"].as_u64() > Some(6), "it did not go out in pieces: {status}");
     run(&mut conn, &["DELETE FROM t WHERE n = 5 LIMIT 100; INSERT INTO t SELECT * FROM t LIMIT 300"]).await;
     job.run_to_end().await;
+    let verified = job.command("verify", &[]).await;
+    assert!(verified.status.success(), "{}", text(&verified));
+    assert!(
+        text(&verified).contains(&format!("not compared, for they have no key: {database}.t")),
+        "{}",
+        text(&verified)
+    );
     assert_equal(source.port(), &target, &database).await;
 }
 
