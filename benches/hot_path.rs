@@ -52,6 +52,7 @@ fn merge_and_write_minimal_images(bencher: Bencher<'_, '_>, distinct: usize) {
                 images: Bytes::from(rows.collect::<Vec<u8>>()),
                 file: "binlog.000001".into(),
                 offset: 4,
+                gtid: None,
             }
         })
         .collect();
@@ -118,6 +119,7 @@ impl Scene {
                 images: images.clone(),
                 file: "binlog.000001".into(),
                 offset: 4,
+                gtid: None,
             };
             batch.add(&self.mapping, &self.plan, &event, self.budget.hold(images.len())).unwrap();
         }

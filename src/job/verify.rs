@@ -85,6 +85,16 @@ pub(super) async fn subject<'a>(
     if tables.is_empty() {
         return Err(Error::usage(format!("--tables {}: no table of the job matches", options.tables.join(" "))));
     }
+    // Rows are compared key by key.
+    let (tables, keyless): (Vec<_>, Vec<_>) = tables.into_iter().partition(|table| !table.key.is_empty());
+    let names = keyless.iter().map(|table| table.name.to_string()).collect::<Vec<_>>().join(", ");
+    if tables.is_empty() {
+        return Err(Error::definite(format!("tables without a key cannot be compared: {names}"))
+            .hint("give them primary keys; for a look, compare SELECT …, COUNT(*) … GROUP BY of both sides"));
+    }
+    if !keyless.is_empty() {
+        tracing::warn!("not compared, for they have no key: {names}");
+    }
     Ok(Subject {
         mappings: mappings(job, starrocks, &tables).await?,
         starrocks,
