@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::batch::{Batch, MERGED_ROW_BYTES};
 use super::pace::Pace;
 use super::xa::{Replay, Waiting, XaRows};
+use crate::live::Limiter;
 use crate::metrics::Phase;
 use crate::mysql::binlog::{EventPlan, ImageColumns, Place, RowsEvent, RowsKind, Slot, Statement, TableMap, XaStep};
 use crate::mysql::history::History;
@@ -55,8 +56,6 @@ pub struct Epoch {
 /// When a batch is full.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Rows after merging.
-    pub rows: usize,
     /// Bytes of memory. A batch that has reached half of it closes at the next transaction's end; one that reaches it
     /// inside a transaction goes out as a piece.
     pub bytes: usize,
@@ -64,8 +63,8 @@ pub struct Limits {
 
 impl Limits {
     /// A third of the budget may wait in the batch, a third in the epoch under way; the ring has the rest.
-    pub fn new(rows: usize, budget: &Budget) -> Self {
-        Limits { rows, bytes: (budget.total() / 3).max(2) }
+    pub fn new(budget: &Budget) -> Self {
+        Limits { bytes: (budget.total() / 3).max(2) }
     }
 }
 
@@ -147,6 +146,8 @@ pub struct Flusher {
     pub limits: Limits,
     /// How long it waits between epochs.
     pub pace: Arc<Pace>,
+    /// Says when to read on.
+    pub limiter: Limiter,
     /// To the committer; it takes one epoch at a time.
     pub epochs: channel::Sender<Epoch>,
     /// One message for each epoch that is in.
@@ -270,16 +271,20 @@ impl Flusher {
     }
 
     fn wait(&self, filling: &Filling) -> Result<Woken> {
-        if let Ok(entry) = self.receiver.inner().try_recv() {
+        let held_back = self.limiter.held_back();
+        if held_back.is_none()
+            && let Ok(entry) = self.receiver.inner().try_recv()
+        {
             return Ok(Woken::Slot(entry));
         }
         // A stop is noticed within this time even when nothing happens.
-        let mut patience = Duration::from_millis(200);
+        let mut patience = held_back.unwrap_or(Duration::from_millis(200));
         if !filling.in_flight && filling.has_news() {
             patience = patience.min(self.due_at(filling).saturating_duration_since(Instant::now()));
         }
+        let nothing = channel::never();
         channel::select! {
-            recv(self.receiver.inner()) -> entry => entry.map(Woken::Slot).map_err(|_| reader_gone()),
+            recv(if held_back.is_none() { self.receiver.inner() } else { &nothing }) -> entry => entry.map(Woken::Slot).map_err(|_| reader_gone()),
             recv(self.done) -> done => done.map(|()| Woken::EpochIsIn).map_err(|_| committer_gone()),
             default(patience) => Ok(Woken::Timer),
         }
@@ -329,7 +334,9 @@ impl Flusher {
 
     fn join(&mut self, filling: &mut Filling, Entry { item: event, held }: Entry<RowsEvent>) -> Result<()> {
         let Known { mapping, plan, .. } = self.tables.of(&event)?;
+        let (read, bytes) = (filling.batch.read().total(), held.bytes() as u64);
         filling.batch.add(&mapping, &plan, &event, held)?;
+        self.limiter.took(filling.batch.read().total() - read, bytes);
         if filling.batch.bytes() >= self.limits.bytes {
             self.wait_for_flight(filling)?;
             let piece = Epoch {
@@ -412,8 +419,7 @@ impl Flusher {
             self.replay_until = None;
             return self.close(filling);
         }
-        let many = filling.batch.rows() >= self.limits.rows && self.pace.widened().is_none();
-        let full = many || filling.batch.bytes() >= self.limits.bytes / 2;
+        let full = self.pace.is_full(filling.batch.rows()) || filling.batch.bytes() >= self.limits.bytes / 2;
         if full || filling.in_pieces {
             return self.close(filling);
         }

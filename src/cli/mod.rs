@@ -10,6 +10,7 @@ mod log;
 mod progress_bar;
 mod reposition;
 mod run;
+mod settings;
 mod signal;
 mod status;
 mod verify;
@@ -37,7 +38,9 @@ pub(crate) enum Outcome {
 /// use, 3 differences found.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    log::start(arguments.log_format, &arguments.log_level);
+    if let Err(error) = log::start(arguments.log_format, &arguments.log_level) {
+        return report(&error);
+    }
     let _steps = step::from_environment();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -66,6 +69,9 @@ async fn dispatch(command: Command) -> Result<Outcome> {
         Command::Reposition { job, place, accept_loss } => reposition::run(&job, &place, accept_loss).await,
         Command::Status { job, json } => status::run(&job, json),
         Command::Verify(options) => verify::run(options).await,
+        Command::Set { job, settings } => settings::set(&job, &settings),
+        Command::Pause { job } => settings::pause(&job, true),
+        Command::Resume { job } => settings::pause(&job, false),
         Command::DeadLetters(action) => dead_letters::run(action),
         Command::Embedded(options) => embedded::run(options).await,
         Command::Schema { job_file: true } => job_file::print_schema(),

@@ -221,7 +221,7 @@ static TARGET: &[Field] = &[
     field("dataDir", Shape::Text, Default::Text("./towpath-target"), "Only for `embedded`: the folder of its data."),
 ];
 
-static PARAMS: &[Field] = &[
+pub(super) static PARAMS: &[Field] = &[
     field(
         "realFlushPauseSec",
         Shape::Number(0, 3600),
@@ -255,6 +255,18 @@ static PARAMS: &[Field] = &[
         Shape::Integer(8, 1_048_576),
         Default::Integer(128),
         "MB of all events and bodies in memory. At least `flushBatchMb`.",
+    ),
+    field(
+        "rateLimitRps",
+        Shape::Integer(0, 1_000_000_000),
+        Default::Integer(0),
+        "Rows a second that full data reads at most, and, apart from it, the binlog; 0 = no limit.",
+    ),
+    field(
+        "rateLimitMbps",
+        Shape::Number(0, 1_000_000),
+        Default::Integer(0),
+        "MB a second likewise, fractions allowed; 0 = no limit.",
     ),
     field(
         "retryCount",

@@ -28,6 +28,7 @@ use crate::apply::commit::LoadOptions;
 use crate::apply::dead_letter::DeadLetters;
 use crate::apply::encode::{EncodeRow, Encoder, Op, Part};
 use crate::apply::unwritable::Unwritable;
+use crate::live::{Limiter, Live};
 use crate::mysql::connect::{Connect, Patience, Pauses};
 use crate::mysql::position::Position;
 use crate::mysql::snapshot::{self, Chunk, ChunkPlanner, PageLimit, SnapshotPlan, SnapshotTable};
@@ -44,7 +45,7 @@ const PAGE: PageLimit = PageLimit { rows: 2_000, bytes: 1 << 20 };
 
 /// Copies what is not copied yet.
 pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
-    let Context { job, options, prepared, store, target, identity } = context;
+    let Context { job, options, prepared, store, target, identity, live } = context;
     let Some(tables) = list_tables(context).await? else { return Ok(Ended::Stopped) };
     let params = &job.params;
     let budget = Budget::new((params.total_data_in_mem_mb << 20) / 2);
@@ -61,6 +62,8 @@ pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
         progress: Arc::clone(&options.progress),
         values: prepared.values.clone(),
         letters: context.letters()?,
+        live: Arc::clone(live),
+        limiter: Limiter::new(Arc::clone(live)),
         loads: LoadOptions {
             // Half the budget waits in the ring; the other half is being written by the readers.
             part_bytes: (params.flush_batch_mb << 20).min(budget.total() / params.full_parallel),
@@ -71,8 +74,8 @@ pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
         stop,
     });
 
-    let (shared_here, chunk_rows) = (Arc::clone(&shared), params.full_batch_size as u64);
-    let planner = named("planner", move || shared_here.guard(|shared| shared.plan(tables, chunk_rows, &chunks)))?;
+    let shared_here = Arc::clone(&shared);
+    let planner = named("planner", move || shared_here.guard(|shared| shared.plan(tables, &chunks)))?;
     let mut threads = vec![planner];
     for _ in 0..params.full_parallel {
         let (shared, chunks, bodies) = (Arc::clone(&shared), chunks_in.clone(), bodies.clone());
@@ -184,6 +187,8 @@ struct Shared {
     progress: Arc<Progress>,
     values: ValueOptions,
     letters: DeadLetters,
+    live: Arc<Live>,
+    limiter: Limiter,
     loads: LoadOptions,
     runtime: Handle,
     /// A stop was asked for, or one of the threads has failed: all of them leave.
@@ -247,7 +252,7 @@ impl Shared {
     }
 
     /// Hands out the chunks that an earlier run left open, then plans on.
-    fn plan(&self, tables: Vec<Pending>, chunk_rows: u64, chunks: &channel::Sender<Work>) -> Result<()> {
+    fn plan(&self, tables: Vec<Pending>, chunks: &channel::Sender<Work>) -> Result<()> {
         let Some(mut connection) = self.connection()? else { return Ok(()) };
         for pending in tables {
             let pending = Arc::new(pending);
@@ -258,7 +263,7 @@ impl Shared {
                 let (pending, left_of_table) = (Arc::clone(&pending), Arc::clone(&left_of_table));
                 !self.leaving() && chunks.send(Work { chunk, pending, left_of_table }).is_ok()
             };
-            let mut planner = ChunkPlanner::new(Arc::clone(&pending.table), chunk_rows);
+            let mut planner = ChunkPlanner::new(Arc::clone(&pending.table));
             for record in self.store.chunks(name)? {
                 planner = planner.resume(&record.chunk);
                 if record.rows.is_none() && !hand_out(record.chunk) {
@@ -267,7 +272,7 @@ impl Shared {
             }
             let mut pauses = self.patience.pauses();
             loop {
-                match self.wait_for(planner.next(&mut connection)) {
+                match self.wait_for(planner.next(&mut connection, self.live.full_batch_rows())) {
                     Ok(Some(chunk)) => {
                         self.store.add_chunk(&chunk)?;
                         step::reached("chunk-planned");
@@ -365,8 +370,11 @@ impl Shared {
             let parts = encoder.take_full_parts();
             send(parts, &encoder)
         };
-        let reading =
-            snapshot::read_chunk(connection, table, &work.chunk, PAGE, |rows, _| std::future::ready(page(rows)));
+        let reading = snapshot::read_chunk(connection, table, &work.chunk, PAGE, async |rows, bytes| {
+            self.limiter.pass().await;
+            self.limiter.took(rows.len() as u64, bytes as u64);
+            page(rows)
+        });
         self.wait_for(reading)?;
         step::reached("chunk-read");
         let parts = encoder.finish();
@@ -432,9 +440,10 @@ mod tests {
     use super::*;
     use crate::apply::dead_letter::Policy;
     use crate::apply::encode::BinaryText;
-    use crate::config::OnError;
+    use crate::config::{OnError, Params};
 
     fn shared(runtime: &tokio::runtime::Runtime, folder: &std::path::Path) -> Shared {
+        let live = Arc::new(Live::new(&Params::default()));
         Shared {
             connect: Arc::new(|_| async { Err(Error::transient("restarting")) }.boxed()),
             patience: Patience::default(),
@@ -448,6 +457,8 @@ mod tests {
                 [],
             )
             .unwrap(),
+            limiter: Limiter::new(Arc::clone(&live)),
+            live,
             loads: LoadOptions {
                 job: "it_0".into(),
                 binary: BinaryText::Base64,

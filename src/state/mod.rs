@@ -13,6 +13,7 @@ mod file;
 mod pace;
 mod prepared;
 mod schema;
+mod setting;
 mod snapshot;
 mod status;
 mod store;
@@ -24,6 +25,7 @@ pub use dead_letter::{
 };
 pub use pace::PaceRecord;
 pub use prepared::{PreparedChanges, PreparedPart, PreparedTransaction};
+pub use setting::Settings;
 pub use snapshot::{ChunkRecord, TableProgress};
 pub use status::Status;
 pub use store::{Identity, Stage, Store};

@@ -102,6 +102,12 @@ const STEPS: &[&str] = &[
         since INTEGER NOT NULL         -- microseconds since 1970, ours
     ) STRICT;
 ",
+    "
+    CREATE TABLE setting (             -- parameters that differ from the job file; `paused`: 1
+        key TEXT PRIMARY KEY,
+        value REAL NOT NULL
+    ) STRICT;
+",
     super::verify_run::TABLES,
 ];
 

@@ -22,6 +22,7 @@ use std::future::Future;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::progress::Retries;
 use crate::schema::{MappingOptions, TableName, TargetTable};
 use crate::{Result, config};
 
@@ -182,6 +183,11 @@ pub trait Target: Send + Sync + 'static {
     /// loads.
     fn pressure(&self) -> Pressure {
         Pressure::default()
+    }
+
+    /// A target that does not count has this answer.
+    fn retries(&self) -> Retries {
+        Retries::default()
     }
 
     /// Pre-flight of `load_together` for these tables, each problem one error. A target without transactions over

@@ -103,7 +103,7 @@ impl Scene {
                 together: false,
             },
             progress: Arc::default(),
-            pace: Arc::new(Pace::new(Duration::ZERO, self.target.pressure())),
+            pace: Pace::of(Duration::ZERO, 1000),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),
             letters: Arc::new(DeadLetters::new(&self.store, POLICY, [&Sample::new().mapping]).unwrap()),

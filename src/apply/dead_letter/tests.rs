@@ -17,7 +17,7 @@ use crate::mysql::binlog::RowsKind;
 use crate::ring::Budget;
 use crate::schema::TargetTable;
 use crate::state::{Checkpoint, DeadLetter, Filter, LetterCounts, LetterState, PreparedChanges};
-use crate::target::{LabelState, Loaded, Pressure, Reason, Version};
+use crate::target::{LabelState, Loaded, Reason, Version};
 
 /// Refuses every load with a row whose text begins with `bad`, unless mended. Keeps what it takes, by key.
 #[derive(Default)]
@@ -129,7 +129,7 @@ impl Scene {
                 together: false,
             },
             progress: Arc::default(),
-            pace: Arc::new(Pace::new(Duration::ZERO, Pressure::default())),
+            pace: Pace::of(Duration::ZERO, 1000),
             pieces: Pieces::default(),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),

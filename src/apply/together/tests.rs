@@ -17,7 +17,7 @@ use crate::mysql::binlog::RowsKind;
 use crate::ring::Budget;
 use crate::schema::TargetTable;
 use crate::state::{Checkpoint, PreparedChanges, Store};
-use crate::target::{Format, LabelState, Loaded, NameTry, Pressure, Version};
+use crate::target::{Format, LabelState, Loaded, NameTry, Version};
 
 /// A target that notes what it is asked for, and what is written down at that moment.
 struct Scripted {
@@ -118,7 +118,7 @@ impl Scene {
                 together: true,
             },
             progress: Arc::default(),
-            pace: Arc::new(Pace::new(Duration::ZERO, Pressure::default())),
+            pace: Pace::of(Duration::ZERO, 1000),
             pieces: Pieces::default(),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),

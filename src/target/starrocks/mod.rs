@@ -30,6 +30,7 @@ pub(crate) use self::sql::quote_text;
 use self::stream_load::{Asked, StreamLoad};
 use super::{LabelState, Load, Loaded, NameTry, OP_COLUMN, Pressure, Target, Version};
 use crate::config;
+use crate::progress::Retries;
 use crate::schema::{TableName, TargetTable, quote};
 use crate::{Error, Result};
 
@@ -227,5 +228,9 @@ impl Target for StarRocks {
 
     fn pressure(&self) -> Pressure {
         self.load.pressure()
+    }
+
+    fn retries(&self) -> Retries {
+        self.load.retries.clone()
     }
 }

@@ -30,6 +30,7 @@ use super::answer::{Again, Verdict, classify, field, judge, parse};
 use super::http::{Http, Lost, encode_segment};
 use super::refused;
 use crate::config;
+use crate::progress::Retries;
 use crate::schema::quote;
 use crate::target::{Carried, Format, LabelState, Load, LoadColumn, Loaded, OP_COLUMN, Pressure, RefusedRows};
 use crate::{Error, Result, step};
@@ -54,6 +55,7 @@ pub(super) struct StreamLoad {
     /// How long the target may refuse to tell a load's fate.
     refusal_patience: Duration,
     pressure: Mutex<Pressure>,
+    pub(super) retries: Retries,
 }
 
 /// Header names that decide whether rows are lost or how a body reads; the job file may not set them.
@@ -151,6 +153,7 @@ impl StreamLoad {
             retry_wait: Duration::from_millis(params.retry_wait_time_ms.max(1)),
             refusal_patience: answer_timeout,
             pressure: Mutex::default(),
+            retries: Retries::default(),
         })
     }
 
@@ -273,6 +276,7 @@ impl StreamLoad {
     pub(super) async fn pause(&self, backoff: &mut Backoff, retries: &mut u32, at: &str, error: &Error) {
         let wait = backoff.next();
         *retries += 1;
+        self.retries.count();
         warn!("{at}: {error}; try {} in {} ms", *retries + 1, wait.as_millis());
         tokio::time::sleep(wait).await;
     }
