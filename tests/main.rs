@@ -21,6 +21,7 @@ mod prometheus;
 mod proxy;
 mod random;
 mod refusals;
+mod row_hash;
 mod row_images;
 mod schema_changes;
 mod secrets;

@@ -1,6 +1,7 @@
 //! The committer: brings one epoch at a time into the target and moves the checkpoint.
 //!
-//! 1. Encode every table's rows; that gives the loads and their labels.
+//! 1. Number the rows of tables without a key ([`super::row_hash`]); encode every table's rows; that gives the loads
+//!    and their labels.
 //! 2. Write the intent with the labels.
 //! 3. Send the loads, tables side by side, the parts of one table in turn. `Target::load` returns when a
 //!    load's fate is known, so after this step no load of the epoch is under way.
@@ -25,6 +26,7 @@ use super::encode::{BinaryText, Encoder, Part};
 use super::flush::Epoch;
 use super::label::{Content, is_transaction, load_label};
 use super::pace::Pace;
+use super::row_hash::{EpochOf, Numbers};
 use super::together;
 use crate::config::OnError;
 use crate::metrics::{LoadResult, Phase};
@@ -78,6 +80,7 @@ pub struct Committer<T> {
     pub checkpoint: Checkpoint,
     /// What went out in pieces since.
     pub pieces: Pieces,
+    pub numbers: Numbers,
 }
 
 /// Rows of a transaction whose end is not in yet. The checkpoint stays before them and counts them with its next
@@ -138,7 +141,8 @@ impl<T: Target> Committer<T> {
         let read = batch.read();
         // The bodies take the events' place in memory, so they keep the events' share of the budget.
         let held = batch.take_held();
-        let tables: Vec<TableBatch> = batch.into_tables();
+        let mut tables: Vec<TableBatch> = batch.into_tables();
+        self.number(EpochOf { begin: &begin, is_piece: begin == end, anew }, &mut tables)?;
         let metrics = self.progress.metrics();
         let on_error = self.letters.on_error();
         let encoded = metrics.timed(Phase::Encode, || encode(&self.options, number, &tables, on_error));
@@ -194,6 +198,13 @@ impl<T: Target> Committer<T> {
             ..self.checkpoint.clone()
         });
         self.pace.epoch_is_in(self.target.pressure(), &self.store, &self.progress)
+    }
+
+    fn number(&mut self, epoch: EpochOf<'_>, tables: &mut [TableBatch]) -> Result<()> {
+        let mut numbers = std::mem::take(&mut self.numbers);
+        self.unless_leaving(numbers.number(&self.store, self.target.as_ref(), &self.letters, epoch, tables))?;
+        self.numbers = numbers;
+        Ok(())
     }
 
     /// Sends all loads and waits for every one of them, also when one has failed. Returns what became of refused rows.

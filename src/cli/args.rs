@@ -64,10 +64,6 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Compare both sides row by row, while the job runs or not.
-    ///
-    /// Exit code 0: equal; 3: different; 1: something could not be compared.
-    Verify(VerifyArguments),
     /// Change parameters of a job, running or not, without a restart. They hold until they are taken back.
     Set {
         /// The job file (YAML or JSON).
@@ -87,6 +83,10 @@ pub(super) enum Command {
         /// The job file (YAML or JSON).
         job: PathBuf,
     },
+    /// Compare both sides row by row, while the job runs or not.
+    ///
+    /// Exit code 0: equal; 3: different; 1: something could not be compared.
+    Verify(VerifyArguments),
     /// Rows that the target refused and that were set aside (`strategyOnError: batchDirtyData`).
     #[command(subcommand)]
     DeadLetters(DeadLetterAction),

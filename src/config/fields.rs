@@ -109,9 +109,10 @@ pub(super) static JOB: &[Field] = &[
     ),
     field(
         "noKeyTables",
-        Shape::Word(&["uniqueKey", "skip", "error"]),
+        Shape::Word(&["uniqueKey", "rowHash", "skip", "error"]),
         Default::Text("uniqueKey"),
-        "Tables without a primary key: use a unique key whose columns are all NOT NULL (none: an error), leave them out, or refuse.",
+        "Tables without a primary key: `uniqueKey` uses a unique key whose columns are all NOT NULL (none: an error); `rowHash` does so too, \
+         and without one makes a key of a hash of the row and a number; `skip` leaves them out; `error` refuses them.",
     ),
     field("http", Shape::Group(HTTP), Default::None, "Metrics, health and status over HTTP."),
     field("verify", Shape::Later("scheduled comparison comes in a later version"), Default::None, ""),

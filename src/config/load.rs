@@ -123,6 +123,7 @@ fn build(job: &mut Group, reader: &mut Reader<'_>) -> Option<Job> {
         reader.problem(job.line("atomicTransactions"), "atomicTransactions", message);
     }
     let no_key_tables = match job.text("noKeyTables").as_deref() {
+        Some("rowHash") => NoKeyTables::RowHash,
         Some("skip") => NoKeyTables::Skip,
         Some("error") => NoKeyTables::Error,
         _ => NoKeyTables::UniqueKey,

@@ -228,7 +228,10 @@ pub enum ZeroDate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum NoKeyTables {
+    /// A unique key over NOT NULL columns stands for the primary key.
     UniqueKey,
+    /// So it does, and where there is none, a hash of the row.
+    RowHash,
     Skip,
     Error,
 }

@@ -11,7 +11,9 @@
 //! when its last load is in; a restart reads again only chunks that are not, and plans on from the last bound.
 //!
 //! Rows that change while they are copied are no concern here: the position was recorded first, so every
-//! change after it is applied again, in order, by the incremental stage.
+//! change after it is applied again, in order, by the incremental stage. Not so in tables without a key: [`keyless`].
+
+mod keyless;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -29,7 +31,7 @@ use crate::apply::dead_letter::DeadLetters;
 use crate::apply::encode::{EncodeRow, Encoder, Op, Part};
 use crate::apply::unwritable::Unwritable;
 use crate::live::{Limiter, Live};
-use crate::mysql::connect::{Connect, Patience, Pauses};
+use crate::mysql::connect::{Connect, Flavor, Patience, Pauses};
 use crate::mysql::position::Position;
 use crate::mysql::snapshot::{self, Chunk, ChunkPlanner, PageLimit, SnapshotPlan, SnapshotTable};
 use crate::mysql::value::{RowError, ValueOptions, ValueWriter};
@@ -56,6 +58,7 @@ pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
     let _ended = stop.clone().drop_guard();
     let shared = Arc::new(Shared {
         connect: Arc::clone(&prepared.connect),
+        flavor: prepared.server.flavor,
         patience: context.patience(),
         start: identity.start.clone(),
         store: Arc::clone(store),
@@ -79,7 +82,9 @@ pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
     let mut threads = vec![planner];
     for _ in 0..params.full_parallel {
         let (shared, chunks, bodies) = (Arc::clone(&shared), chunks_in.clone(), bodies.clone());
-        threads.push(named("snapshot reader", move || shared.guard(|shared| shared.read(&chunks, &bodies)))?);
+        let target = Arc::clone(target);
+        let read = move || shared.guard(|shared| shared.read(&chunks, &bodies, target.as_ref()));
+        threads.push(named("snapshot reader", read)?);
     }
     for _ in 0..params.write_parallel {
         let (shared, bodies, target) = (Arc::clone(&shared), bodies_in.clone(), Arc::clone(target));
@@ -162,6 +167,18 @@ struct ChunkWork {
     left_of_table: Arc<AtomicU64>,
 }
 
+impl ChunkWork {
+    fn of(work: &Work) -> Arc<ChunkWork> {
+        Arc::new(ChunkWork {
+            table: work.chunk.table.clone(),
+            number: work.chunk.number,
+            rows: AtomicU64::new(0),
+            open: AtomicUsize::new(1),
+            left_of_table: Arc::clone(&work.left_of_table),
+        })
+    }
+}
+
 /// A row as the source's SELECT gave it.
 #[derive(Clone, Copy)]
 struct Selected<'a> {
@@ -179,6 +196,7 @@ impl EncodeRow for Selected<'_> {
 
 struct Shared {
     connect: Connect,
+    flavor: Flavor,
     patience: Patience,
     /// Where the log goes on from: a server that has not come as far, or no longer has it, is not read. Also a dead letter's
     /// place.
@@ -304,10 +322,16 @@ impl Shared {
         }
     }
 
-    fn read(&self, chunks: &channel::Receiver<Work>, bodies: &Sender<Body>) -> Result<()> {
+    fn read<T: Target>(&self, chunks: &channel::Receiver<Work>, bodies: &Sender<Body>, target: &T) -> Result<()> {
         let mut connection = None;
         let mut pauses = self.patience.pauses();
         while let Ok(work) = chunks.recv() {
+            if work.pending.mapping.is_row_hash() {
+                match self.copy_keyless(&work, bodies, target) {
+                    Ok(()) => continue,
+                    Err(error) => return self.unless_leaving::<()>(error).map(drop),
+                }
+            }
             loop {
                 if self.leaving() {
                     return Ok(());
@@ -339,13 +363,7 @@ impl Shared {
         let plan = SnapshotPlan::new(mapping, &self.values)?;
         let mut encoder = Encoder::new(&mapping.target, self.loads.binary, self.loads.part_bytes);
         let mut unwritable = Unwritable::new(&mapping.target, self.letters.on_error());
-        let chunk = Arc::new(ChunkWork {
-            table: work.chunk.table.clone(),
-            number: work.chunk.number,
-            rows: AtomicU64::new(0),
-            open: AtomicUsize::new(1),
-            left_of_table: Arc::clone(&work.left_of_table),
-        });
+        let chunk = ChunkWork::of(work);
         let epoch = format!("f{}", chunk.number);
         let mut parts_sent = 0;
         let mut send = |parts: Vec<Part>, encoder: &Encoder| -> Result<()> {
@@ -446,6 +464,7 @@ mod tests {
         let live = Arc::new(Live::new(&Params::default()));
         Shared {
             connect: Arc::new(|_| async { Err(Error::transient("restarting")) }.boxed()),
+            flavor: Flavor::Mysql,
             patience: Patience::default(),
             start: Position { file: "binlog.000001".into(), offset: 4, gtids: None },
             store: Arc::new(Store::open(folder, "it").unwrap()),

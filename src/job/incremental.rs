@@ -11,6 +11,7 @@ use super::{Context, lag, last_call};
 use crate::apply::commit::{Committer, Pieces};
 use crate::apply::flush::{Ended, Flusher, Limits, Tables};
 use crate::apply::pace::Pace;
+use crate::apply::row_hash::{CopiedAt, Numbers};
 use crate::apply::xa::XaRows;
 use crate::live::Limiter;
 use crate::mysql::binlog::{Heard, ReaderOptions, Slot, spawn};
@@ -87,11 +88,13 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         letters: Arc::new(context.letters()?),
         checkpoint,
         pieces: Pieces::default(),
+        numbers: Numbers::default(),
     };
     let flusher = Flusher {
         receiver,
         xa: XaRows::open(store, &budget, budget.total() / 12)?,
         tables: Tables::new(prepared.mappings.iter().cloned(), prepared.values.clone()),
+        copied_at: CopiedAt::new(store.copied_at()?, &start),
         limits: Limits::new(&budget),
         pace: Arc::clone(&pace),
         limiter: Limiter::new(Arc::clone(live)),

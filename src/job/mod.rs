@@ -123,6 +123,8 @@ async fn start<T: Target>(job: &config::Job, store: &Arc<Store>, target: &T) -> 
         Some(identity) => prepared.resume(store, identity)?,
         None => begin(job, &prepared, store).await?,
     };
+    prepared.keeps_row_hashes(store)?;
+    store.set_left_out(&prepared.left_out)?;
     tracing::info!(job = job.name, stage = identity.stage.as_str(), tables = prepared.mappings.len(), "job begins");
     make_tables(&prepared, target).await?;
     crate::apply::commit::settle(target, store).await?;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::config::{self, Address, TableFilter};
+use crate::config::{self, Address, NoKeyTables, TableFilter};
 use crate::mysql::catalog;
 use crate::mysql::connect::{self, Patience, source_zone};
-use crate::schema::map_table;
+use crate::schema::{MappingOptions, map_table};
 use crate::state::{RunOutcome, RunRecord, Store, now_micros};
 use crate::target::starrocks::StarRocks;
 use crate::target::{Target as _, mapping_options};
@@ -65,7 +65,10 @@ pub async fn verify(
     if tables.is_empty() {
         return Err(Error::usage(format!("--tables {}: no table of the job matches", options.tables.join(" "))));
     }
-    let mapping = mapping_options(&job.target, &job.zero_date, starrocks.version().await?);
+    let mapping = MappingOptions {
+        row_hash: job.no_key_tables == NoKeyTables::RowHash,
+        ..mapping_options(&job.target, &job.zero_date, starrocks.version().await?)
+    };
     let mappings = tables.iter().map(|table| map_table(table, &mapping).map(Arc::new)).collect::<Result<Vec<_>>>()?;
     let subject = Subject {
         mappings,

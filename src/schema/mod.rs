@@ -6,6 +6,7 @@ mod charset;
 mod column;
 mod default;
 mod mapping;
+mod row_hash;
 mod table;
 mod target;
 
@@ -13,6 +14,7 @@ pub use change::{Altered, SchemaChange};
 pub(crate) use charset::may_be_lossy;
 pub use column::{Column, ColumnType, DefaultValue, Generated, IntegerSize, LobSize};
 pub use mapping::{MAX_KEY_BYTES, Mapping, MappingOptions, map_table};
+pub use row_hash::{ROW_COPY, ROW_HASH};
 pub(crate) use table::quote;
 pub use table::{Table, TableName};
 pub use target::{TargetColumn, TargetDefault, TargetTable, TargetType};

@@ -40,7 +40,8 @@ pub struct TargetColumn {
     pub nullable: bool,
     pub default: Option<TargetDefault>,
     pub comment: String,
-    /// Index of the source column in `Table::columns`.
+    /// Index of the source column in `Table::columns`; of no column where the target's key is a row hash
+    /// ([`crate::schema::Mapping::carried`]).
     pub source: usize,
 }
 

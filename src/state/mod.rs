@@ -12,6 +12,7 @@ mod dead_letter;
 mod file;
 mod pace;
 mod prepared;
+mod row_hash;
 mod schema;
 mod setting;
 mod snapshot;
@@ -25,6 +26,7 @@ pub use dead_letter::{
 };
 pub use pace::PaceRecord;
 pub use prepared::{PreparedChanges, PreparedPart, PreparedTransaction};
+pub use row_hash::{Numbered, Numbering, Victim};
 pub use setting::Settings;
 pub use snapshot::{ChunkRecord, TableProgress};
 pub use status::Status;

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{Checkpoint, Identity, Intent, LetterCounts, PaceRecord, Settings, Store, TableProgress, now_micros};
 use crate::Result;
 use crate::mysql::position::Position;
+use crate::schema::TableName;
 
 /// A job's state at one moment; it may be running.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct Status {
     pub letters: LetterCounts,
     /// What differs from the job file.
     pub settings: Settings,
+    /// Tables that match the job's patterns and are not replicated (`noKeyTables: skip`).
+    pub left_out: Vec<TableName>,
 }
 
 impl Status {
@@ -41,6 +44,7 @@ impl Status {
             tables: store.snapshot_tables()?,
             letters: store.letter_counts()?,
             settings: store.settings()?,
+            left_out: store.left_out()?,
         }))
     }
 
@@ -76,6 +80,7 @@ impl Status {
             "rowsLoaded": checkpoint.map_or(0, |checkpoint| checkpoint.loaded),
             "deadLetters": {"open": self.letters.open, "retry": self.letters.retry,
                             "superseded": self.letters.superseded, "resolved": self.letters.resolved},
+            "leftOut": self.left_out.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "fullData": self.tables.iter().map(table).collect::<Vec<_>>(),
         })
     }
@@ -136,6 +141,9 @@ impl fmt::Display for Status {
         }
         if self.prepared > 0 {
             writeln!(f, "XA          {} prepared, waiting for XA COMMIT or XA ROLLBACK", self.prepared)?;
+        }
+        for table in &self.left_out {
+            writeln!(f, "left out    {table}: it has no primary key (noKeyTables: skip)")?;
         }
         for table in &self.tables {
             let state = if table.done() { "done" } else { "copying" };

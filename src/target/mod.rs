@@ -208,11 +208,37 @@ pub trait Target: Send + Sync + 'static {
         async { Err(no_transactions()) }
     }
 
+    /// Whether the table has any row, of those that are visible.
+    fn has_rows(&self, _table: &TableName) -> impl Future<Output = Result<bool>> + Send {
+        async { Err(no_row_hashes()) }
+    }
+
+    /// Removes all rows of a table. No load of it may be under way.
+    fn truncate_table(&self, _table: &TableName) -> impl Future<Output = Result<()>> + Send {
+        async { Err(no_row_hashes()) }
+    }
+
+    /// Of a table whose key is a row hash and a copy number: the numbers below `below` of the rows with each of these hashes,
+    /// at most as many as are said beside it. All loads of the table that have returned are seen; none may be under way.
+    fn copies(
+        &self,
+        _table: &TableName,
+        _below: i64,
+        _wanted: &[(i128, usize)],
+    ) -> impl Future<Output = Result<Vec<Vec<i64>>>> + Send {
+        async { Err(no_row_hashes()) }
+    }
+
     /// Ends the doubt about a try of `load_together` that an earlier run has left: when this returns `Ok` it is in, or
     /// it is out and stays out, whatever that run still had on its way.
     fn end_transaction(&self, _database: &str, _label: &str) -> impl Future<Output = Result<()>> + Send {
         async { Err(no_transactions()) }
     }
+}
+
+fn no_row_hashes() -> crate::Error {
+    crate::Error::definite("this target cannot be asked for the rows of tables without a key")
+        .hint("leave `noKeyTables: rowHash` out of the job file")
 }
 
 fn no_transactions() -> crate::Error {

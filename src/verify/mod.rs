@@ -179,6 +179,10 @@ struct OneTable<'r, 's> {
 
 impl OneTable<'_, '_> {
     async fn compare(&mut self, report: &mut TableReport) -> Result<()> {
+        if self.mapping.is_row_hash() {
+            return Err(Error::definite(format!("table {}: a table without a key cannot be compared", report.table))
+                .hint("leave it out with --tables, or give it a primary key"));
+        }
         let starrocks = self.subject.starrocks;
         let Some(differences) = starrocks.schema_differences(&self.mapping.target).await? else {
             report.schema.push("the table is not there at the target".to_owned());

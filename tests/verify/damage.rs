@@ -140,14 +140,24 @@ async fn a_target_table_that_lacks_a_column_is_told_and_the_rest_compared() {
         .run([
             format!("CREATE TABLE {database}.t (id INT PRIMARY KEY, v VARCHAR(10), w INT)"),
             format!("CREATE TABLE {database}.gone (id INT PRIMARY KEY)"),
+            format!("CREATE TABLE {database}.keyless (id INT)"),
             format!("INSERT INTO {database}.t VALUES (1, 'a', 1), (2, 'b', 2)"),
         ])
         .await;
     let target = Target::start().await;
-    let job = Job::new(source.port(), &target, &format!("{database}.*"), "", "params: {realFlushPauseSec: 0}");
+    let job = Job::new(
+        source.port(),
+        &target,
+        &format!("{database}.*"),
+        "",
+        "params: {realFlushPauseSec: 0}\nnoKeyTables: rowHash",
+    );
     job.add_to_target(&format!("databases: {{{database}: renamed}}"));
     let _running = follow(&job).await;
-    verify(&job, &[]).await.expect(0, []);
+    verify(&job, &["--tables", "*.t", "*.gone"]).await.expect(0, []);
+    let keyless = verify(&job, &[]).await;
+    keyless.expect(1, []);
+    assert!(keyless.table("keyless")["error"].as_str().unwrap().contains("without a key"), "{}", keyless.all);
     let mut conn = target.connect().await;
     for statement in [
         "ALTER TABLE renamed.t DROP COLUMN w",

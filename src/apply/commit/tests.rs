@@ -109,6 +109,7 @@ impl Scene {
             letters: Arc::new(DeadLetters::new(&self.store, POLICY, [&Sample::new().mapping]).unwrap()),
             checkpoint: self.store.checkpoint().unwrap().unwrap_or_else(|| Checkpoint::at(position(0))),
             pieces: Pieces::default(),
+            numbers: Numbers::default(),
         }
     }
 

@@ -11,6 +11,7 @@ use super::super::commit::{Committer, LoadOptions, Pieces, settle};
 use super::super::encode::BinaryText;
 use super::super::flush::Epoch;
 use super::super::pace::Pace;
+use super::super::row_hash::Numbers;
 use super::super::sample::{Sample, position};
 use super::*;
 use crate::mysql::binlog::RowsKind;
@@ -131,6 +132,7 @@ impl Scene {
             progress: Arc::default(),
             pace: Pace::of(Duration::ZERO, 1000),
             pieces: Pieces::default(),
+            numbers: Numbers::default(),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),
             letters: Arc::new(DeadLetters::new(&self.store, self.policy, [&Sample::new().mapping]).unwrap()),

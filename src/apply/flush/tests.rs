@@ -44,6 +44,7 @@ impl Scene {
         let mut flusher = Flusher {
             receiver,
             tables: Tables::new([Arc::clone(&sample.mapping)], ValueOptions::default()),
+            copied_at: CopiedAt::default(),
             xa: XaRows::open(&store, &budget, 1 << 18).unwrap(),
             limits: Limits { bytes: 1 << 20 },
             pace: pace(Duration::ZERO),

@@ -9,6 +9,7 @@ use super::super::encode::BinaryText;
 use super::super::flush::Epoch;
 use super::super::label::is_transaction;
 use super::super::pace::Pace;
+use super::super::row_hash::Numbers;
 use super::super::sample::{Sample, position};
 use super::*;
 use crate::apply::dead_letter::{DeadLetters, Policy};
@@ -120,6 +121,7 @@ impl Scene {
             progress: Arc::default(),
             pace: Pace::of(Duration::ZERO, 1000),
             pieces: Pieces::default(),
+            numbers: Numbers::default(),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),
             letters: Arc::new(

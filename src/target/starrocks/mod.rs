@@ -12,6 +12,7 @@ mod http;
 mod privileges;
 mod read;
 mod refused;
+mod rows;
 #[cfg(test)]
 mod script;
 mod sql;
@@ -220,6 +221,18 @@ impl Target for StarRocks {
 
     async fn load_together(&self, loads: &[Load], name: NameTry<'_>) -> Result<Loaded> {
         self.load.load_together(loads, name).await
+    }
+
+    async fn has_rows(&self, table: &TableName) -> Result<bool> {
+        self.any_row(table).await
+    }
+
+    async fn truncate_table(&self, table: &TableName) -> Result<()> {
+        self.sql.run(&format!("TRUNCATE TABLE {}", table.quoted())).await.map_err(|error| error.context(table))
+    }
+
+    async fn copies(&self, table: &TableName, below: i64, wanted: &[(i128, usize)]) -> Result<Vec<Vec<i64>>> {
+        self.copies_of(table, below, wanted).await
     }
 
     async fn end_transaction(&self, database: &str, label: &str) -> Result<()> {
