@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::config::{self, Address, TableFilter};
+use crate::config::{self, Address, NoKeyTables, TableFilter};
 use crate::mysql::catalog;
 use crate::mysql::connect::{self, Patience, source_zone};
-use crate::schema::{Mapping, Table, map_table};
+use crate::schema::{Mapping, MappingOptions, Table, map_table};
 use crate::state::{RunOutcome, RunRecord, Store, now_micros};
 use crate::target::starrocks::StarRocks;
 use crate::target::{Target as _, mapping_options};
@@ -85,16 +85,6 @@ pub(super) async fn subject<'a>(
     if tables.is_empty() {
         return Err(Error::usage(format!("--tables {}: no table of the job matches", options.tables.join(" "))));
     }
-    // Rows are compared key by key.
-    let (tables, keyless): (Vec<_>, Vec<_>) = tables.into_iter().partition(|table| !table.key.is_empty());
-    let names = keyless.iter().map(|table| table.name.to_string()).collect::<Vec<_>>().join(", ");
-    if tables.is_empty() {
-        return Err(Error::definite(format!("tables without a key cannot be compared: {names}"))
-            .hint("give them primary keys; for a look, compare SELECT …, COUNT(*) … GROUP BY of both sides"));
-    }
-    if !keyless.is_empty() {
-        tracing::warn!("not compared, for they have no key: {names}");
-    }
     Ok(Subject {
         mappings: mappings(job, starrocks, &tables).await?,
         starrocks,
@@ -110,6 +100,9 @@ pub(super) async fn subject<'a>(
 }
 
 async fn mappings(job: &config::Job, starrocks: &StarRocks, tables: &[Table]) -> Result<Vec<Arc<Mapping>>> {
-    let options = mapping_options(&job.target, &job.zero_date, starrocks.version().await?);
+    let options = MappingOptions {
+        row_hash: job.no_key_tables == NoKeyTables::RowHash,
+        ..mapping_options(&job.target, &job.zero_date, starrocks.version().await?)
+    };
     tables.iter().map(|table| map_table(table, &options).map(Arc::new)).collect()
 }

@@ -105,8 +105,11 @@ pub(super) fn stored(existing: &[ExistingColumn]) -> Vec<StoredColumn> {
         Some((name, _)) if !text.starts_with("array") => name.to_owned(),
         _ => text.to_owned(),
     };
-    let column =
-        |column: &ExistingColumn| StoredColumn { name: column.name.clone(), data_type: bare(&column.type_text) };
+    let column = |column: &ExistingColumn| StoredColumn {
+        name: column.name.clone(),
+        data_type: bare(&column.type_text),
+        ty: column.ty,
+    };
     existing.iter().map(column).collect()
 }
 
