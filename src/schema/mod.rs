@@ -5,14 +5,18 @@ mod change;
 mod charset;
 mod column;
 mod default;
+mod fill;
 mod mapping;
+mod reshape;
 mod table;
 mod target;
 
 pub use change::{Altered, SchemaChange};
 pub(crate) use charset::may_be_lossy;
 pub use column::{Column, ColumnType, DefaultValue, Generated, IntegerSize, LobSize};
+pub use fill::Fill;
 pub use mapping::{MAX_KEY_BYTES, Mapping, MappingOptions, map_table};
+pub use reshape::rewrites_rows;
 pub(crate) use table::quote;
 pub use table::{Table, TableName};
 pub use target::{TargetColumn, TargetDefault, TargetTable, TargetType};

@@ -200,6 +200,7 @@ mod tests {
             nullable: *nullable,
             default: None,
             comment: String::new(),
+            fill: Fill::Unknown,
             source: 0,
         };
         TargetTable {
