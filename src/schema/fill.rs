@@ -101,7 +101,8 @@ fn zero_date(options: &MappingOptions) -> Fill {
 
 /// Digits of a number without its exponent and without leading zeros.
 fn digits(number: &str) -> usize {
-    let digits: String = number.split(['e', 'E']).next().unwrap_or_default().replace(|char: char| !char.is_ascii_digit(), "");
+    let digits: String =
+        number.split(['e', 'E']).next().unwrap_or_default().replace(|char: char| !char.is_ascii_digit(), "");
     digits.trim_start_matches('0').len()
 }
 
@@ -244,7 +245,8 @@ mod tests {
 
     #[test]
     fn what_is_computed_row_by_row_is_not_known() {
-        let with = |default| fill(Column { default: Some(default), ..Column::new("c", ColumnType::DateTime { digits: 0 }) });
+        let with =
+            |default| fill(Column { default: Some(default), ..Column::new("c", ColumnType::DateTime { digits: 0 }) });
         assert_eq!(with(DefaultValue::CurrentTimestamp), Fill::Unknown);
         assert_eq!(with(DefaultValue::Expression("uuid()".into())), Fill::Unknown);
         let generated = Column { generated: Generated::Stored, nullable: true, ..Column::new("c", INT) };

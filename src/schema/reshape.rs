@@ -35,7 +35,9 @@ fn made_up(column: &Column) -> Option<&'static str> {
     }
     match &column.default {
         Some(DefaultValue::CurrentTimestamp) => Some("it is new, and rows that exist hold the time of the statement"),
-        Some(DefaultValue::Expression(_)) => Some("it is new, and rows that exist hold values of its default's expression"),
+        Some(DefaultValue::Expression(_)) => {
+            Some("it is new, and rows that exist hold values of its default's expression")
+        }
         Some(DefaultValue::Literal(_)) | None => None,
     }
 }
@@ -47,7 +49,8 @@ fn converted(before: &Column, after: &Column, strict: bool) -> Option<&'static s
     if before.nullable && !after.nullable && !strict {
         return Some("it is NOT NULL now, and outside strict SQL mode its NULLs have become other values");
     }
-    (!keeps(&before.ty, &after.ty, strict)).then_some("its values are converted to the new type, and the log has them only as they were")
+    (!keeps(&before.ty, &after.ty, strict))
+        .then_some("its values are converted to the new type, and the log has them only as they were")
 }
 
 /// Whether every value of `before` reads the same in `after`, or (`strict`) cannot be in a statement that succeeded.
@@ -146,7 +149,8 @@ fn keeps_order(members: &[String], others: &[String]) -> bool {
 }
 
 fn range_within(before: &ColumnType, after: &ColumnType) -> bool {
-    let (ColumnType::Integer { size, unsigned }, ColumnType::Integer { size: more, unsigned: positive }) = (before, after)
+    let (ColumnType::Integer { size, unsigned }, ColumnType::Integer { size: more, unsigned: positive }) =
+        (before, after)
     else {
         return false;
     };

@@ -167,7 +167,8 @@ fn nulls_become_values_unless_the_statement_was_strict() {
 
 #[test]
 fn new_columns_with_values_of_their_own_are_named() {
-    let with = |name, default| Column { default: Some(default), ..Column::new(name, ColumnType::DateTime { digits: 0 }) };
+    let with =
+        |name, default| Column { default: Some(default), ..Column::new(name, ColumnType::DateTime { digits: 0 }) };
     let id = Column::new("id", int(IntegerSize::Int));
     let after = vec![
         id.clone(),
