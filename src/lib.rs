@@ -40,6 +40,7 @@ pub mod error;
 mod fuzz_machine;
 pub mod http;
 pub mod job;
+pub mod live;
 pub mod metrics;
 pub mod mysql;
 pub mod progress;

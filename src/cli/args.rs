@@ -14,7 +14,7 @@ pub(super) struct Arguments {
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
     /// error, warn, info, debug, trace, or a filter such as `towpath=debug`.
-    #[arg(long, global = true, default_value = "info", env = "TOWPATH_LOG")]
+    #[arg(long, global = true, default_value = "info", env = "RUST_LOG")]
     pub(super) log_level: String,
 }
 
@@ -63,6 +63,25 @@ pub(super) enum Command {
         /// One JSON object instead of text.
         #[arg(long)]
         json: bool,
+    },
+    /// Change parameters of a job, running or not, without a restart. They hold until they are taken back.
+    Set {
+        /// The job file (YAML or JSON).
+        job: PathBuf,
+        /// `realFlushPauseSec=2 rateLimitRps=5000`; also `rateLimitMbps`, `increBatchSize`, `fullBatchSize`. `key=` goes back
+        /// to the job file's value. None: shows what is set.
+        #[arg(value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+    /// Read nothing new until `resume`; what is read goes on into the target.
+    Pause {
+        /// The job file (YAML or JSON).
+        job: PathBuf,
+    },
+    /// Read on after `pause`.
+    Resume {
+        /// The job file (YAML or JSON).
+        job: PathBuf,
     },
     /// Rows that the target refused and that were set aside (`strategyOnError: batchDirtyData`).
     #[command(subcommand)]

@@ -461,7 +461,6 @@ fn later_word(path: &str, word: &str) -> Option<String> {
     let say = |text: &str| Some(format!("`{word}` is not in this version: {text}"));
     match (path, word) {
         ("target.type", "doris") => say("use `starrocks` or `embedded`"),
-        ("noKeyTables", "rowHash") => say("use `uniqueKey`, `skip` or `error`"),
         ("ddl.default", "apply" | "ignore" | "warn") => {
             say("a DDL statement on a replicated table stops the job (`error`), with the statement in the message")
         }

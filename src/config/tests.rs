@@ -193,10 +193,6 @@ fn what_a_later_version_brings_is_refused() {
             "job.yaml:4: ddl.dropTable: not in this version; `ddl: {default: error}` is all it knows",
         ),
         (
-            "noKeyTables: rowHash",
-            "job.yaml:4: noKeyTables: `rowHash` is not in this version: use `uniqueKey`, `skip` or `error`",
-        ),
-        (
             "verify: {cron: '0 3 * * *'}",
             "job.yaml:4: verify: not in this version: scheduled comparison comes in a later version; leave it out",
         ),

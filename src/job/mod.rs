@@ -11,8 +11,10 @@
 
 mod full;
 mod incremental;
+mod lag;
 mod prepare;
 mod reposition;
+mod settings;
 mod target;
 
 use std::sync::Arc;
@@ -24,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::dead_letter::{DeadLetters, Policy};
 use crate::apply::xa::XaRows;
 use crate::config;
+use crate::live::Live;
 use crate::mysql::binlog::{self, Slot, XaStep};
 use crate::mysql::connect::Patience;
 use crate::mysql::position::Position;
@@ -67,8 +70,10 @@ pub async fn run<T: Target>(job: &config::Job, target: Arc<T>, options: &RunOpti
     };
     let (prepared, identity) = started?;
     options.progress.set_stage(identity.stage);
+    options.progress.count_retries(target.retries());
 
-    let context = Context { job, options, prepared: &prepared, store, target, identity };
+    let (live, _watch) = settings::watch(&job.params, &store, &options.progress)?;
+    let context = Context { job, options, prepared: &prepared, store, target, identity, live };
     if context.stage()? == Stage::Schema {
         let copies = matches!(job.source.startup, config::Startup::Initial | config::Startup::Full);
         context.enter(if copies { Stage::Full } else { Stage::Incremental })?;
@@ -116,6 +121,8 @@ async fn start<T: Target>(job: &config::Job, store: &Arc<Store>, target: &T) -> 
         Some(identity) => prepared.resume(store, identity)?,
         None => begin(job, &prepared, store).await?,
     };
+    prepared.keeps_row_hashes(store)?;
+    store.set_left_out(&prepared.left_out)?;
     tracing::info!(job = job.name, stage = identity.stage.as_str(), tables = prepared.mappings.len(), "job begins");
     make_tables(&prepared, target).await?;
     crate::apply::commit::settle(target, store).await?;
@@ -130,6 +137,7 @@ struct Context<'a, T> {
     store: Arc<Store>,
     target: Arc<T>,
     identity: Identity,
+    live: Arc<Live>,
 }
 
 impl<T> Context<'_, T> {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use mysql_async::Conn;
 
 use crate::apply::encode::BinaryText;
-use crate::config::{self, TableFilter};
+use crate::config::{self, NoKeyTables, TableFilter, ZeroDate};
 use crate::mysql::connect::{self, Connect, Patience, ServerInfo, source_zone};
 use crate::mysql::value::{self, ValueOptions};
 use crate::mysql::{catalog, preflight};
-use crate::schema::{Mapping, TableName, map_table};
+use crate::schema::{Mapping, MappingOptions, TableName, map_table};
 use crate::state::{Identity, Store};
 use crate::target::{Target, Version, mapping_options};
 use crate::{Error, Result};
@@ -25,6 +25,8 @@ pub struct Prepared {
     pub values: ValueOptions,
     pub warnings: Vec<String>,
     pub target_version: Version,
+    /// Tables that match and have no primary key (`noKeyTables: skip`).
+    pub left_out: Vec<TableName>,
     filter: TableFilter,
 }
 
@@ -59,7 +61,7 @@ pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepare
     let connect = connect::connector(&job.source, Patience::of(&job.params));
     let (source, version) = tokio::join!(look_at_source(job, &connect), target.version());
     let mut problems = Vec::new();
-    let (mut connection, server, filter, tables) = match source {
+    let Source { mut connection, server, filter, tables, left_out } = match source {
         Ok(source) => source,
         Err(error) => {
             problems.push(error);
@@ -71,11 +73,16 @@ pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepare
     let report = preflight::check(&mut connection, job, &server, &tables).await;
     problems.extend(report.problems);
     let mut warnings = report.warnings;
+    let is_left_out = |table| format!("table {table} is left out: it has no primary key (noKeyTables: skip)");
+    warnings.extend(left_out.iter().map(is_left_out));
 
     let mut mappings = Vec::with_capacity(tables.len());
     match &version {
         Ok(version) => {
-            let options = mapping_options(&job.target, &job.zero_date, *version);
+            let options = MappingOptions {
+                row_hash: job.no_key_tables == NoKeyTables::RowHash,
+                ..mapping_options(&job.target, &job.zero_date, *version)
+            };
             for table in tables {
                 match map_table(&table, &options) {
                     Ok(mapping) => {
@@ -112,7 +119,7 @@ pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepare
         Ok(zone) if problems.is_empty() => {
             let values = ValueOptions { zone, zero_date: job.zero_date.clone() };
             warnings.extend(mappings.iter().flat_map(|mapping| value::warnings(mapping, &values)));
-            Ok(Prepared { connect, connection, server, mappings, values, warnings, target_version, filter })
+            Ok(Prepared { connect, connection, server, mappings, values, warnings, target_version, left_out, filter })
         }
         Ok(_) => Err(Problems(problems)),
         Err(error) => {
@@ -133,15 +140,25 @@ fn partial_rows(server: &ServerInfo) -> Option<Error> {
     })
 }
 
-async fn look_at_source(
-    job: &config::Job,
-    connect: &Connect,
-) -> Result<(Conn, ServerInfo, TableFilter, Vec<crate::schema::Table>)> {
+struct Source {
+    connection: Conn,
+    server: ServerInfo,
+    filter: TableFilter,
+    tables: Vec<crate::schema::Table>,
+    left_out: Vec<TableName>,
+}
+
+async fn look_at_source(job: &config::Job, connect: &Connect) -> Result<Source> {
     let mut connection = connect(None).await?;
     let server = connect::server_info(&mut connection).await?;
     let filter = job.source.table_filter(server.lower_case_table_names)?;
     let tables = catalog::tables(&mut connection, &server, &filter, job.no_key_tables).await?;
-    Ok((connection, server, filter, tables))
+    let mut left_out = Vec::new();
+    if job.no_key_tables == NoKeyTables::Skip {
+        left_out = catalog::names(&mut connection, &filter).await?;
+        left_out.retain(|name| !tables.iter().any(|table| table.name == *name));
+    }
+    Ok(Source { connection, server, filter, tables, left_out })
 }
 
 impl Prepared {
@@ -178,6 +195,33 @@ impl Prepared {
             .hint("the job does not follow schema changes: exclude new tables with `source.excludeTables`, or begin a new job (another `name`)"))
     }
 
+    /// Hashes of rows are of the cells as the target has them, so what decides about cells must stay as it is.
+    ///
+    /// # Errors
+    /// Definite: the job was begun with something else.
+    pub(super) fn keeps_row_hashes(&self, store: &Store) -> Result<()> {
+        if !self.mappings.iter().any(|mapping| mapping.is_row_hash()) {
+            return Ok(());
+        }
+        let ValueOptions { zone, zero_date } = &self.values;
+        let offset = || zone.to_fixed_offset().map_or_else(|_| "the server's".to_owned(), |offset| offset.to_string());
+        let zone = zone.iana_name().map_or_else(offset, str::to_owned);
+        let zero_date = match zero_date {
+            ZeroDate::Null => "null",
+            ZeroDate::Value(date) => date,
+            ZeroDate::Error => "error",
+        };
+        let now = format!("source.timezone {zone}, defaultZeroDate {zero_date}");
+        let before = store.hashed_with(&now)?;
+        if before == now {
+            return Ok(());
+        }
+        Err(Error::definite(format!(
+            "the job was begun with {before}, and now it has {now}: rows of tables without a key would no longer be known again"
+        ))
+        .hint("set both as they were, or begin a new job (another `name`) with empty target tables"))
+    }
+
     /// Tells which server a position belongs to.
     pub(super) fn server_identity(&self) -> String {
         self.server.identity()
@@ -194,6 +238,7 @@ impl Prepared {
     pub(super) fn wanted(&self) -> Arc<dyn Fn(&TableName) -> bool + Send + Sync> {
         let filter = self.filter.clone();
         let known: HashSet<TableName> = self.mappings.iter().map(|mapping| mapping.source.name.clone()).collect();
-        Arc::new(move |table| known.contains(table) || filter.matches(table))
+        let left_out: HashSet<TableName> = self.left_out.iter().cloned().collect();
+        Arc::new(move |table| known.contains(table) || filter.matches(table) && !left_out.contains(table))
     }
 }

@@ -12,7 +12,9 @@ mod dead_letter;
 mod file;
 mod pace;
 mod prepared;
+mod row_hash;
 mod schema;
+mod setting;
 mod snapshot;
 mod status;
 mod store;
@@ -23,6 +25,8 @@ pub use dead_letter::{
 };
 pub use pace::PaceRecord;
 pub use prepared::{PreparedChanges, PreparedPart, PreparedTransaction};
+pub use row_hash::{Numbered, Numbering, Victim};
+pub use setting::Settings;
 pub use snapshot::{ChunkRecord, TableProgress};
 pub use status::Status;
 pub use store::{Identity, Stage, Store};

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Checkpoint, Identity, Intent, LetterCounts, PaceRecord, Store, TableProgress, now_micros};
+use super::{Checkpoint, Identity, Intent, LetterCounts, PaceRecord, Settings, Store, TableProgress, now_micros};
 use crate::Result;
 use crate::mysql::position::Position;
+use crate::schema::TableName;
 
 /// A job's state at one moment; it may be running.
 #[derive(Debug, Clone)]
@@ -22,6 +23,10 @@ pub struct Status {
     pub pace: Option<PaceRecord>,
     pub tables: Vec<TableProgress>,
     pub letters: LetterCounts,
+    /// What differs from the job file.
+    pub settings: Settings,
+    /// Tables that match the job's patterns and are not replicated (`noKeyTables: skip`).
+    pub left_out: Vec<TableName>,
 }
 
 impl Status {
@@ -38,6 +43,8 @@ impl Status {
             pace: store.pace()?,
             tables: store.snapshot_tables()?,
             letters: store.letter_counts()?,
+            settings: store.settings()?,
+            left_out: store.left_out()?,
         }))
     }
 
@@ -63,6 +70,8 @@ impl Status {
             "widenedPause": self.pace.as_ref().map(|pace| {
                 json!({"seconds": pace.pause_millis as f64 / 1e3, "reason": pace.reason, "ageSeconds": age(pace.since)})
             }),
+            "paused": self.settings.paused,
+            "settings": self.settings.params,
             "openEpoch": self.intent.as_ref().map(|intent| intent.epoch),
             "preparedXa": self.prepared,
             "inserts": checkpoint.map_or(0, |checkpoint| checkpoint.read.inserts),
@@ -71,6 +80,7 @@ impl Status {
             "rowsLoaded": checkpoint.map_or(0, |checkpoint| checkpoint.loaded),
             "deadLetters": {"open": self.letters.open, "retry": self.letters.retry,
                             "superseded": self.letters.superseded, "resolved": self.letters.resolved},
+            "leftOut": self.left_out.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "fullData": self.tables.iter().map(table).collect::<Vec<_>>(),
         })
     }
@@ -84,7 +94,12 @@ fn age(micros: u64) -> f64 {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let position = self.position();
-        let running = if self.running { "running" } else { "not running" };
+        let running = match (self.running, self.settings.paused) {
+            (true, true) => "running, paused",
+            (true, false) => "running",
+            (false, true) => "not running, paused",
+            (false, false) => "not running",
+        };
         writeln!(f, "job         {} ({running})", self.identity.name)?;
         writeln!(f, "stage       {}", self.identity.stage.as_str())?;
         writeln!(f, "position    {}:{}", position.file, position.offset)?;
@@ -101,6 +116,9 @@ impl fmt::Display for Status {
                 "rows        {} inserts, {} updates, {} deletes read; {} rows loaded",
                 at.read.inserts, at.read.updates, at.read.deletes, at.loaded
             )?;
+        }
+        for (key, value) in &self.settings.params {
+            writeln!(f, "set         {key} = {value}, instead of the job file's")?;
         }
         if let Some(pace) = &self.pace {
             let seconds = pace.pause_millis as f64 / 1e3;
@@ -123,6 +141,9 @@ impl fmt::Display for Status {
         }
         if self.prepared > 0 {
             writeln!(f, "XA          {} prepared, waiting for XA COMMIT or XA ROLLBACK", self.prepared)?;
+        }
+        for table in &self.left_out {
+            writeln!(f, "left out    {table}: it has no primary key (noKeyTables: skip)")?;
         }
         for table in &self.tables {
             let state = if table.done() { "done" } else { "copying" };

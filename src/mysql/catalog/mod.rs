@@ -28,6 +28,8 @@ const NAMED_TABLES: usize = 300;
 ///
 /// With `NoKeyTables::Skip` a table without a primary key is left out, with a line in the log.
 ///
+/// With `NoKeyTables::RowHash` a table without any key has none here either.
+///
 /// # Errors
 /// *Definite*: no table matches; a type that cannot be replicated; a table without a key. *Transient*: the connection.
 pub async fn tables(
@@ -62,6 +64,9 @@ pub async fn tables(
                 Some((key, primary)) => {
                     tables.push(Table { name, columns, key, primary, comment: comment.clone() });
                 }
+                None if no_key == NoKeyTables::RowHash => {
+                    tables.push(Table { name, columns, key: Vec::new(), primary: false, comment: comment.clone() });
+                }
                 None if no_key == NoKeyTables::Skip => {
                     tracing::warn!(table = %name, "left out: it has no primary key (noKeyTables: skip)");
                 }
@@ -76,18 +81,32 @@ pub async fn tables(
     }
     if tables.is_empty() {
         return Err(Error::definite("every table that source.tables matches is without a primary key")
-            .hint("give the tables primary keys, or set noKeyTables: uniqueKey"));
+            .hint("give the tables primary keys, or set noKeyTables: rowHash"));
     }
     tables.sort_by(|left, right| left.name.cmp(&right.name));
     Ok(tables)
 }
 
+/// The names of all tables that `filter` matches.
+///
+/// # Errors
+/// *Transient*: the connection.
+pub async fn names(conn: &mut Conn, filter: &TableFilter) -> Result<Vec<TableName>> {
+    let Listing { matched, .. } = Listing::read(conn, filter).await?;
+    let of_database = |(database, tables): (String, BTreeMap<String, String>)| {
+        tables.into_keys().map(move |table| TableName::new(database.clone(), table))
+    };
+    Ok(matched.into_iter().flat_map(of_database).collect())
+}
+
 fn no_key_text(no_key: NoKeyTables) -> &'static str {
     match no_key {
         NoKeyTables::UniqueKey => {
-            "no primary key, and no unique key whose columns are all NOT NULL; add one, or set noKeyTables: skip"
+            "no primary key, and no unique key whose columns are all NOT NULL; add one, or set noKeyTables: rowHash or skip"
         }
-        NoKeyTables::Skip | NoKeyTables::Error => "no primary key; add one, or set noKeyTables to uniqueKey or skip",
+        NoKeyTables::RowHash | NoKeyTables::Skip | NoKeyTables::Error => {
+            "no primary key; add one, or set noKeyTables to uniqueKey, rowHash or skip"
+        }
     }
 }
 
@@ -265,7 +284,7 @@ fn choose_key(columns: &[Column], keys: &[Key], no_key: NoKeyTables) -> Option<(
     if let Some(primary) = keys.iter().find(|key| key.name == "PRIMARY") {
         return Some((indexes(primary)?, true));
     }
-    if no_key != NoKeyTables::UniqueKey {
+    if !matches!(no_key, NoKeyTables::UniqueKey | NoKeyTables::RowHash) {
         return None;
     }
     keys.iter()

@@ -27,7 +27,7 @@
 use super::ddl::define;
 use super::existing::{ExistingColumn, holds, integer_rank, same_name};
 use super::sql::quote_text;
-use crate::schema::{Fill, TableName, TargetColumn, TargetDefault, TargetTable, TargetType, quote};
+use crate::schema::{Fill, ROW_HASH, TableName, TargetColumn, TargetDefault, TargetTable, TargetType, quote};
 use crate::target::Version;
 use crate::{Error, Result};
 
@@ -108,6 +108,7 @@ pub(super) fn next(change: &Change<'_>, existing: &[ExistingColumn], progress: &
 pub(super) fn cannot(change: &Change<'_>) -> Vec<String> {
     let mut found = Vec::new();
     found.extend(other_key(change));
+    found.extend(other_hash(change));
     let moves = moves(change);
     for one in &moves {
         let what = format!("column {}: RENAME COLUMN to {}", one.from, one.to);
@@ -153,6 +154,18 @@ fn other_key(change: &Change<'_>) -> Option<String> {
             names(change.before),
             names(change.after)
         )
+    })
+}
+
+/// A row hash is made of all columns in order. Names and what the target may hold beyond the source's values are not in it.
+fn other_hash(change: &Change<'_>) -> Option<String> {
+    let hashed = change.before.key().iter().chain(change.after.key()).any(|column| column.name == ROW_HASH);
+    let same = change.was.len() == change.before.columns.len()
+        && change.was.iter().enumerate().all(|(index, was)| *was == Some(index))
+        && change.before.columns.iter().zip(&change.after.columns).all(|(before, after)| before.ty == after.ty);
+    (hashed && !same).then(|| {
+        "the table has no key: its rows are told apart by a hash of all columns, which would be another one for rows that exist"
+            .to_owned()
     })
 }
 

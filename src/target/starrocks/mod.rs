@@ -14,6 +14,7 @@ mod existing;
 mod http;
 mod privileges;
 mod refused;
+mod rows;
 #[cfg(test)]
 mod script;
 mod sql;
@@ -30,6 +31,7 @@ use self::sql::{Sql, quote_text};
 use self::stream_load::{Asked, StreamLoad};
 use super::{LabelState, Load, Loaded, NameTry, OP_COLUMN, Pressure, Target, Version};
 use crate::config;
+use crate::progress::Retries;
 use crate::schema::{TableName, TargetTable, quote};
 use crate::{Error, Result};
 
@@ -224,6 +226,14 @@ impl Target for StarRocks {
         self.load.load_together(loads, name).await
     }
 
+    async fn has_rows(&self, table: &TableName) -> Result<bool> {
+        self.any_row(table).await
+    }
+
+    async fn copies(&self, table: &TableName, below: i64, wanted: &[(i128, usize)]) -> Result<Vec<Vec<i64>>> {
+        self.copies_of(table, below, wanted).await
+    }
+
     async fn end_transaction(&self, database: &str, label: &str) -> Result<()> {
         self.load.end_transaction(database, label).await
     }
@@ -260,5 +270,9 @@ impl Target for StarRocks {
 
     fn pressure(&self) -> Pressure {
         self.load.pressure()
+    }
+
+    fn retries(&self) -> Retries {
+        self.load.retries.clone()
     }
 }

@@ -154,12 +154,20 @@ impl Sql {
 
     async fn connect(&self) -> Result<Conn> {
         match timeout(self.statement_timeout, Conn::new(self.opts.clone())).await {
-            Ok(Ok(conn)) => Ok(conn),
+            Ok(Ok(conn)) => Ok(self.at_the_leader(conn).await),
             Ok(Err(mysql_async::Error::Server(error))) => Err(self.told(&error)),
             Ok(Err(error)) => Err(self.lost(error)),
             Err(_) => Err(Error::transient(format!("cannot log in to {}: no answer", self.address))
                 .hint("is target.clientAddress the FE's MySQL port (9030 by default)?")),
         }
+    }
+
+    /// A follower FE may be behind with what the leader has done for us. Versions before 2.5.20, 3.1.9 and 3.2.4 do not know
+    /// the variable.
+    async fn at_the_leader(&self, mut conn: Conn) -> Conn {
+        // A connection that breaks here is found broken by the statement that it was opened for.
+        let _ = timeout(self.statement_timeout, conn.query_drop("SET follower_query_forward_mode = 'leader'")).await;
+        conn
     }
 
     fn told(&self, error: &mysql_async::ServerError) -> Error {

@@ -322,6 +322,25 @@ fn another_key_and_values_nobody_knows_are_named() {
 }
 
 #[test]
+fn a_row_hash_holds_for_the_columns_it_was_made_of() {
+    let of = |columns: &[(&str, TargetType)]| {
+        let all = [&[(ROW_HASH, TargetType::LargeInt)], columns].concat();
+        table(all.into_iter().map(|(name, ty)| column(name, ty)).collect())
+    };
+    let before = of(&[("a", INT), ("b", INT)]);
+    let found = |after: &TargetTable, was: &[Option<usize>]| {
+        let change = Change { before: &before, after, was, version: V35 };
+        cannot(&change).into_iter().filter(|text| text.contains("hash of all columns")).count()
+    };
+    let all = [Some(0), Some(1), Some(2)];
+    assert_eq!(found(&of(&[("a", INT), ("c", INT)]), &all), 0);
+    assert_eq!(found(&of(&[("a", INT), ("b", TargetType::BigInt)]), &all), 1);
+    assert_eq!(found(&of(&[("b", INT), ("a", INT)]), &[Some(0), Some(2), Some(1)]), 1);
+    assert_eq!(found(&of(&[("a", INT)]), &all[..2]), 1);
+    assert_eq!(found(&of(&[("a", INT), ("b", INT), ("c", INT)]), &[Some(0), Some(1), Some(2), None]), 1);
+}
+
+#[test]
 fn comments_come_last_and_only_where_the_source_changed_them() {
     let of = |comments: [&str; 2]| {
         let column = |(index, comment): (usize, &&str)| TargetColumn {
