@@ -133,6 +133,11 @@ impl<T> Clone for Sender<T> {
 }
 
 impl<T> Sender<T> {
+    /// What the ring draws on.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     /// Puts `item` on the ring and counts `bytes` for it. Waits while the ring is full or the budget spent.
     pub fn send(&self, item: T, bytes: usize) -> Result<(), Closed> {
         let held = self.budget.hold_while(bytes, || self.receivers.strong_count() > 0).ok_or(Closed)?;

@@ -1,42 +1,32 @@
 //! The binlog reader against real servers: what is on the ring for what was done at the source.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Opts};
 use tokio_util::sync::CancellationToken;
+use towpath::Result;
 use towpath::config::Startup;
-use towpath::mysql::binlog::{self, Place, ReaderOptions, RowsKind, Slot, XaStep, Xid};
-use towpath::mysql::connect::{Connect, Flavor, Patience};
+use towpath::mysql::binlog::{self, Heard, Place, ReaderOptions, RowsKind, Slot, XaStep, Xid};
+use towpath::mysql::connect::{self, Connect, Flavor, Patience};
 use towpath::mysql::position::{self, GtidSet, Position};
 use towpath::ring::{Budget, Receiver, ring};
 use towpath::schema::TableName;
-use towpath::{Error, Result};
 
 use crate::servers::{self, Shared};
+use crate::source_catalog::job;
 
+mod compressed;
 mod features;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
 fn connect_to(port: u16) -> Connect {
-    connect_and_note(port, Arc::default())
-}
-
-/// Notes each connection's id, so that a test can kill its own.
-fn connect_and_note(port: u16, ids: Arc<Mutex<Vec<u32>>>) -> Connect {
-    Arc::new(move |_| {
-        let ids = Arc::clone(&ids);
-        Box::pin(async move {
-            let opts = Opts::from_url(&format!("mysql://root@127.0.0.1:{port}?prefer_socket=false")).unwrap();
-            let conn = Conn::new(opts).await.map_err(|error| Error::transient("connect").caused_by(error))?;
-            ids.lock().unwrap().push(conn.id());
-            Ok(conn)
-        })
-    })
+    // Without TLS, so that what lies between can see what is sent.
+    connect::connector(&job(port, "root", "", "a.b", "  tls: {mode: disabled}").source, Patience::default())
 }
 
 fn server_id() -> u32 {
@@ -49,7 +39,7 @@ fn server_id() -> u32 {
 struct Reading {
     receiver: Receiver<Slot>,
     cancel: CancellationToken,
-    connections: Arc<Mutex<Vec<u32>>>,
+    heard: Heard,
     thread: Option<JoinHandle<Result<()>>>,
     /// Rows' marks (`<…>` in a text column) in arrival order, with their kind.
     marks: Vec<(RowsKind, String)>,
@@ -67,18 +57,22 @@ struct Reading {
 impl Reading {
     fn start(port: u16, flavor: Flavor, start: Position, by_gtid: bool, database: &str) -> Reading {
         let database = database.to_owned();
-        let (sender, receiver) = ring(64, &Budget::new(1 << 20));
+        Reading::with(port, flavor, start, by_gtid, database, &Budget::new(1 << 20))
+    }
+
+    fn with(port: u16, flavor: Flavor, start: Position, by_gtid: bool, database: String, budget: &Budget) -> Reading {
+        let (sender, receiver) = ring(64, budget);
         let cancel = CancellationToken::new();
-        let connections = Arc::default();
+        let heard = Heard::default();
         let options = ReaderOptions {
-            connect: connect_and_note(port, Arc::clone(&connections)),
+            connect: connect_to(port),
             flavor,
             start: start.clone(),
             by_gtid,
             server_id: server_id(),
             replica_host: "towpath-test".into(),
             patience: Patience::default(),
-            heard: Default::default(),
+            heard: heard.clone(),
             wanted: Arc::new(move |table: &TableName| table.database == database && table.table.starts_with("our")),
         };
         let thread = Some(binlog::spawn(options, sender, cancel.clone()).unwrap());
@@ -86,7 +80,7 @@ impl Reading {
         Reading {
             receiver,
             cancel,
-            connections,
+            heard,
             thread,
             marks: Vec::new(),
             tables: BTreeSet::new(),
@@ -276,6 +270,7 @@ async fn a_killed_dump_thread_loses_nothing() {
             let start = now(server, flavor).await;
             let mut reading = Reading::start(server.port(), flavor, start, by_gtid, &db);
             let mut conn = server.connect().await;
+            let mut first = None;
             for id in 0..60 {
                 conn.query_drop("BEGIN").await.unwrap();
                 for part in 0..20 {
@@ -286,7 +281,8 @@ async fn a_killed_dump_thread_loses_nothing() {
                 conn.query_drop("COMMIT").await.unwrap();
                 if id % 20 == 10 {
                     reading.until_seen(|reading| reading.marks.len() > 100);
-                    let dump = *reading.connections.lock().unwrap().last().unwrap();
+                    let dump = reading.heard.connection().unwrap();
+                    first.get_or_insert(dump);
                     // It may be between two connections.
                     let _ = conn.query_drop(format!("KILL {dump}")).await;
                 }
@@ -296,7 +292,7 @@ async fn a_killed_dump_thread_loses_nothing() {
             let seen: BTreeSet<&str> = reading.marks(RowsKind::Insert).into_iter().collect();
             assert_eq!(seen.len(), 60 * 20, "{flavor:?} by_gtid={by_gtid}");
             assert!(reading.commits >= 60);
-            assert!(reading.connections.lock().unwrap().len() > 1);
+            assert_ne!(reading.heard.connection(), first);
         }
     }
 }
@@ -416,7 +412,6 @@ async fn a_place_that_is_gone_is_named_with_the_first_that_is_left() {
         assert!(text.contains(&first.file) && text.contains("startup: initial"), "{text}");
         let beyond = Position { offset: end.offset + (1 << 30), gtids: None, ..end.clone() };
         assert!(position::check(&mut conn, flavor, &beyond).await.is_err());
-        // The server says it as well, when asked without the check.
         let error = Reading::start(server.port(), flavor, gone, false, "none").outcome().unwrap_err();
         assert!(!error.is_transient(), "{error}");
     }

@@ -206,7 +206,7 @@ async fn the_end_is_found_behind_foreign_transactions_and_new_files_on_mariadb()
 }
 
 /// The most memory that a process ever had, in kB.
-fn peak_kb(child: &Child) -> u64 {
+pub(crate) fn peak_kb(child: &Child) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", child.id().unwrap())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()

@@ -30,6 +30,7 @@ mod servers;
 mod snapshot_chunks;
 mod source_catalog;
 mod source_connect;
+mod source_dump;
 mod source_faults;
 mod starrocks_client;
 mod sysbench;

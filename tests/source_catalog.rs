@@ -371,7 +371,6 @@ async fn server_settings_that_do_not_serve_are_named() {
     let warnings = report.warnings.join("\n");
     for text in [
         "binlog_row_image is MINIMAL",
-        "binlog_transaction_compression",
         "deletes its binlog after 2 hours",
         "key column f is a floating point number",
         "MyISAM has no transactions",

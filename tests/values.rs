@@ -143,11 +143,8 @@ async fn log(server: &impl Source, start: position::Position, database: &str) ->
     conn.query_drop(format!("CREATE TABLE {mark}.t (id INT PRIMARY KEY)")).await.unwrap();
     conn.query_drop(format!("INSERT INTO {mark}.t VALUES (1)")).await.unwrap();
     let flavor = connect::server_info(&mut conn).await.unwrap().flavor;
-    let url = server.url();
-    let connect: towpath::mysql::connect::Connect = Arc::new(move |_| {
-        let opts = Opts::from_url(&url).unwrap();
-        Box::pin(async move { Conn::new(opts).await.map_err(|error| towpath::Error::transient(error.to_string())) })
-    });
+    let job = crate::source_catalog::job(server.port(), "root", "", "a.b", "");
+    let connect = connect::connector(&job.source, Default::default());
     let (sender, receiver) = ring(1024, &Budget::new(1 << 26));
     let cancel = CancellationToken::new();
     let (ours, marks) = (database.to_owned(), mark.clone());

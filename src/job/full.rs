@@ -57,7 +57,7 @@ pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
     let stop = options.stop.child_token();
     let _ended = stop.clone().drop_guard();
     let shared = Arc::new(Shared {
-        connect: Arc::clone(&prepared.connect),
+        connect: prepared.connect.clone(),
         flavor: prepared.server.flavor,
         patience: context.patience(),
         start: identity.start.clone(),
@@ -267,7 +267,7 @@ impl Shared {
         let mut pauses = self.patience.pauses();
         loop {
             let opened = self.wait_for(async {
-                let mut connection = (self.connect)(Some(self.start.clone())).await?;
+                let mut connection = self.connect.sql(Some(&self.start)).await?;
                 snapshot::prepare_session(&mut connection).await?;
                 Ok(connection)
             });
@@ -470,17 +470,22 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::time::Duration;
 
-    use futures_util::FutureExt as _;
-
     use super::*;
     use crate::apply::dead_letter::Policy;
     use crate::apply::encode::BinaryText;
-    use crate::config::{OnError, Params};
+    use crate::config::{Job, OnError, Params, Source};
+    use crate::mysql::connect::connector;
+
+    /// Where nothing listens.
+    fn nobody() -> Source {
+        let job = "name: it\nsource: {port: 1, username: u, tables: ['a.b']}\ntarget: {}\n";
+        Job::parse(job, "job.yaml", &|_| None).unwrap().source
+    }
 
     fn shared(runtime: &tokio::runtime::Runtime, folder: &std::path::Path) -> Shared {
         let live = Arc::new(Live::new(&Params::default()));
         Shared {
-            connect: Arc::new(|_| async { Err(Error::transient("restarting")) }.boxed()),
+            connect: connector(&nobody(), Patience::default()),
             flavor: Flavor::Mysql,
             patience: Patience::default(),
             start: Position { file: "binlog.000001".into(), offset: 4, gtids: None },

@@ -45,7 +45,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
     let _lag = lag::watch(context);
 
     // The rest is for what the budget cannot see: the bodies while they are encoded, the index over the batch's
-    // rows, the driver's buffers, and what the allocator keeps.
+    // rows, the connections' buffers, and what the allocator keeps.
     let budget = Budget::new((job.params.total_data_in_mem_mb << 20) * 3 / 8);
     let (slots, receiver) = ring::<Slot>(job.params.incre_ring_buffer_size, &budget);
     // Of its own: after a stop is asked for, the reader goes on until the flusher has its transaction's end.
@@ -54,7 +54,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
     options.progress.watch(receiver.gauge(&budget), Some(heard.clone()));
     let reader = spawn(
         ReaderOptions {
-            connect: Arc::clone(&prepared.connect),
+            connect: prepared.connect.clone(),
             flavor: prepared.server.flavor,
             start: checkpoint.position.clone(),
             by_gtid: checkpoint.position.gtids.is_some(),

@@ -30,7 +30,7 @@ pub(super) fn watch<T>(context: &Context<'_, T>) -> Watch {
             let asked: Result<_> = async {
                 let mut open = match connection.take() {
                     Some(open) => open,
-                    None => connect(None).await?,
+                    None => connect.sql(None).await?,
                 };
                 let logs = position::logs(&mut open).await?;
                 Ok((open, logs))

@@ -176,7 +176,7 @@ impl<T> Context<'_, T> {
         let mut pauses = self.patience().pauses();
         let asking = async {
             loop {
-                let answer = match (self.prepared.connect)(needs.clone()).await {
+                let answer = match self.prepared.connect.sql(needs.as_ref()).await {
                     Ok(connection) => ask(connection).await,
                     Err(error) => Err(error),
                 };

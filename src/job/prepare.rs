@@ -149,7 +149,7 @@ struct Source {
 }
 
 async fn look_at_source(job: &config::Job, connect: &Connect) -> Result<Source> {
-    let mut connection = connect(None).await?;
+    let mut connection = connect.sql(None).await?;
     let server = connect::server_info(&mut connection).await?;
     let filter = job.source.table_filter(server.lower_case_table_names)?;
     let tables = catalog::tables(&mut connection, &server, &filter, job.no_key_tables).await?;

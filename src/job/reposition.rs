@@ -42,7 +42,7 @@ pub async fn reposition(job: &config::Job, place: &str, accept_loss: bool) -> Re
     }
     let checkpoint = store.checkpoint()?.unwrap_or_else(|| Checkpoint::at(identity.start.clone()));
     let connect = connect::connector(&job.source, Patience::of(&job.params));
-    let mut connection = connect(None).await?;
+    let mut connection = connect.sql(None).await?;
     let server = connect::server_info(&mut connection).await?;
     let to = match parse(place)? {
         Startup::Position { file, position } => {

@@ -68,13 +68,13 @@ pub(super) async fn subject<'a>(
     let patience = Patience::of(&job.params);
     let job_connect = connect::connector(&job.source, patience);
     let connect = match &options.source_host {
-        None => Arc::clone(&job_connect),
+        None => job_connect.clone(),
         Some(host) => {
             let source = config::Source { hosts: vec![host.clone()], ..job.source.clone() };
             connect::connector(&source, patience)
         }
     };
-    let mut connection = connect(None).await?;
+    let mut connection = connect.sql(None).await?;
     let server = connect::server_info(&mut connection).await?;
     let filter = job.source.table_filter(server.lower_case_table_names)?;
     let mut tables = catalog::tables(&mut connection, &server, &filter, job.no_key_tables).await?;

@@ -4,6 +4,7 @@ pub mod binlog;
 pub mod catalog;
 pub mod connect;
 pub mod ddl;
+pub mod dump;
 pub mod history;
 pub mod position;
 pub mod preflight;

@@ -124,13 +124,6 @@ fn check_binlog_settings(info: &ServerInfo, report: &mut Report) {
             &hint,
         );
     }
-    if is("binlog_transaction_compression", "ON") {
-        report.warnings.push(
-            "the source compresses its binlog (binlog_transaction_compression): one transaction's events are expanded in memory \
-             at once, beside totalDataInMemMb; keep transactions small, or switch it off for sessions that write large ones"
-                .to_owned(),
-        );
-    }
     if let Some(kept) = info.retention().filter(|kept| kept.as_secs() < DAY) {
         report.warnings.push(format!(
             "the source deletes its binlog after {} (binlog_expire_logs_seconds): a job that rests longer must copy everything again",

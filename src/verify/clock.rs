@@ -84,7 +84,7 @@ impl Clock {
     pub(crate) async fn now(&mut self) -> Result<Position> {
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
-            None => (self.connect)(None).await?,
+            None => self.connect.sql(None).await?,
         };
         let position = position::current(&mut conn, self.flavor).await?;
         self.conn = Some(conn);

@@ -134,14 +134,14 @@ impl Progress {
 /// The job has not copied its tables; a server cannot be reached at all. What keeps a single table from being compared
 /// is in its report.
 pub async fn run(subject: &Subject<'_>, store: &Store, options: &Options, progress: &Progress) -> Result<Report> {
-    let job_connect = Arc::clone(&subject.job_connect);
+    let job_connect = subject.job_connect.clone();
     let (state_dir, job) = (subject.state_dir.clone(), subject.job.clone());
     let mut clock = Clock::new(state_dir, job, job_connect, subject.flavor, options.patience)?;
     if subject.replica && clock.now().await?.gtids.is_none() {
         return Err(Error::definite("the source runs without GTIDs, so nobody can tell how far its replica is")
             .hint("verify without --source-host"));
     }
-    let mut conn = (subject.connect)(None).await?;
+    let mut conn = subject.connect.sql(None).await?;
     let mut snapshots = Vec::with_capacity(subject.mappings.len());
     for mapping in &subject.mappings {
         let snapshot = SnapshotTable::describe(&mut conn, &mapping.source).await;
@@ -200,14 +200,14 @@ impl OneTable<'_, '_> {
             empty_equals_null: self.options.empty_equals_null,
             ..Rules::exact(self.subject.zone.clone(), self.subject.zero_date.clone())
         };
-        let mut conn = (self.subject.connect)(None).await?;
+        let mut conn = self.subject.connect.sql(None).await?;
         let columns = &self.options.columns;
         let layout = Layout::new(&mut conn, self.subject.flavor, self.mapping, &stored, columns, &rules).await?;
         drop(conn);
         let mut comparison = TableComparison {
             layout,
             snapshot: Arc::clone(&self.snapshot),
-            connect: Arc::clone(&self.subject.connect),
+            connect: self.subject.connect.clone(),
             starrocks,
             clock: self.clock,
             replica: self.subject.replica.then_some(self.subject.flavor),

@@ -94,7 +94,7 @@ impl SourceReader {
         if let Some(conn) = self.conn.take() {
             return Ok(conn);
         }
-        let mut conn = (self.connect)(None).await?;
+        let mut conn = self.connect.sql(None).await?;
         prepare_session(&mut conn).await?;
         let set = conn.query_drop("SET NAMES utf8mb4").await;
         set.map_err(|error| source_error("preparing a session", error))?;

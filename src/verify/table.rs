@@ -209,7 +209,7 @@ impl Reading<'_> {
         let mut conn = match conn {
             Some(conn) => conn,
             None => {
-                let mut conn = (self.connect)(None).await?;
+                let mut conn = self.connect.sql(None).await?;
                 prepare_session(&mut conn).await?;
                 conn
             }

@@ -5,7 +5,10 @@
 
 use std::io::Read as _;
 
+use bytes::Bytes;
+
 use super::Xid;
+use super::follower::Event;
 use crate::mysql::position::Gtid;
 
 /// Event type numbers, as they stand in the header.
@@ -66,6 +69,33 @@ pub(super) const FLAG_IGNORABLE: u16 = 0x80;
 const MARIADB_STANDALONE: u8 = 1;
 /// The group ends with XA_PREPARE.
 const MARIADB_PREPARED_XA: u8 = 64;
+
+/// Bytes of the header that every event begins with.
+pub(super) const HEADER: usize = 19;
+/// The algorithm of checksums that a FORMAT_DESCRIPTION tells.
+pub(super) const CRC32: u8 = 1;
+
+/// `timestamp 4 | kind 1 | server id 4 | size 4 | offset behind it 4 | flags 2`, as an event whose body is still to come.
+pub(super) fn header(bytes: &[u8; HEADER]) -> Event {
+    let [a, b, c, d, kind, e, f, g, h, .., k, l, m, n, o, p] = *bytes;
+    Event {
+        kind,
+        flags: u16::from_le_bytes([o, p]),
+        timestamp: u32::from_le_bytes([a, b, c, d]),
+        server_id: u32::from_le_bytes([e, f, g, h]),
+        log_pos: u32::from_le_bytes([k, l, m, n]),
+        size: size(bytes),
+        body: Bytes::new(),
+        inner: false,
+        gtid: None,
+    }
+}
+
+/// An event's length with its header, out of the header.
+pub(super) fn size(header: &[u8; HEADER]) -> u32 {
+    let [.., a, b, c, d, _, _, _, _, _, _] = *header;
+    u32::from_le_bytes([a, b, c, d])
+}
 
 /// Reads little-endian fields from the front of a body.
 struct Fields<'a>(&'a [u8]);
@@ -193,6 +223,15 @@ pub(super) fn is_mariadb(body: &[u8]) -> bool {
     version.windows(7).any(|word| word.eq_ignore_ascii_case(b"mariadb"))
 }
 
+/// FORMAT_DESCRIPTION: whether it ends with the algorithm of checksums, as MySQL 5.6.1 and MariaDB 5.3 began to do.
+pub(super) fn tells_checksums(body: &[u8]) -> bool {
+    let version = String::from_utf8_lossy(body.get(2..52).unwrap_or_default());
+    let mut numbers = version.split(|sign: char| !sign.is_ascii_digit()).map(|number| number.parse().unwrap_or(0_u32));
+    let mut next = || numbers.next().unwrap_or_default();
+    let version = (next(), next(), next());
+    version >= (5, 6, 1) || is_mariadb(body) && version >= (5, 3, 0)
+}
+
 /// MariaDB's GTID event.
 pub(super) struct MariadbGtid {
     pub(super) gtid: Gtid,
@@ -225,10 +264,22 @@ pub(super) fn xa_prepare(body: &[u8]) -> Option<(Xid, bool)> {
     Some((Xid::new(format, global, branch)?, one_phase))
 }
 
-/// TRANSACTION_PAYLOAD: the number of bytes of the events in it.
-pub(super) fn payload_size(body: &[u8]) -> Option<u64> {
+/// TRANSACTION_PAYLOAD up to its contents.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct PayloadHeader {
+    /// Bytes of the events in it.
+    pub(super) plain: u64,
+    /// Bytes that they are packed in.
+    pub(super) packed: u64,
+    /// Else they are not compressed.
+    pub(super) zstd: bool,
+    /// Where they begin in the body.
+    pub(super) start: usize,
+}
+
+pub(super) fn payload(body: &[u8]) -> Option<PayloadHeader> {
     let mut fields = Fields(body);
-    let (mut compressed, mut plain, mut algorithm) = (None, None, None);
+    let (mut packed, mut plain, mut algorithm) = (None, None, None);
     loop {
         let field = fields.length()?;
         if field == 0 {
@@ -237,18 +288,19 @@ pub(super) fn payload_size(body: &[u8]) -> Option<u64> {
         let length = fields.length()? as usize;
         let mut value = Fields(fields.bytes(length)?);
         match field {
-            1 => compressed = value.length(),
+            1 => packed = value.length(),
             2 => algorithm = value.length(),
             3 => plain = value.length(),
             _ => {}
         }
     }
-    match algorithm? {
-        // 0 is zstd, 255 none.
-        0 => plain,
-        255 => compressed,
-        _ => None,
-    }
+    let packed = packed?;
+    let (zstd, plain) = match algorithm? {
+        0 => (true, plain?),
+        255 => (false, packed),
+        _ => return None,
+    };
+    Some(PayloadHeader { plain, packed, zstd, start: body.len() - fields.0.len() })
 }
 
 /// MariaDB's compressed part of an event: a byte with the algorithm (0 = zlib) and the number of length bytes,
@@ -320,6 +372,29 @@ mod tests {
     }
 
     #[test]
+    fn a_header_is_read_field_by_field() {
+        let bytes: Vec<u8> = (1..=19).collect();
+        let event = header(bytes.first_chunk().unwrap());
+        assert_eq!((event.timestamp, event.kind, event.server_id), (0x0403_0201, 5, 0x0908_0706));
+        assert_eq!((event.size, event.log_pos, event.flags), (0x0d0c_0b0a, 0x1110_0f0e, 0x1312));
+    }
+
+    #[test]
+    fn the_first_event_of_old_servers_tells_no_checksums() {
+        let body = |version: &str| [b"\x04\0", version.as_bytes(), &[0; 60][version.len()..]].concat();
+        for (version, tells) in [
+            ("5.5.62-log", false),
+            ("5.6.1", true),
+            ("9.7.0", true),
+            ("5.3.12-MariaDB", true),
+            ("10.11.19-MariaDB-log", true),
+        ] {
+            assert_eq!(tells_checksums(&body(version)), tells, "{version}");
+        }
+        assert!(!tells_checksums(b""));
+    }
+
+    #[test]
     fn the_client_character_set_is_found_behind_other_variables() {
         let vars = [0, 1, 2, 3, 4, 1, 0, 0, 0, 0, 0, 0, 0, 0, 6, 3, b's', b't', b'd', 4, 28, 0, 33, 0, 255, 0];
         assert_eq!(client_collation(&vars), Some(28));
@@ -335,9 +410,11 @@ mod tests {
 
     #[test]
     fn a_payloads_size_is_the_plain_one() {
-        assert_eq!(payload_size(&[2, 1, 0, 3, 3, 252, 0, 4, 1, 1, 99, 0, 1, 2]), Some(1024));
-        assert_eq!(payload_size(&[2, 3, 252, 255, 0, 1, 1, 99, 0]), Some(99));
-        assert_eq!(payload_size(&[2, 1, 7, 1, 1, 99, 0]), None);
+        let header = |plain, packed, zstd, start| Some(PayloadHeader { plain, packed, zstd, start });
+        assert_eq!(payload(&[2, 1, 0, 3, 3, 252, 0, 4, 1, 1, 99, 0, 1, 2]), header(1024, 99, true, 12));
+        assert_eq!(payload(&[2, 3, 252, 255, 0, 1, 1, 99, 0]), header(99, 99, false, 9));
+        assert_eq!(payload(&[2, 1, 7, 1, 1, 99, 0]), None);
+        assert_eq!(payload(&[2, 1, 0, 3, 1, 99, 0]), None);
     }
 
     #[test]
@@ -364,7 +441,8 @@ mod tests {
                 }
             }
             let _ = (mariadb_gtid(&body, 1), xa_prepare(&body));
-            let _ = payload_size(&body);
+            let _ = payload(&body);
+            let _ = tells_checksums(&body);
             let _ = mariadb_uncompress(&body);
             let _ = client_collation(&body);
         }

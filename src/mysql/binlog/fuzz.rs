@@ -9,6 +9,8 @@ use rand::Rng as _;
 use rand::rngs::StdRng;
 
 use super::follower::{Event, Follower, MysqlGtid};
+use super::payload::{self, Payload};
+use super::stream::{self, Origin};
 use super::table_map::Wire;
 use super::{ColumnBits, RowPlan, TableMap, event, partial_json, statement, text};
 use crate::fuzz_machine::{FileEvent, file_events, images, mutate, run};
@@ -46,8 +48,67 @@ fn fuzz_event_bodies() {
             assert!(event::rows(&body, version, bitmaps).is_none_or(|header| header.images <= body.len()));
         }
         let _ = (event::table_id(&body), event::mariadb_gtid(&body, 1), event::xa_prepare(&body));
-        let _ = (event::payload_size(&body), event::mariadb_uncompress(&body), event::client_collation(&body));
+        let _ = (event::payload(&body), event::mariadb_uncompress(&body), event::client_collation(&body));
         let _ = (TableMap::peek(&body), TableMap::parse(&body));
+    });
+}
+
+#[test]
+fn fuzz_events_of_the_stream() {
+    let files: [&[u8]; 2] =
+        [include_bytes!("../../../tests/fuzz/mysql.binlog"), include_bytes!("../../../tests/fuzz/mariadb.binlog")];
+    let events: Vec<Vec<u8>> = files.iter().flat_map(|file| raw_events(file)).collect();
+    run("events of the stream", 30_000, |random| {
+        let (one, other) =
+            (&events[random.random_range(0..events.len())], &events[random.random_range(0..events.len())]);
+        let mut event = mutate(random, one, other);
+        if random.random_range(0..4) != 0 && event.len() > 12 {
+            let size = event.len() as u32;
+            event[9..13].copy_from_slice(&size.to_le_bytes());
+        }
+        let length = event.len();
+        let mut checksums = random.random();
+        let origin = if random.random() { Origin::Payload } else { Origin::Log { checksums: &mut checksums } };
+        if let Ok(event) = stream::parse(event.into(), origin, &|| "here".to_owned()) {
+            assert!(event.body.len() + event::HEADER <= length);
+        }
+    });
+}
+
+/// The events of a whole binlog file as they stand there.
+fn raw_events(file: &[u8]) -> Vec<Vec<u8>> {
+    let mut events = Vec::new();
+    let mut at = 4;
+    while let Some(header) = file.get(at..).and_then(|rest| rest.first_chunk()) {
+        let size = event::size(header) as usize;
+        events.push(file[at..at + size].to_vec());
+        at += size;
+    }
+    events
+}
+
+#[test]
+fn fuzz_compressed_transactions() {
+    let plain: Vec<u8> = corpus()[0]
+        .iter()
+        .zip((0..=255).cycle())
+        .flat_map(|(found, number)| payload::tests::inner(number, 19 + found.body.len()))
+        .collect();
+    let bodies = [payload::tests::packed(&plain, true), payload::tests::packed(&plain, false)];
+    run("compressed transactions", 5_000, |random| {
+        let [one, other] = if random.random() { [&bodies[0], &bodies[1]] } else { [&bodies[1], &bodies[0]] };
+        let body = Bytes::from(mutate(random, one, other));
+        let budget = crate::ring::Budget::new(1000);
+        let announced = event::payload(&body).map_or(0, |header| header.plain);
+        if let Ok(mut payload) = Payload::open(&body, Some(&budget)) {
+            let mut taken = 0;
+            while !payload.is_done() {
+                let Ok(event) = payload.take() else { break };
+                taken += event.len() as u64;
+            }
+            assert!(taken <= announced && (taken == announced || !payload.is_done()));
+        }
+        assert_eq!(budget.used(), 0);
     });
 }
 

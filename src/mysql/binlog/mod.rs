@@ -17,6 +17,7 @@ mod follower;
 mod fuzz;
 mod overlay;
 mod partial_json;
+mod payload;
 mod reader;
 mod row;
 mod start;

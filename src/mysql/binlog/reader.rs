@@ -21,18 +21,16 @@
 
 use std::cmp::Ordering;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use mysql_async::BinlogStream;
-use mysql_async::binlog::events::Event as DriverEvent;
 use tokio_util::sync::CancellationToken;
 
 use super::Slot;
-use super::follower::{Follower, Stop, Wanted};
-use super::stream::{self, Request};
+use super::follower::{Event, Follower, Stop, Wanted};
+use super::stream::{self, Request, Stream};
 use crate::mysql::connect::{Connect, Flavor, Patience};
 use crate::mysql::position::{self, Position, order_places};
 use crate::ring;
@@ -62,18 +60,37 @@ pub struct ReaderOptions {
     pub heard: Heard,
 }
 
-/// When the source last sent anything, heartbeats included.
+/// When the source last sent anything, heartbeats included, and over which connection.
 #[derive(Debug, Clone, Default)]
-pub struct Heard(Arc<Mutex<Option<Instant>>>);
+pub struct Heard(Arc<Mutex<Line>>);
+
+#[derive(Debug, Default)]
+struct Line {
+    last: Option<Instant>,
+    connection: Option<u32>,
+}
 
 impl Heard {
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn now(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        self.line().last = Some(Instant::now());
+    }
+
+    fn connected(&self, id: u32) {
+        self.line().connection = Some(id);
     }
 
     /// How long ago it was; `None` before the first event.
     pub fn silence(&self) -> Option<Duration> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).map(|heard| heard.elapsed())
+        self.line().last.map(|heard| heard.elapsed())
+    }
+
+    /// The latest connection's number at the source, as in SHOW PROCESSLIST there.
+    pub fn connection(&self) -> Option<u32> {
+        self.line().connection
     }
 }
 
@@ -88,9 +105,9 @@ pub fn spawn(
         return Err(Error::definite(format!("start by GTID from {}, which has no GTID set", options.start)));
     }
     let run = move || {
-        // The driver's own parsing of events trusts the server more than we do.
+        // The thread's result is all that the job hears of it.
         catch_unwind(AssertUnwindSafe(|| run(&options, &sender, &cancel))).unwrap_or_else(|_| {
-            Err(Error::definite("the binlog reader met an event that the driver cannot bear")
+            Err(Error::definite("the binlog reader met an event that it cannot bear")
                 .hint("the log may be damaged: compare with mysqlbinlog at the source, and report this"))
         })
     };
@@ -203,13 +220,15 @@ async fn session(
         by_gtid,
         to_end: false,
         heartbeat: options.patience.heartbeat(),
+        budget: Some(sender.budget()),
     };
     let opening = async {
-        let mut conn = (options.connect)(Some(from.clone())).await?;
+        let mut connection = options.connect.dump(Some(&from)).await?;
         if stuck.times > 0 {
-            stuck.unread = !from.reached(&position::current(&mut conn, options.flavor).await?);
+            stuck.unread = !from.reached(&position::current(&mut connection, options.flavor).await?);
         }
-        stream::open(conn, &request).await
+        options.heard.connected(connection.id());
+        Stream::open(connection, &request).await
     };
     let Some(opened) = cancel.run_until_cancelled(opening).await else {
         return Ok(());
@@ -222,10 +241,9 @@ async fn session(
     let mut heard = Instant::now();
     while !cancel.is_cancelled() {
         let wait = if follower.holds_passed() { TICK.min(silence) } else { silence };
-        match next_within(&mut stream, options.server_id, wait, cancel).await {
+        match next_within(&mut stream, || follower.here(), wait, cancel).await {
             Next::Event(event) => {
                 options.heard.now();
-                let event = stream::take(event, || follower.here())?;
                 follower.event(&event, &mut out)?;
                 // Not before: a full ring is our silence, not the source's.
                 heard = Instant::now();
@@ -244,22 +262,26 @@ async fn session(
     Ok(())
 }
 
-#[allow(clippy::large_enum_variant)]
 enum Next {
-    Event(DriverEvent),
+    Event(Event),
     Nothing,
     Failed(Error),
     Ended,
     Cancelled,
 }
 
-async fn next_within(stream: &mut BinlogStream, server_id: u32, wait: Duration, cancel: &CancellationToken) -> Next {
+async fn next_within(
+    stream: &mut Stream,
+    here: impl Fn() -> String,
+    wait: Duration,
+    cancel: &CancellationToken,
+) -> Next {
     // Most events are there already; a timer for each would cost more than reading it.
-    let ready = stream::next(stream, server_id).now_or_never();
+    let ready = stream.next(&here).now_or_never();
     let next = match ready {
         Some(next) => next,
         None => {
-            let next = tokio::time::timeout(wait, stream::next(stream, server_id));
+            let next = tokio::time::timeout(wait, stream.next(&here));
             match cancel.run_until_cancelled(next).await {
                 None => return Next::Cancelled,
                 Some(Err(_)) => return Next::Nothing,

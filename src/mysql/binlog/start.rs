@@ -6,7 +6,7 @@
 
 use super::event::kind;
 use super::follower::{Event, Follower};
-use super::stream::{self, Request};
+use super::stream::{Request, Stream};
 use crate::config::Startup;
 use crate::mysql::connect::{Connect, Flavor, Patience};
 use crate::mysql::position::{self, GtidSet, Position};
@@ -15,7 +15,7 @@ use crate::{Error, Result};
 /// The position that `startup` means now. For `initial` and `full` it is the present end of the log.
 /// A position that the server no longer has is a definite error.
 pub async fn resolve(startup: &Startup, connect: &Connect, flavor: Flavor, server_id: u32) -> Result<Position> {
-    let mut conn = connect(None).await?;
+    let mut conn = connect.sql(None).await?;
     let position = match startup {
         Startup::Initial | Startup::Full | Startup::Latest => return position::current(&mut conn, flavor).await,
         Startup::Earliest => return position::oldest(&mut conn, flavor).await,
@@ -70,16 +70,16 @@ async fn file_at<'a>(
 
 pub(super) fn to_end(flavor: Flavor, server_id: u32, from: &Position) -> Request<'_> {
     let heartbeat = Patience::default().heartbeat();
-    Request { flavor, server_id, replica_host: "", from, by_gtid: false, to_end: true, heartbeat }
+    Request { flavor, server_id, replica_host: "", from, by_gtid: false, to_end: true, heartbeat, budget: None }
 }
 
 /// When a file was begun, in seconds since 1970.
 async fn begun(connect: &Connect, flavor: Flavor, server_id: u32, file: &str) -> Result<u32> {
     let from = Position { file: file.to_owned(), offset: 4, gtids: None };
-    let mut stream = stream::open(connect(None).await?, &to_end(flavor, server_id, &from)).await?;
-    while let Some(event) = stream::next(&mut stream, server_id).await? {
-        if event.header().event_type_raw() == kind::FORMAT_DESCRIPTION {
-            return Ok(event.header().timestamp());
+    let mut stream = Stream::open(connect.dump(None).await?, &to_end(flavor, server_id, &from)).await?;
+    while let Some(event) = stream.next(|| format!("binlog {file}")).await? {
+        if event.kind == kind::FORMAT_DESCRIPTION {
+            return Ok(event.timestamp);
         }
     }
     Err(Error::transient(format!("binlog {file} has no first event yet")))
@@ -113,7 +113,7 @@ pub async fn with_gtids(
     file: &str,
     offset: u64,
 ) -> Result<Position> {
-    let begin = position::at_start_of(&mut connect(None).await?, flavor, file).await?;
+    let begin = position::at_start_of(&mut connect.sql(None).await?, flavor, file).await?;
     if begin.gtids.is_none() || offset <= begin.offset {
         return Ok(Position { offset, ..begin });
     }
@@ -138,12 +138,11 @@ async fn read_until(
     begin: Position,
     enough: impl Fn(&Event, &Follower) -> bool,
 ) -> Result<Follower> {
-    let mut stream = stream::open(connect(None).await?, &to_end(flavor, server_id, &begin)).await?;
+    let mut stream = Stream::open(connect.dump(None).await?, &to_end(flavor, server_id, &begin)).await?;
     let none_wanted = std::sync::Arc::new(|_: &crate::schema::TableName| false);
     let mut follower = Follower::new(begin.clone(), none_wanted);
     follower.restart(false);
-    while let Some(event) = stream::next(&mut stream, server_id).await? {
-        let event = stream::take(event, || follower.here())?;
+    while let Some(event) = stream.next(|| follower.here()).await? {
         if enough(&event, &follower) {
             break;
         }

@@ -23,7 +23,7 @@ use mysql_async::{Conn, Row};
 use super::event::kind;
 use super::follower::{Follower, Stop, Wanted};
 use super::start::to_end;
-use super::stream;
+use super::stream::{self, Stream};
 use super::{Place, Slot, XaStep, Xid};
 use crate::mysql::connect::{Connect, Flavor};
 use crate::mysql::position::{self, Position, order_places};
@@ -45,7 +45,7 @@ impl Moment {
     /// # Errors
     /// The server cannot be asked.
     pub async fn now(connect: &Connect, flavor: Flavor) -> Result<Moment> {
-        let mut conn = connect(None).await?;
+        let mut conn = connect.sql(None).await?;
         let place = position::current(&mut conn, flavor).await?;
         Ok(Moment { place: Position { gtids: None, ..place }, prepared: prepared(&mut conn).await? })
     }
@@ -127,7 +127,7 @@ impl Undecided<'_> {
     /// The earliest place before which one was prepared that is undecided at the end; `from` if there is none earlier.
     /// Takes the names that it meets out of `missing`.
     async fn look_back(&self, mut from: Position, missing: &mut HashSet<Xid>) -> Result<Position> {
-        let logs = position::logs(&mut (self.connect)(None).await?).await?;
+        let logs = position::logs(&mut self.connect.sql(None).await?).await?;
         let mut decided_later: HashSet<Xid> = HashSet::new();
         let (mut bytes, mut enough) = (0, false);
         let begin = from.file.clone();
@@ -193,14 +193,13 @@ impl Undecided<'_> {
         wanted: Wanted,
         mut each: impl FnMut(&Position, Slot) -> Result<()>,
     ) -> Result<()> {
-        let conn = (self.connect)(None).await?;
-        let mut stream = stream::open(conn, &to_end(self.flavor, self.server_id, from)).await?;
+        let connection = self.connect.dump(None).await?;
+        let mut stream = Stream::open(connection, &to_end(self.flavor, self.server_id, from)).await?;
         let mut follower = Follower::new(from.clone(), wanted);
         follower.restart(stream::first_offset(from) < from.offset);
         let mut group = from.clone();
         while before(follower.boundary(), self.end) && !(only_file && follower.boundary().file != from.file) {
-            let Some(event) = stream::next(&mut stream, self.server_id).await? else { break };
-            let event = stream::take(event, || follower.here())?;
+            let Some(event) = stream.next(|| follower.here()).await? else { break };
             if matches!(event.kind, kind::GTID | kind::ANONYMOUS_GTID | kind::GTID_TAGGED | kind::MARIADB_GTID) {
                 group = follower.boundary().clone();
             }

@@ -16,35 +16,44 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use mysql_async::Conn;
 
-use super::{CONNECT_LIMIT, Flavor, Login, Patience, select, text};
+use super::{CONNECT_LIMIT, Client, Flavor, Login, Patience, Session, select, text};
 use crate::config::{Address, Password, Source};
+use crate::mysql::dump;
 use crate::mysql::position::{self, Position, Serves};
 use crate::{Error, Result};
 
-/// Opens a new connection to the source, each call one; with a position, to a server that has everything before it and
-/// the log from there on.
-pub type Connect = Arc<dyn Fn(Option<Position>) -> BoxFuture<'static, Result<Conn>> + Send + Sync>;
+/// Opens new connections to the source, each call one; with a position, to a server that has everything before it and
+/// the log from there on. Its clones are one: they remember together which server serves.
+#[derive(Debug, Clone)]
+pub struct Connect(Arc<Hosts>);
 
 /// Opens connections as the job file says.
 pub fn connector(source: &Source, patience: Patience) -> Connect {
-    let hosts = Arc::new(Hosts { source: source.clone(), patience, memory: Mutex::default() });
-    Arc::new(move |needs| {
-        let hosts = Arc::clone(&hosts);
-        async move { hosts.open(needs.as_ref()).await }.boxed()
-    })
+    Connect(Arc::new(Hosts { source: source.clone(), patience, memory: Mutex::default() }))
 }
 
+impl Connect {
+    /// For statements.
+    pub async fn sql(&self, needs: Option<&Position>) -> Result<Conn> {
+        self.0.open(needs).await
+    }
+
+    /// For the binlog.
+    pub async fn dump(&self, needs: Option<&Position>) -> Result<dump::Connection> {
+        self.0.open(needs).await
+    }
+}
+
+#[derive(Debug)]
 struct Hosts {
     source: Source,
     patience: Patience,
     memory: Mutex<Memory>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Memory {
     /// The server that was connected to last, by its place in `source.hosts`.
     current: usize,
@@ -81,7 +90,7 @@ impl Hosts {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn open(&self, needs: Option<&Position>) -> Result<Conn> {
+    async fn open<C: Client>(&self, needs: Option<&Position>) -> Result<C> {
         let (current, count) = (self.memory().current, self.source.hosts.len());
         let mut refusals = Vec::new();
         for at in (current..count).chain(0..current) {
@@ -103,7 +112,7 @@ impl Hosts {
         Err(self.refused(refusals))
     }
 
-    async fn open_at(&self, at: usize, address: &Address, needs: Option<&Position>) -> Result<Conn, Refusal> {
+    async fn open_at<C: Client>(&self, at: usize, address: &Address, needs: Option<&Position>) -> Result<C, Refusal> {
         let fresh = self.source.password_file.as_ref().and_then(|file| Password::read(file).ok());
         let login = Login {
             address,
@@ -112,7 +121,7 @@ impl Hosts {
             tls: &self.source.tls,
         };
         let first = self.memory().first.clone();
-        let mut conn = match login.open().await {
+        let mut conn: C = match login.open().await {
             Err(error) if !error.is_transient() && first.is_some() => return Err(Refusal::MayPass(error)),
             opened => opened?,
         };
@@ -133,7 +142,7 @@ impl Hosts {
         at: usize,
         address: &Address,
         needs: Option<&Position>,
-        conn: &mut Conn,
+        conn: &mut impl Session,
     ) -> Result<(), Refusal> {
         let server = ask_server(conn).await?;
         let first = self.memory().first.get_or_insert_with(|| server.clone()).clone();
@@ -190,7 +199,7 @@ impl Hosts {
     }
 }
 
-async fn ask_server(conn: &mut Conn) -> Result<Server> {
+async fn ask_server(conn: &mut impl Session) -> Result<Server> {
     let what = "asking which server it is";
     let rows = select(conn, what, "SELECT CONCAT(@@version, ' ', @@version_comment), @@server_id").await?;
     let (version, id) = rows.first().map(|row| (text(row, 0), text(row, 1))).unwrap_or_default();

@@ -14,19 +14,21 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use mysql_async::prelude::Queryable as _;
 use mysql_async::{ClientIdentity, Conn, DriverError, IoError, OptsBuilder, Row, SslOpts};
 
+use super::dump;
 use crate::config::{Address, Source, Tls, TlsMode};
 use crate::{Error, Result};
 
 mod hosts;
 mod patience;
 mod server;
+mod session;
 
 pub use hosts::{Connect, connector};
 pub use patience::{Patience, Pauses};
 pub use server::{Flavor, ServerInfo, server_info, source_zone};
+pub use session::Session;
 
 /// Look-up, TCP, TLS and authentication together.
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);
@@ -55,7 +57,7 @@ enum Security {
 /// *Transient*: host not found, refused, timed out, cut off, too many connections. *Definite*: wrong user or
 /// password, host not allowed, TLS not possible as `tls` asks for it, an authentication plugin that is not supported.
 pub async fn open(source: &Source) -> Result<Conn> {
-    connector(source, Patience::default())(None).await
+    connector(source, Patience::default()).sql(None).await
 }
 
 /// One server of the source and how to sign in there.
@@ -66,11 +68,47 @@ struct Login<'a> {
     tls: &'a Tls,
 }
 
+/// A kind of connection, and how one is made.
+trait Client: Session + Sized {
+    fn connect(
+        login: &Login<'_>,
+        addresses: &[IpAddr],
+        security: Security,
+    ) -> impl Future<Output = mysql_async::Result<Self>> + Send;
+}
+
+impl Client for Conn {
+    async fn connect(login: &Login<'_>, addresses: &[IpAddr], security: Security) -> mysql_async::Result<Self> {
+        Conn::new(login.options(addresses, security)).await
+    }
+}
+
+impl Client for dump::Connection {
+    async fn connect(login: &Login<'_>, addresses: &[IpAddr], security: Security) -> mysql_async::Result<Self> {
+        let check = match security {
+            Security::Plain => None,
+            Security::Encrypted => Some(dump::Check::Nothing),
+            Security::Verified { name: false } => Some(dump::Check::Chain),
+            Security::Verified { name: true } => Some(dump::Check::ChainAndName),
+        };
+        let login = dump::Login {
+            host: &login.address.host,
+            addresses,
+            port: login.address.port,
+            username: login.username,
+            password: login.password,
+            tls: check.map(|check| (login.tls, check)),
+            keepalive: KEEPALIVE,
+        };
+        dump::Connection::open(&login).await
+    }
+}
+
 impl Login<'_> {
-    async fn open(&self) -> Result<Conn> {
+    async fn open<C: Client>(&self) -> Result<C> {
         let connected = tokio::time::timeout(CONNECT_LIMIT, async {
-            let mut conn = self.connect().await?;
-            conn.query_drop(SESSION).await.map_err(|error| source_error("setting up the session", error))?;
+            let mut conn: C = self.connect().await?;
+            conn.rows(SESSION).await.map_err(|error| source_error("setting up the session", error))?;
             Ok(conn)
         });
         connected.await.unwrap_or_else(|_| {
@@ -83,7 +121,7 @@ impl Login<'_> {
         })
     }
 
-    async fn connect(&self) -> Result<Conn> {
+    async fn connect<C: Client>(&self) -> Result<C> {
         let Address { host, port } = self.address;
         let looked_up = tokio::net::lookup_host((host.as_str(), *port)).await;
         let addresses: Vec<IpAddr> = looked_up
@@ -101,7 +139,7 @@ impl Login<'_> {
             TlsMode::VerifyCa | TlsMode::VerifyIdentity => Security::Verified { name: true },
         };
         loop {
-            let error = match Conn::new(self.options(&addresses, security)).await {
+            let error = match C::connect(self, &addresses, security).await {
                 Ok(conn) => return Ok(conn),
                 Err(error) => error,
             };
@@ -131,6 +169,8 @@ impl Login<'_> {
             .tcp_nodelay(true)
             .max_allowed_packet(Some(MAX_PACKET))
             .wait_timeout(Some(86_400))
+            // The password itself goes to the server then, so not where others can read it.
+            .enable_cleartext_plugin(security != Security::Plain)
             .ssl_opts(tls(self.tls, security))
     }
 }
@@ -304,8 +344,8 @@ pub(crate) fn source_error(what: impl fmt::Display, error: mysql_async::Error) -
 
 /// Runs a statement and reads all of its rows. Rows are read by `text` and `optional`: the driver's own conversion
 /// panics on a value that is not as expected.
-pub(super) async fn select(conn: &mut Conn, what: &str, statement: &str) -> Result<Vec<Row>> {
-    conn.query(statement).await.map_err(|error| source_error(what, error))
+pub(super) async fn select(conn: &mut impl Session, what: &str, statement: &str) -> Result<Vec<Row>> {
+    conn.rows(statement).await.map_err(|error| source_error(what, error))
 }
 
 /// A column's text; empty for NULL. The servers give names and settings in UTF-8; what is not is made visible.

@@ -46,7 +46,6 @@ const VARIABLES: &[&str] = &[
     "binlog_format",
     "binlog_row_image",
     "binlog_row_value_options",
-    "binlog_transaction_compression",
     "expire_logs_days",
     "gtid_mode",
     "log_bin",

@@ -1,10 +1,9 @@
 //! What a server says of its log: where it ends, where it begins, whether a position can still be read.
 
-use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Row};
+use mysql_async::Row;
 
 use super::{GtidSet, Position, order_places};
-use crate::mysql::connect::{Flavor, is_transient_code};
+use crate::mysql::connect::{Flavor, Session, is_transient_code};
 use crate::{Error, Result};
 
 /// A binlog file that the server has.
@@ -25,6 +24,12 @@ fn failed(what: &str, error: mysql_async::Error) -> Error {
     if privileges { made.hint("GRANT REPLICATION CLIENT ON *.* TO the job's user") } else { made }
 }
 
+/// An answer's first row. `what` says what failed otherwise.
+async fn first_row(conn: &mut impl Session, what: &str, statement: &str) -> Result<Option<Row>> {
+    let rows = conn.rows(statement).await.map_err(|error| failed(what, error))?;
+    Ok(rows.into_iter().next())
+}
+
 fn text(row: &Row, column: usize) -> Option<String> {
     row.get_opt::<Option<String>, _>(column).and_then(std::result::Result::ok).flatten()
 }
@@ -34,12 +39,11 @@ fn number(row: &Row, column: usize) -> Option<u64> {
 }
 
 /// The log's present end: everything committed before the call lies before it.
-pub async fn current(conn: &mut Conn, flavor: Flavor) -> Result<Position> {
+pub async fn current(conn: &mut impl Session, flavor: Flavor) -> Result<Position> {
     // Renamed in 8.2, the old name gone in 8.4.
     let new_name = flavor == Flavor::Mysql && conn.server_version() >= (8, 2, 0);
     let statement = if new_name { "SHOW BINARY LOG STATUS" } else { "SHOW MASTER STATUS" };
-    let row: Option<Row> =
-        conn.query_first(statement).await.map_err(|error| failed("cannot ask for the binlog's position", error))?;
+    let row = first_row(conn, "cannot ask for the binlog's position", statement).await?;
     let mut place = row.as_ref().and_then(|row| Some((text(row, 0)?, number(row, 1)?)));
     if flavor == Flavor::Mariadb && place.is_some() {
         place = mariadb_committed(conn).await?.or(place);
@@ -59,11 +63,11 @@ pub async fn current(conn: &mut Conn, flavor: Flavor) -> Result<Position> {
 /// MariaDB's place behind the last transaction that its engines show. The end that `SHOW MASTER STATUS` tells may lie
 /// behind one that is written to the log and not yet to be seen: a copy begun there would miss its rows for ever.
 /// (MySQL's GTID set holds only what can be seen.)
-async fn mariadb_committed(conn: &mut Conn) -> Result<Option<(String, u64)>> {
+async fn mariadb_committed(conn: &mut impl Session) -> Result<Option<(String, u64)>> {
     let failed = |error| failed("cannot ask for the position of a consistent snapshot", error);
-    conn.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT").await.map_err(failed)?;
+    conn.rows("START TRANSACTION WITH CONSISTENT SNAPSHOT").await.map_err(failed)?;
     let place = mariadb_snapshot(conn).await?;
-    conn.query_drop("ROLLBACK").await.map_err(failed)?;
+    conn.rows("ROLLBACK").await.map_err(failed)?;
     Ok(place)
 }
 
@@ -71,7 +75,7 @@ async fn mariadb_committed(conn: &mut Conn) -> Result<Option<(String, u64)>> {
 ///
 /// # Errors
 /// Definite: the server writes no log.
-pub(crate) async fn of_mariadb_snapshot(conn: &mut Conn) -> Result<Position> {
+pub(crate) async fn of_mariadb_snapshot(conn: &mut impl Session) -> Result<Position> {
     let (file, offset) = mariadb_snapshot(conn).await?.ok_or_else(|| {
         Error::definite("the source tells no binlog position of a consistent snapshot")
             .hint("start the server with log_bin")
@@ -80,9 +84,9 @@ pub(crate) async fn of_mariadb_snapshot(conn: &mut Conn) -> Result<Position> {
     Ok(Position { file, offset, gtids })
 }
 
-async fn mariadb_snapshot(conn: &mut Conn) -> Result<Option<(String, u64)>> {
+async fn mariadb_snapshot(conn: &mut impl Session) -> Result<Option<(String, u64)>> {
     let failed = |error| failed("cannot ask for the position of a consistent snapshot", error);
-    let rows: Vec<Row> = conn.query("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'").await.map_err(failed)?;
+    let rows = conn.rows("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'").await.map_err(failed)?;
     let value = |name: &str| {
         rows.iter()
             .find(|row| text(row, 0).is_some_and(|found| found.eq_ignore_ascii_case(name)))
@@ -94,7 +98,7 @@ async fn mariadb_snapshot(conn: &mut Conn) -> Result<Option<(String, u64)>> {
 }
 
 /// The first place that the server still has.
-pub async fn oldest(conn: &mut Conn, flavor: Flavor) -> Result<Position> {
+pub async fn oldest(conn: &mut impl Session, flavor: Flavor) -> Result<Position> {
     let logs = logs(conn).await?;
     let Some(first) = logs.first() else {
         return Err(Error::definite("the source has no binlog").hint("start the server with log_bin"));
@@ -103,20 +107,20 @@ pub async fn oldest(conn: &mut Conn, flavor: Flavor) -> Result<Position> {
 }
 
 /// The files the server has, oldest first.
-pub async fn logs(conn: &mut Conn) -> Result<Vec<Log>> {
-    let rows: Vec<Row> =
-        conn.query("SHOW BINARY LOGS").await.map_err(|error| failed("cannot list the source's binlogs", error))?;
+pub async fn logs(conn: &mut impl Session) -> Result<Vec<Log>> {
+    let rows =
+        conn.rows("SHOW BINARY LOGS").await.map_err(|error| failed("cannot list the source's binlogs", error))?;
     Ok(rows.iter().filter_map(|row| Some(Log { file: text(row, 0)?, size: number(row, 1)? })).collect())
 }
 
 /// The place before a file's first transaction, with the GTIDs of all that came before the file.
-pub(crate) async fn at_start_of(conn: &mut Conn, flavor: Flavor, file: &str) -> Result<Position> {
+pub(crate) async fn at_start_of(conn: &mut impl Session, flavor: Flavor, file: &str) -> Result<Position> {
     let gtids = match flavor {
         Flavor::Mysql if mysql_has_gtids(conn).await? => {
             // The file's second event lists them.
             let statement = format!("SHOW BINLOG EVENTS IN '{}' LIMIT 2", file.replace('\'', "''"));
-            let rows: Vec<Row> = conn
-                .query(statement)
+            let rows = conn
+                .rows(&statement)
                 .await
                 .map_err(|error| failed(&format!("cannot read the first events of binlog {file}"), error))?;
             let previous = rows.iter().find(|row| text(row, 2).as_deref() == Some("Previous_gtids"));
@@ -128,20 +132,16 @@ pub(crate) async fn at_start_of(conn: &mut Conn, flavor: Flavor, file: &str) -> 
     Ok(Position { file: file.to_owned(), offset: 4, gtids })
 }
 
-async fn mysql_has_gtids(conn: &mut Conn) -> Result<bool> {
-    let mode: Option<Option<String>> = conn
-        .query_first("SELECT @@GLOBAL.gtid_mode")
-        .await
-        .map_err(|error| failed("cannot ask for gtid_mode", error))?;
-    Ok(mode.flatten().is_some_and(|mode| mode.to_uppercase().starts_with("ON")))
+async fn mysql_has_gtids(conn: &mut impl Session) -> Result<bool> {
+    let row = first_row(conn, "cannot ask for gtid_mode", "SELECT @@GLOBAL.gtid_mode").await?;
+    let mode = row.and_then(|row| text(&row, 0));
+    Ok(mode.is_some_and(|mode| mode.to_uppercase().starts_with("ON")))
 }
 
-async fn mariadb_gtids_at(conn: &mut Conn, file: &str, offset: u64) -> Result<Option<GtidSet>> {
-    let set: Option<Option<String>> = conn
-        .exec_first("SELECT BINLOG_GTID_POS(?, ?)", (file, offset))
-        .await
-        .map_err(|error| failed("cannot ask for the GTID position", error))?;
-    set.flatten().map(|text| text.parse()).transpose()
+async fn mariadb_gtids_at(conn: &mut impl Session, file: &str, offset: u64) -> Result<Option<GtidSet>> {
+    let statement = format!("SELECT BINLOG_GTID_POS('{}', {offset})", file.replace('\'', "''"));
+    let row = first_row(conn, "cannot ask for the GTID position", &statement).await?;
+    row.and_then(|row| text(&row, 0)).map(|text| text.parse()).transpose()
 }
 
 /// Whether a server can be read from a position on.
@@ -175,7 +175,7 @@ impl Lack {
 
 /// Whether everything before `position` is in the server and everything behind it still in its log. If not, the error
 /// says what is missing, or names the first position that the server still has.
-pub async fn check(conn: &mut Conn, flavor: Flavor, position: &Position) -> Result<()> {
+pub async fn check(conn: &mut impl Session, flavor: Flavor, position: &Position) -> Result<()> {
     match serves(conn, flavor, position).await? {
         Serves::Yes => Ok(()),
         Serves::Lacks(lack) => Err(lack.error()),
@@ -186,7 +186,7 @@ pub async fn check(conn: &mut Conn, flavor: Flavor, position: &Position) -> Resu
 ///
 /// # Errors
 /// Definite: the log behind the position is gone, or the position cannot be one of this server's.
-pub(crate) async fn serves(conn: &mut Conn, flavor: Flavor, position: &Position) -> Result<Serves> {
+pub(crate) async fn serves(conn: &mut impl Session, flavor: Flavor, position: &Position) -> Result<Serves> {
     match (&position.gtids, flavor) {
         (Some(gtids), Flavor::Mysql) if mysql_has_gtids(conn).await? => mysql_serves(conn, gtids).await,
         (Some(gtids), Flavor::Mariadb) => mariadb_serves(conn, gtids).await,
@@ -200,12 +200,11 @@ fn lacks(read: &GtidSet, executed: GtidSet) -> Serves {
     if missing.is_empty() { Serves::Yes } else { Serves::Lacks(Lack { missing, read: read.clone(), executed }) }
 }
 
-async fn mysql_serves(conn: &mut Conn, gtids: &GtidSet) -> Result<Serves> {
-    let sets: Option<(String, String)> = conn
-        .query_first("SELECT @@GLOBAL.gtid_purged, @@GLOBAL.gtid_executed")
-        .await
-        .map_err(|error| failed("cannot ask for gtid_purged", error))?;
-    let (purged, executed) = sets.unwrap_or_default();
+async fn mysql_serves(conn: &mut impl Session, gtids: &GtidSet) -> Result<Serves> {
+    let statement = "SELECT @@GLOBAL.gtid_purged, @@GLOBAL.gtid_executed";
+    let row = first_row(conn, "cannot ask for gtid_purged", statement).await?;
+    let set = |column| row.as_ref().and_then(|row| text(row, column)).unwrap_or_default();
+    let (purged, executed) = (set(0), set(1));
     let unread = purged.parse::<GtidSet>()?.subtract(gtids);
     if !unread.is_empty() {
         let first = oldest(conn, Flavor::Mysql).await?;
@@ -215,7 +214,7 @@ async fn mysql_serves(conn: &mut Conn, gtids: &GtidSet) -> Result<Serves> {
     Ok(lacks(gtids, executed.parse()?))
 }
 
-async fn mariadb_serves(conn: &mut Conn, gtids: &GtidSet) -> Result<Serves> {
+async fn mariadb_serves(conn: &mut impl Session, gtids: &GtidSet) -> Result<Serves> {
     let first = oldest(conn, Flavor::Mariadb).await?;
     if let Some(before) = &first.gtids {
         // A domain that is further at the log's beginning than we are.
@@ -224,14 +223,12 @@ async fn mariadb_serves(conn: &mut Conn, gtids: &GtidSet) -> Result<Serves> {
             return Err(gone(&format!("transactions up to {unread}, and the job has read {gtids},"), &first));
         }
     }
-    let executed: Option<String> = conn
-        .query_first("SELECT @@GLOBAL.gtid_binlog_pos")
-        .await
-        .map_err(|error| failed("cannot ask for gtid_binlog_pos", error))?;
-    Ok(lacks(gtids, executed.unwrap_or_default().parse()?))
+    let row = first_row(conn, "cannot ask for gtid_binlog_pos", "SELECT @@GLOBAL.gtid_binlog_pos").await?;
+    let executed = row.and_then(|row| text(&row, 0)).unwrap_or_default();
+    Ok(lacks(gtids, executed.parse()?))
 }
 
-async fn check_file(conn: &mut Conn, position: &Position) -> Result<()> {
+async fn check_file(conn: &mut impl Session, position: &Position) -> Result<()> {
     let logs = logs(conn).await?;
     let Some(log) = logs.iter().find(|log| log.file == position.file) else {
         let Some(first) = logs.first() else {

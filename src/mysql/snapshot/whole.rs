@@ -44,7 +44,7 @@ pub async fn at_one_place(
     table: &SnapshotTable,
 ) -> Result<(Conn, Position)> {
     let name = table.name();
-    let mut reader = connect(Some(needs.clone())).await?;
+    let mut reader = connect.sql(Some(needs)).await?;
     prepare_session(&mut reader).await?;
     if flavor == Flavor::Mariadb {
         open(&mut reader, table).await?;
@@ -53,7 +53,7 @@ pub async fn at_one_place(
     }
     // The same server, not another one of `hosts`.
     let id = server_of(&mut reader, table).await?;
-    let mut keeper = connect(Some(needs.clone())).await?;
+    let mut keeper = connect.sql(Some(needs)).await?;
     if server_of(&mut keeper, table).await? != id {
         return Err(Error::transient(format!("copying table {name}: two connections came to different servers")));
     }

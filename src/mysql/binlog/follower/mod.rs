@@ -25,9 +25,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::statement::{self, Effect};
+use super::stream::cannot_expand;
 use super::{ImageColumns, Place, Slot, Statement, TableMap, XaStep, event, event::kind, text};
 use crate::mysql::position::{Gtid, GtidSet, Position, order_places};
 use crate::ring::Closed;
@@ -111,6 +112,8 @@ pub(super) struct Follower {
     boundary: Position,
     transaction: Option<Transaction>,
     tables: HashMap<u64, KnownTable>,
+    /// Where rows are kept that came in a buffer with others.
+    kept: BytesMut,
     /// MariaDB wrote the log.
     mariadb: bool,
     passed: Option<(Place, GtidSet)>,
@@ -150,6 +153,7 @@ impl Follower {
             boundary: start,
             transaction: None,
             tables: HashMap::new(),
+            kept: BytesMut::new(),
             mariadb: false,
             passed: None,
             passed_at: Instant::now(),
@@ -242,7 +246,7 @@ impl Follower {
                 self.rows(event, at, out)?;
             }
             kind::TRANSACTION_PAYLOAD => {
-                self.payload_left = event::payload_size(&event.body).ok_or_else(|| self.cannot_expand(at))?;
+                self.payload_left = event::payload(&event.body).ok_or_else(|| self.cannot_expand(at))?.plain;
             }
             kind::HEARTBEAT | kind::HEARTBEAT_V2 => self.heartbeat(event, out)?,
             kind::INCIDENT => {
@@ -286,8 +290,7 @@ impl Follower {
         Ok(())
     }
 
-    /// The driver expands a compressed transaction and says nothing when it cannot: then fewer bytes of
-    /// events come out of it than it announces.
+    /// What comes out of a compressed transaction is as long as it announced, or the stream would have gone on too early.
     fn check_payload(&mut self, event: &Event) -> Result<()> {
         if event.inner {
             self.payload_left =
@@ -299,8 +302,7 @@ impl Follower {
     }
 
     fn cannot_expand(&self, at: u64) -> Error {
-        Error::definite(format!("{}: a compressed transaction cannot be expanded", self.place(at)))
-            .hint("the log may be damaged: compare with mysqlbinlog at the source")
+        cannot_expand(&self.place(at))
     }
 
     fn place(&self, at: u64) -> String {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::super::event::{self, kind};
 use super::super::partial_json::{self, Problem};
@@ -16,6 +16,11 @@ const DUMMY_TABLE_ID: u64 = 0x00ff_ffff;
 
 /// Sets of columns that are remembered of one table.
 const MOST_COLUMN_SETS: usize = 64;
+
+/// Images of this size fill most of the buffer that they came in.
+const OWN_BUFFER: usize = 256 << 10;
+/// Size of the pieces of memory that small events' images share.
+const KEPT_TOGETHER: usize = 128 << 10;
 
 /// How a rows event's images are written.
 #[derive(Clone, Copy)]
@@ -72,7 +77,7 @@ impl Follower {
         let columns = if header.full { None } else { self.image_columns(event, header.bitmaps, header.columns) };
         let images = event.body.slice(header.images..);
         let images = match form {
-            Form::Plain => images,
+            Form::Plain => self.keep(images),
             Form::Compressed => {
                 Bytes::from(event::mariadb_uncompress(&images).ok_or_else(|| self.malformed(event, at))?)
             }
@@ -94,6 +99,23 @@ impl Follower {
             RowsEvent { table, kind: row_kind, columns, images, file: Arc::clone(&self.file), offset: at, gtid };
         out(if xa { Slot::XaRows { first, event } } else { Slot::Rows(event) }, bytes)?;
         Ok(())
+    }
+
+    /// The images in memory that holds nothing else for long. They came as a slice of a buffer that may be many times as
+    /// large, most of it not ours; the budget counts only the images. Those of small events lie together, for an
+    /// allocation each would cost more than the copy.
+    fn keep(&mut self, images: Bytes) -> Bytes {
+        if images.len() >= OWN_BUFFER {
+            return images;
+        }
+        if images.len() > KEPT_TOGETHER / 8 {
+            return Bytes::copy_from_slice(&images);
+        }
+        if self.kept.capacity() - self.kept.len() < images.len() {
+            self.kept = BytesMut::with_capacity(KEPT_TOGETHER);
+        }
+        self.kept.extend_from_slice(&images);
+        self.kept.split().freeze()
     }
 
     /// The same `Arc` for the same columns, so that those downstream know them again by it.
