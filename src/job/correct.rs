@@ -99,7 +99,7 @@ impl Corrector {
         let keyed = Keyed::new(&subject, mapping, Patience::of(&self.job.params)).await?;
         let values = ValueOptions { zone: subject.zone.clone(), zero_date: subject.zero_date.clone() };
         let version = self.starrocks.version().await?;
-        let mut conn = (subject.connect)(None).await?;
+        let mut conn = subject.connect.sql(None).await?;
 
         // From here on the stream is watched.
         let watch = self.errands.watch(&mapping.target.name);

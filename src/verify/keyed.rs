@@ -20,7 +20,7 @@ impl<'a> Keyed<'a> {
     pub(crate) async fn new(subject: &Subject<'a>, mapping: &Mapping, patience: Patience) -> Result<Keyed<'a>> {
         let stored = subject.starrocks.stored_columns(&mapping.target.name).await?;
         let rules = Rules::exact(subject.zone.clone(), subject.zero_date.clone());
-        let mut conn = (subject.connect)(None).await?;
+        let mut conn = subject.connect.sql(None).await?;
         let layout = Layout::new(&mut conn, subject.flavor, mapping, &stored, &[], &rules).await?;
         let source = SourceReader::new(&subject.connect, patience);
         Ok(Keyed { layout, source, target: TargetReader::new(subject.starrocks, patience) })

@@ -32,7 +32,7 @@ pub async fn recheck(
 ) -> Result<Rechecked> {
     let found = subject.mappings.iter().find(|mapping| mapping.source.name == *table);
     let mapping = found.ok_or_else(|| Error::definite(format!("table {table} is none of the job's any more")))?;
-    let mut conn = (subject.connect)(None).await?;
+    let mut conn = subject.connect.sql(None).await?;
     let snapshot = SnapshotTable::describe(&mut conn, &mapping.source).await?;
     let stored = subject.starrocks.stored_columns(&mapping.target.name).await?;
     let rules = Rules::exact(subject.zone.clone(), subject.zero_date.clone());
