@@ -85,12 +85,16 @@ async fn fill(source: &Shared, prefix: &str, rows: u32) -> String {
     conn.query_drop(format!("CREATE TABLE {database}.t (n INT, v VARCHAR(20), d DECIMAL(5,2) DEFAULT 1.5)"))
         .await
         .unwrap();
+    insert(&mut conn, &database, rows).await;
+    database
+}
+
+async fn insert(conn: &mut Conn, database: &str, rows: u32) {
     for from in (0..rows).step_by(1000) {
         let values: Vec<String> =
             (from..rows.min(from + 1000)).map(|row| format!("({}, 'v{}')", row % 7, row % 5)).collect();
         conn.query_drop(format!("INSERT INTO {database}.t (n, v) VALUES {}", values.join(","))).await.unwrap();
     }
-    database
 }
 
 async fn run(conn: &mut Conn, statements: &[&str]) {
@@ -201,9 +205,13 @@ pub(crate) const STEPS: &[(&str, u32)] = &[
 ];
 
 async fn killed_at(source: &Shared, steps: &[(&str, u32)]) {
-    let database = fill(source, "hashed_steps", 5_000).await;
+    let database = fill(source, "hashed_steps", 0).await;
+    // Wide enough for several loads of the copy.
+    source.run([format!("ALTER TABLE {database}.t ADD COLUMN f CHAR(250) DEFAULT '{}'", "f".repeat(250))]).await;
+    insert(&mut source.connect().await, &database, 8_000).await;
     let target = Target::start().await;
-    let job = Job::new(source.port(), &target, &format!("{database}.*"), "", &format!("{QUICK}\n"));
+    let settings = "noKeyTables: rowHash\nparams: {realFlushPauseSec: 0, increBatchSize: 40, flushBatchMb: 1}";
+    let job = Job::new(source.port(), &target, &format!("{database}.*"), "", settings);
     let writer = Writer::start(source.port(), &database, 5);
     for &(step, passed) in steps {
         let mut child = job.start_held_at(step, passed).await;
@@ -295,6 +303,13 @@ async fn a_crash_among_the_pieces_of_a_transaction_leaves_the_rows_it_should() {
     assert!(status["epochs"].as_u64() > Some(6), "it did not go out in pieces: {status}");
     run(&mut conn, &["DELETE FROM t WHERE n = 5 LIMIT 100; INSERT INTO t SELECT * FROM t LIMIT 300"]).await;
     job.run_to_end().await;
+    let verified = job.command("verify", &[]).await;
+    assert!(verified.status.success(), "{}", text(&verified));
+    assert!(
+        text(&verified).contains(&format!("not compared, for they have no key: {database}.t")),
+        "{}",
+        text(&verified)
+    );
     assert_equal(source.port(), &target, &database).await;
 }
 
@@ -486,6 +501,14 @@ async fn check_asks_for_the_lock_and_for_an_engine_with_snapshots() {
         .await;
     let checked = text(&job.command("check", &[]).await);
     assert!(checked.contains("ready: 1 table(s)"), "{checked}");
+    assert!(checked.contains(".t, without a key: a hash of the row stands for it"), "{checked}");
+    let ddl = text(&job.command("ddl", &[]).await);
+    assert!(
+        ddl.contains(
+            "PRIMARY KEY (`__towpath_row_hash`, `__towpath_copy`)\nDISTRIBUTED BY HASH (`__towpath_row_hash`)"
+        ),
+        "{ddl}"
+    );
     job.run_to_end().await;
     assert_equal(source.port(), &target, &database).await;
 }

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::batch::TableBatch;
 use super::dead_letter::DeadLetters;
 use super::encode::{BinaryText, Encoder, Part};
+use super::errand::{Done, Errand, Errands};
 use super::flush::Epoch;
 use super::label::{Content, is_transaction, load_label};
 use super::pace::Pace;
@@ -33,7 +34,7 @@ use crate::metrics::{LoadResult, Phase};
 use crate::progress::Progress;
 use crate::schema::TargetTable;
 use crate::state::{Checkpoint, Intent, LetterChanges, LoadName, NewLetter, RowCounts, Store, now_micros};
-use crate::target::{LabelState, Load, Loaded, Target};
+use crate::target::{LabelState, Load, Loaded, RefusedRows, Target};
 use crate::{Error, Result, step};
 
 /// How rows become loads.
@@ -76,6 +77,7 @@ pub struct Committer<T> {
     /// When cancelled, loads that are on their way are left to their intent.
     pub leave: CancellationToken,
     pub letters: Arc<DeadLetters>,
+    pub errands: Errands,
     /// The last checkpoint.
     pub checkpoint: Checkpoint,
     /// What went out in pieces since.
@@ -91,41 +93,71 @@ pub struct Pieces {
     loaded: u64,
 }
 
-/// How often a job that has dead letters looks whether one is to be sent again while nothing else happens.
-const RETRY_LOOK: Duration = Duration::from_secs(1);
+/// How often it looks for letters and errands while no epoch comes.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl<T: Target> Committer<T> {
     /// Takes epochs until the sender is gone. Blocks its thread.
     pub fn run(mut self, epochs: &channel::Receiver<Epoch>, done: &channel::Sender<()>) -> Result<()> {
-        self.retry_letters()?;
+        self.between_epochs()?;
         while let Some(epoch) = self.next(epochs)? {
             self.commit(epoch)?;
             if done.send(()).is_err() {
                 break;
             }
             step::reached("epoch-in");
-            self.retry_letters()?;
+            self.between_epochs()?;
         }
         Ok(())
     }
 
     /// `None`: the sender is gone.
     fn next(&self, epochs: &channel::Receiver<Epoch>) -> Result<Option<Epoch>> {
-        while self.letters.any() {
-            match epochs.recv_timeout(RETRY_LOOK) {
+        loop {
+            match epochs.recv_timeout(LOOK) {
                 Ok(epoch) => return Ok(Some(epoch)),
-                Err(channel::RecvTimeoutError::Timeout) => self.retry_letters()?,
+                Err(channel::RecvTimeoutError::Timeout) => self.between_epochs()?,
                 Err(channel::RecvTimeoutError::Disconnected) => return Ok(None),
             }
         }
-        Ok(epochs.recv().ok())
     }
 
-    fn retry_letters(&self) -> Result<()> {
-        if !self.letters.any() {
-            return Ok(());
+    /// What goes out in order with the stream and is not of it.
+    fn between_epochs(&self) -> Result<()> {
+        if self.letters.any() {
+            self.unless_leaving(self.letters.take_up(self.target.as_ref(), &self.options, &self.progress))?;
         }
-        self.unless_leaving(self.letters.take_up(self.target.as_ref(), &self.options, &self.progress))
+        for errand in self.errands.due(&self.checkpoint.position) {
+            self.run_errand(errand)?;
+        }
+        Ok(())
+    }
+
+    fn run_errand(&self, mut errand: Errand) -> Result<()> {
+        let mut done = Done { overtaken: errand.drop_overtaken()?, ..Done::default() };
+        for (number, load) in errand.loads.iter_mut().enumerate() {
+            let content = Content { columns: &load.columns, format: load.format, body: &load.body };
+            // The same rows may have to be sent again some day, so the label is of this moment.
+            load.label = load_label(&self.options.job, &format!("c{}", now_micros()), &load.table, number, &content);
+            let name = name(load);
+            self.store.open_load(&name)?;
+            step::reached("errand-named");
+            let sent = self.unless_leaving(self.letters.send(self.target.as_ref(), load, &self.progress));
+            let changes = match sent {
+                Err(error) if error.cause::<RefusedRows>().is_some() => {
+                    done.refused = Some(error.to_string());
+                    LetterChanges::default()
+                }
+                sent => {
+                    done.sent += load.rows;
+                    sent?
+                }
+            };
+            step::reached("errand-in");
+            self.letters.record(&[name], changes, &self.checkpoint.position)?;
+        }
+        errand.finish(done);
+        Ok(())
     }
 
     fn commit(&mut self, epoch: Epoch) -> Result<()> {
@@ -149,6 +181,7 @@ impl<T: Target> Committer<T> {
         let at = |error: Error| error.context(format!("in the log between {begin} and {end}"));
         let (mut loads, unwritable) = encoded.map_err(at)?;
         drop(tables);
+        self.errands.note(&loads, |table| self.letters.key_columns(table))?;
         step::reached("epoch-encoded");
         let mut changes = self.letters.prepare(&mut loads, unwritable).map_err(at)?;
         let is_piece = begin == end;

@@ -252,7 +252,7 @@ impl DeadLetters {
         }
     }
 
-    fn key_columns(&self, table: &TableName) -> usize {
+    pub(super) fn key_columns(&self, table: &TableName) -> usize {
         self.tables.get(table).map_or(usize::MAX, |mapping| mapping.target.key_columns)
     }
 

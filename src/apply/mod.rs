@@ -10,6 +10,7 @@ pub(crate) mod body;
 pub mod commit;
 pub mod dead_letter;
 pub mod encode;
+pub mod errand;
 pub mod flush;
 mod isolate;
 mod key_only;

@@ -87,6 +87,23 @@ pub(super) enum Command {
     ///
     /// Exit code 0: equal; 3: different; 1: something could not be compared.
     Verify(VerifyArguments),
+    /// Mend what a comparison found: each row is read anew at the source and sent in order with the running job's stream, then
+    /// compared once more.
+    ///
+    /// Exit code 0: equal now; 3: something still differs.
+    Correct {
+        /// The job file (YAML or JSON).
+        job: PathBuf,
+        /// The comparison, as `verify --history` numbers it; without it the newest that found differences.
+        #[arg(long, value_name = "N")]
+        run: Option<u64>,
+        /// Only show what would be done.
+        #[arg(long)]
+        dry_run: bool,
+        /// Also delete more than 1 % of a table's rows.
+        #[arg(long)]
+        yes: bool,
+    },
     /// Rows that the target refused and that were set aside (`strategyOnError: batchDirtyData`).
     #[command(subcommand)]
     DeadLetters(DeadLetterAction),

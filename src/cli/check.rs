@@ -33,7 +33,8 @@ pub(super) async fn run(path: &Path) -> Result<Outcome> {
         println!("warning  {warning}");
     }
     for mapping in &prepared.mappings {
-        println!("table    {} -> {}", mapping.source.name, mapping.target.name);
+        let key = if mapping.is_row_hash() { ", without a key: a hash of the row stands for it" } else { "" };
+        println!("table    {} -> {}{key}", mapping.source.name, mapping.target.name);
     }
     println!(
         "ready: {} table(s), source {}, target StarRocks {}",

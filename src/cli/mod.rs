@@ -2,6 +2,7 @@
 
 mod args;
 mod check;
+mod correct;
 mod ddl;
 mod dead_letters;
 mod embedded;
@@ -20,6 +21,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::error::Kind;
+use crate::job::CorrectOptions;
 use crate::{Error, Result, step};
 use args::{Arguments, Command};
 
@@ -72,6 +74,7 @@ async fn dispatch(command: Command) -> Result<Outcome> {
         Command::Pause { job } => settings::pause(&job, true),
         Command::Resume { job } => settings::pause(&job, false),
         Command::Verify(options) => verify::run(options).await,
+        Command::Correct { job, run, dry_run, yes } => correct::run(&job, &CorrectOptions { run, yes }, dry_run).await,
         Command::DeadLetters(action) => dead_letters::run(action),
         Command::Embedded(options) => embedded::run(options).await,
         Command::Schema { job_file: true } => job_file::print_schema(),

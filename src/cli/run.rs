@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::{Outcome, progress_bar, signal};
 use crate::config::Job;
-use crate::job::{self, Ended, RunOptions, connect};
+use crate::job::{self, Corrector, Ended, RunOptions, connect};
 use crate::{Result, http};
 
 pub(super) async fn run(path: &Path, stop_at_end: bool) -> Result<Outcome> {
@@ -14,7 +14,11 @@ pub(super) async fn run(path: &Path, stop_at_end: bool) -> Result<Outcome> {
     let _http = http::serve(&job, &options.progress).await?;
     let target = connect(&job).await?;
     let shown = tokio::spawn(progress_bar::show(options.progress.clone()));
-    let ended = job::run(&job, target.client(), &options).await;
+    let corrector = Corrector::new(&job, target.client(), options.errands.clone());
+    let ended = tokio::select! {
+        ended = job::run(&job, target.client(), &options) => ended,
+        never = corrector.run() => match never {},
+    };
     shown.abort();
     target.stop().await;
     match ended? {

@@ -37,7 +37,7 @@ use crate::mysql::snapshot::{self, Chunk, ChunkPlanner, PageLimit, SnapshotPlan,
 use crate::mysql::value::{RowError, ValueOptions, ValueWriter};
 use crate::progress::Progress;
 use crate::ring::{Budget, Closed, Receiver, Sender, ring};
-use crate::schema::{Mapping, TableName};
+use crate::schema::{Mapping, TableName, TargetTable};
 use crate::state::{LoadName, NewLetter, Store, TableProgress};
 use crate::target::{Load, Target};
 use crate::{Error, Result, step};
@@ -179,11 +179,40 @@ impl ChunkWork {
     }
 }
 
+/// The loads of one chunk on their way into the ring.
+struct Sending<'a> {
+    /// Tells them from those of other chunks.
+    epoch: String,
+    chunk: &'a Arc<ChunkWork>,
+    bodies: &'a Sender<Body>,
+    sent: usize,
+}
+
+impl Sending<'_> {
+    fn send(&mut self, parts: Vec<Part>, encoder: &Encoder, table: &TargetTable, loads: &LoadOptions) -> Result<()> {
+        for part in parts {
+            self.chunk.rows.fetch_add(part.rows, Ordering::Relaxed);
+            self.chunk.open.fetch_add(1, Ordering::Relaxed);
+            let load = loads.load(&self.epoch, table, encoder, self.sent, part);
+            self.sent += 1;
+            let bytes = load.body.len();
+            self.bodies.send(Body { load, chunk: Arc::clone(self.chunk) }, bytes).map_err(|Closed| left())?;
+        }
+        Ok(())
+    }
+}
+
 /// A row as the source's SELECT gave it.
 #[derive(Clone, Copy)]
-struct Selected<'a> {
+pub(super) struct Selected<'a> {
     plan: &'a SnapshotPlan,
     row: &'a Row,
+}
+
+impl<'a> Selected<'a> {
+    pub(super) fn new(plan: &'a SnapshotPlan, row: &'a Row) -> Self {
+        Selected { plan, row }
+    }
 }
 
 impl EncodeRow for Selected<'_> {
@@ -364,19 +393,7 @@ impl Shared {
         let mut encoder = Encoder::new(&mapping.target, self.loads.binary, self.loads.part_bytes);
         let mut unwritable = Unwritable::new(&mapping.target, self.letters.on_error());
         let chunk = ChunkWork::of(work);
-        let epoch = format!("f{}", chunk.number);
-        let mut parts_sent = 0;
-        let mut send = |parts: Vec<Part>, encoder: &Encoder| -> Result<()> {
-            for part in parts {
-                chunk.rows.fetch_add(part.rows, Ordering::Relaxed);
-                chunk.open.fetch_add(1, Ordering::Relaxed);
-                let load = self.loads.load(&epoch, &mapping.target, encoder, parts_sent, part);
-                parts_sent += 1;
-                let bytes = load.body.len();
-                bodies.send(Body { load, chunk: Arc::clone(&chunk) }, bytes).map_err(|Closed| left())?;
-            }
-            Ok(())
-        };
+        let mut sending = Sending { epoch: format!("f{}", chunk.number), chunk: &chunk, bodies, sent: 0 };
         let mut page = |rows: Vec<Row>| -> Result<()> {
             if self.leaving() {
                 return Err(left());
@@ -386,7 +403,7 @@ impl Shared {
             }
             self.set_aside(unwritable.take_letters())?;
             let parts = encoder.take_full_parts();
-            send(parts, &encoder)
+            sending.send(parts, &encoder, &mapping.target, &self.loads)
         };
         let reading = snapshot::read_chunk(connection, table, &work.chunk, PAGE, async |rows, bytes| {
             self.limiter.pass().await;
@@ -396,7 +413,7 @@ impl Shared {
         self.wait_for(reading)?;
         step::reached("chunk-read");
         let parts = encoder.finish();
-        send(parts, &encoder)?;
+        sending.send(parts, &encoder, &mapping.target, &self.loads)?;
         self.one_load_less(&chunk)
     }
 

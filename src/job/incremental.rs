@@ -86,6 +86,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         runtime: Handle::current(),
         leave: leave.clone(),
         letters: Arc::new(context.letters()?),
+        errands: options.errands.clone(),
         checkpoint,
         pieces: Pieces::default(),
         numbers: Numbers::default(),

@@ -9,6 +9,7 @@
 //!
 //! Each stage leaves a mark in the state store; a start goes on where the last one stopped.
 
+mod correct;
 mod full;
 mod incremental;
 mod lag;
@@ -25,6 +26,7 @@ use mysql_async::Conn;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::dead_letter::{DeadLetters, Policy};
+use crate::apply::errand::Errands;
 use crate::apply::xa::XaRows;
 use crate::config;
 use crate::live::Live;
@@ -38,6 +40,7 @@ use crate::target::Target;
 use crate::{Error, Result, step};
 
 pub use crate::apply::flush::Ended;
+pub use correct::{CorrectOptions, Corrected, Corrector, Plan, correct, plan};
 pub use prepare::{Prepared, Problems, prepare};
 pub use reposition::{Moved, reposition};
 pub use target::{Connected, connect, connect_beside};
@@ -58,6 +61,8 @@ pub struct RunOptions {
     /// Flush, checkpoint and leave within seconds.
     pub stop: CancellationToken,
     pub progress: Arc<Progress>,
+    /// Rows that others want to have sent in order with the stream.
+    pub errands: Errands,
 }
 
 /// Runs a job against its target until it is caught up (`stop_at_end`), stopped, or fails.

@@ -229,8 +229,7 @@ impl Prepared {
 
     /// How the target reads a VARBINARY cell of a CSV body.
     pub(super) fn binary_text(&self) -> BinaryText {
-        let base64 = Version { major: 3, minor: 2, patch: 0 };
-        if self.target_version >= base64 { BinaryText::Base64 } else { BinaryText::Hex }
+        binary_text(self.target_version)
     }
 
     /// The tables whose rows are wanted: those that match the patterns, also when they came later, so that
@@ -241,4 +240,10 @@ impl Prepared {
         let left_out: HashSet<TableName> = self.left_out.iter().cloned().collect();
         Arc::new(move |table| known.contains(table) || filter.matches(table) && !left_out.contains(table))
     }
+}
+
+/// How a target of this version reads a VARBINARY cell of a CSV body.
+pub(super) fn binary_text(version: Version) -> BinaryText {
+    let base64 = Version { major: 3, minor: 2, patch: 0 };
+    if version >= base64 { BinaryText::Base64 } else { BinaryText::Hex }
 }

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::config::{self, Address, TableFilter};
+use crate::config::{self, Address, NoKeyTables, TableFilter};
 use crate::mysql::catalog;
 use crate::mysql::connect::{self, Patience, source_zone};
-use crate::schema::map_table;
+use crate::schema::{Mapping, MappingOptions, Table, map_table};
 use crate::state::{RunOutcome, RunRecord, Store, now_micros};
 use crate::target::starrocks::StarRocks;
 use crate::target::{Target as _, mapping_options};
@@ -40,11 +40,31 @@ pub async fn verify(
     options: &VerifyOptions,
     progress: &Progress,
 ) -> Result<Verified> {
-    let store = Store::amend(&job.state_dir, &job.name)?.ok_or_else(|| {
+    let store = store(job)?;
+    let begun_at = now_micros();
+    let subject = subject(job, starrocks, options).await?;
+    let compare = verify::Options { read_patience: Patience::of(&job.params), ..options.compare.clone() };
+    store.begin_run()?;
+    let report = verify::run(&subject, &store, &compare, progress).await?;
+    let outcome = report.outcome();
+    let text = serde_json::to_string(&report).map_err(|error| Error::definite("the report").caused_by(error))?;
+    let run = store.end_run(&RunRecord { id: 0, begun_at, ended_at: now_micros(), outcome, report: text })?;
+    Ok(Verified { run, outcome, report })
+}
+
+pub(super) fn store(job: &config::Job) -> Result<Store> {
+    Store::amend(&job.state_dir, &job.name)?.ok_or_else(|| {
         Error::definite(format!("job {} has not been run yet: no state in {}", job.name, job.state_dir.display()))
             .hint("start it with `towpath run`, or name the right `stateDir`")
-    })?;
-    let begun_at = now_micros();
+    })
+}
+
+/// Both sides, and the tables.
+pub(super) async fn subject<'a>(
+    job: &config::Job,
+    starrocks: &'a StarRocks,
+    options: &VerifyOptions,
+) -> Result<Subject<'a>> {
     let patience = Patience::of(&job.params);
     let job_connect = connect::connector(&job.source, patience);
     let connect = match &options.source_host {
@@ -65,10 +85,8 @@ pub async fn verify(
     if tables.is_empty() {
         return Err(Error::usage(format!("--tables {}: no table of the job matches", options.tables.join(" "))));
     }
-    let mapping = mapping_options(&job.target, &job.zero_date, starrocks.version().await?);
-    let mappings = tables.iter().map(|table| map_table(table, &mapping).map(Arc::new)).collect::<Result<Vec<_>>>()?;
-    let subject = Subject {
-        mappings,
+    Ok(Subject {
+        mappings: mappings(job, starrocks, &tables).await?,
         starrocks,
         connect,
         job_connect,
@@ -78,12 +96,13 @@ pub async fn verify(
         zero_date: job.zero_date.clone(),
         state_dir: job.state_dir.clone(),
         job: job.name.clone(),
+    })
+}
+
+async fn mappings(job: &config::Job, starrocks: &StarRocks, tables: &[Table]) -> Result<Vec<Arc<Mapping>>> {
+    let options = MappingOptions {
+        row_hash: job.no_key_tables == NoKeyTables::RowHash,
+        ..mapping_options(&job.target, &job.zero_date, starrocks.version().await?)
     };
-    let compare = verify::Options { read_patience: patience, ..options.compare.clone() };
-    store.begin_run()?;
-    let report = verify::run(&subject, &store, &compare, progress).await?;
-    let outcome = report.outcome();
-    let text = serde_json::to_string(&report).map_err(|error| Error::definite("the report").caused_by(error))?;
-    let run = store.end_run(&RunRecord { id: 0, begun_at, ended_at: now_micros(), outcome, report: text })?;
-    Ok(Verified { run, outcome, report })
+    tables.iter().map(|table| map_table(table, &options).map(Arc::new)).collect()
 }

@@ -116,6 +116,7 @@ fn map_column(column: &Column, index: usize, is_key: bool, options: &MappingOpti
         nullable: !is_key && (column.nullable || zero_date_becomes_null(column, options)),
         default: if is_key { None } else { carried_default(column, ty) },
         comment: column.comment.clone(),
+        fill: super::fill::of_rows(column, ty, options),
         source: index,
     })
 }

@@ -1,7 +1,7 @@
 //! The key that a table without a key gets at the target (`noKeyTables: rowHash`): a hash of the row, and a number that
 //! tells equal rows apart. [`crate::apply::row_hash`] says how both are made.
 
-use super::{Mapping, TargetColumn, TargetTable, TargetType};
+use super::{Fill, Mapping, TargetColumn, TargetTable, TargetType};
 
 /// The first 128 bits of a row's hash.
 pub const ROW_HASH: &str = "__towpath_row_hash";
@@ -20,6 +20,7 @@ pub(super) fn key_columns() -> [TargetColumn; 2] {
         nullable: false,
         default: None,
         comment: comment.to_owned(),
+        fill: Fill::Unknown,
         source: NO_SOURCE,
     };
     [

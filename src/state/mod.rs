@@ -8,6 +8,7 @@
 //! [`file`] tells how the file is opened, who may write to it, and what happens when it is taken away.
 
 mod checkpoint;
+mod correction;
 mod dead_letter;
 mod file;
 mod pace;
@@ -21,6 +22,7 @@ mod store;
 mod verify_run;
 
 pub use checkpoint::{Checkpoint, Intent, LoadName, RowCounts, now_micros};
+pub use correction::{Correction, CorrectionCounts, CorrectionOutcome};
 pub use dead_letter::{
     DeadLetter, Filter, LetterChanges, LetterCounts, LetterKey, LetterShape, LetterState, NewLetter, Settled,
 };

@@ -139,6 +139,7 @@ const STEPS: &[&str] = &[
     ) STRICT;
 ",
     super::verify_run::TABLES,
+    super::correction::TABLES,
 ];
 
 /// Brings a store to this program's version.

@@ -12,6 +12,8 @@ use crate::{Error, Result};
 
 /// Between two looks at the state store.
 const LOOK: Duration = Duration::from_millis(100);
+/// A paused job brings in what it has read, and then nothing.
+const PAUSED_PATIENCE: Duration = Duration::from_secs(15);
 
 pub(crate) struct Clock {
     state_dir: PathBuf,
@@ -21,6 +23,13 @@ pub(crate) struct Clock {
     flavor: Flavor,
     conn: Option<Conn>,
     patience: Duration,
+}
+
+/// Where the job stands.
+struct Stand {
+    stage: Stage,
+    checkpoint: Position,
+    paused: bool,
 }
 
 /// What a wait for the job has come to.
@@ -43,7 +52,7 @@ impl Clock {
         patience: Duration,
     ) -> Result<Clock> {
         let clock = Clock { state_dir, job, connect, flavor, conn: None, patience };
-        let (stage, _) = clock.stand()?;
+        let stage = clock.stand()?.stage;
         if matches!(stage, Stage::Schema | Stage::Full) {
             return Err(Error::definite(format!(
                 "job {} has not copied its tables yet (stage {}): there is nothing to compare",
@@ -57,18 +66,18 @@ impl Clock {
 
     /// Everything before this place is in the target.
     pub(crate) fn checkpoint(&self) -> Result<Position> {
-        self.stand().map(|(_, position)| position)
+        self.stand().map(|stand| stand.checkpoint)
     }
 
-    fn stand(&self) -> Result<(Stage, Position)> {
+    fn stand(&self) -> Result<Stand> {
         let never = || {
             Error::definite(format!("job {} has not been run yet: no state in {}", self.job, self.state_dir.display()))
                 .hint("start it with `towpath run`, or name the right `stateDir`")
         };
         let store = Store::read(&self.state_dir, &self.job)?.ok_or_else(never)?;
         let identity = store.identity()?.ok_or_else(never)?;
-        let position = store.checkpoint()?.map_or(identity.start, |checkpoint| checkpoint.position);
-        Ok((identity.stage, position))
+        let checkpoint = store.checkpoint()?.map_or(identity.start, |checkpoint| checkpoint.position);
+        Ok(Stand { stage: identity.stage, checkpoint, paused: store.settings()?.paused })
     }
 
     /// The end of the source's log at this moment: whatever was read before lies before it.
@@ -84,11 +93,11 @@ impl Clock {
 
     /// Waits until everything before `position` is in the target.
     pub(crate) async fn wait(&self, position: &Position) -> Result<Waited> {
-        let deadline = tokio::time::Instant::now() + self.patience;
+        let began = tokio::time::Instant::now();
         loop {
             // Asked first: a job that stops in between has written its last checkpoint before.
             let running = Store::is_running(&self.state_dir, &self.job);
-            let (stage, checkpoint) = self.stand()?;
+            let Stand { stage, checkpoint, paused } = self.stand()?;
             if checkpoint.reached(position) {
                 return Ok(Waited::Reached);
             }
@@ -98,7 +107,10 @@ impl Clock {
             if !running {
                 return Ok(Waited::NotYet(format!("the job does not run, and stands at {checkpoint}")));
             }
-            if tokio::time::Instant::now() > deadline {
+            if paused && began.elapsed() > PAUSED_PATIENCE {
+                return Ok(Waited::NotYet(format!("the job is paused, and stands at {checkpoint}")));
+            }
+            if began.elapsed() > self.patience {
                 let seconds = self.patience.as_secs();
                 return Ok(Waited::NotYet(format!("the job stands at {checkpoint} and was waited for {seconds} s")));
             }

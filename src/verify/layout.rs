@@ -10,7 +10,7 @@ use super::canonical::{Cell, Dialect, Form, Meaning, Rules, canonical};
 use crate::config::ZeroDate;
 use crate::mysql::connect::{Flavor, source_error};
 use crate::mysql::snapshot::Key;
-use crate::schema::{ColumnType, Mapping, TableName, quote};
+use crate::schema::{ColumnType, Mapping, TableName, TargetType, quote};
 use crate::state::Store;
 use crate::target::starrocks::StoredColumn;
 use crate::{Error, Result};
@@ -44,6 +44,7 @@ pub(crate) struct LayoutColumn {
     pub(crate) target_name: String,
     /// `varchar`, lower case.
     pub(crate) target_type: String,
+    pub(crate) stored: Option<TargetType>,
     meaning: Meaning,
     source: Selected,
     target: Selected,
@@ -116,6 +117,7 @@ impl Layout {
                 collation: found.collation.clone(),
                 target_name: there.name.clone(),
                 target_type: there.data_type.clone(),
+                stored: there.ty,
                 meaning,
                 source: selected(dialect, &column.name, &found.data_type, meaning),
                 target: selected(Dialect::StarRocks, &there.name, &there.data_type, meaning),
@@ -268,10 +270,16 @@ pub(super) mod tests {
             collation: Some(("utf8mb4".into(), "utf8mb4_general_ci".into())),
             target_name: name.into(),
             target_type: target_type.into(),
+            stored: None,
             meaning,
             source: selected(Dialect::Mysql, name, data_type, meaning),
             target: selected(Dialect::StarRocks, name, target_type, meaning),
         }
+    }
+
+    pub(in crate::verify) fn layout(columns: Vec<LayoutColumn>, rules: Rules) -> Layout {
+        let table = TableName::new("shop", "t");
+        Layout { source: table.clone(), target: table, columns, keys: 1, key_rules: rules.clone(), rules }
     }
 
     #[test]

@@ -3,14 +3,17 @@
 //! Reads both sides by plain SELECTs and compares them row by row, while the job runs. It shares nothing with what
 //! carries the data: no row images, no Stream Load, no formatter. [`canonical`] gives each cell one form by its meaning.
 //!
-//! [`table`] tells how all rows of a table are compared in bounded memory; [`settle`] how rows that differ are told
+//! [`checksum`] lets both servers add up what they can. [`table`] tells how all rows of a table are compared in bounded memory; [`settle`] how rows that differ are told
 //! from rows that are on their way. What is found goes into the state store at the run's end ([`crate::state`]); before
 //! that it is in a file without a name, so a run that is killed leaves nothing behind.
 
 pub(crate) mod canonical;
+mod checksum;
 mod clock;
+mod keyed;
 mod layout;
 mod literal;
+mod recheck;
 mod report;
 mod servers;
 mod settle;
@@ -25,10 +28,12 @@ use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 
+pub use self::recheck::{Rechecked, recheck};
 pub use self::report::{Report, TableReport, Way};
 
-use self::canonical::Rules;
+pub(crate) use self::canonical::Rules;
 use self::clock::Clock;
+pub(crate) use self::keyed::Keyed;
 use self::layout::Layout;
 use self::table::TableComparison;
 use crate::config::ZeroDate;
@@ -139,17 +144,24 @@ pub async fn run(subject: &Subject<'_>, store: &Store, options: &Options, progre
     let mut conn = subject.connect.sql(None).await?;
     let mut snapshots = Vec::with_capacity(subject.mappings.len());
     for mapping in &subject.mappings {
-        let snapshot = SnapshotTable::describe(&mut conn, &mapping.source).await?;
-        progress.estimated.fetch_add(snapshot.estimated_rows(), Relaxed);
-        snapshots.push(Arc::new(snapshot));
+        let snapshot = SnapshotTable::describe(&mut conn, &mapping.source).await;
+        progress.estimated.fetch_add(snapshot.as_ref().map_or(0, SnapshotTable::estimated_rows), Relaxed);
+        snapshots.push(snapshot.map(Arc::new));
     }
     let mut tables = Vec::with_capacity(subject.mappings.len());
     for (mapping, snapshot) in subject.mappings.iter().zip(snapshots) {
         progress.begins(mapping);
         let began = Instant::now();
         let mut report = TableReport::new(&mapping.source.name, &mapping.target.name);
-        let mut table = OneTable { subject, store, options, progress, clock: &mut clock, mapping, snapshot };
-        if let Err(error) = table.compare(&mut report).await {
+        let compared = match snapshot {
+            Err(error) => Err(error),
+            Ok(snapshot) => {
+                let clock = &mut clock;
+                let mut table = OneTable { subject, store, options, progress, clock, mapping, snapshot };
+                table.compare(&mut report).await
+            }
+        };
+        if let Err(error) = compared {
             tracing::error!("{error}");
             report.error = Some(error.to_string());
         }
@@ -171,6 +183,10 @@ struct OneTable<'r, 's> {
 
 impl OneTable<'_, '_> {
     async fn compare(&mut self, report: &mut TableReport) -> Result<()> {
+        if self.mapping.is_row_hash() {
+            return Err(Error::definite(format!("table {}: a table without a key cannot be compared", report.table))
+                .hint("leave it out with --tables, or give it a primary key"));
+        }
         let starrocks = self.subject.starrocks;
         let Some(differences) = starrocks.schema_differences(&self.mapping.target).await? else {
             report.schema.push("the table is not there at the target".to_owned());

@@ -206,8 +206,8 @@ fn grouped(number: u64) -> String {
 pub(crate) struct Difference {
     pub(crate) kind: DifferenceKind,
     pub(crate) key: Vec<u8>,
-    /// For a row that both sides have: which of the columns behind the key differ, with both values.
-    pub(crate) columns: Vec<(usize, Cell, Cell)>,
+    /// For a row that both sides have: which of the columns behind the key differ, with both values as they are shown.
+    pub(crate) columns: Vec<(usize, Value, Value)>,
     /// Behind which the source's row was read.
     pub(crate) position: Position,
     pub(crate) dead_letter: bool,
@@ -238,9 +238,9 @@ impl Difference {
             "key": key,
         });
         if !self.columns.is_empty() {
-            let column = |(index, source, target): &(usize, Cell, Cell)| {
+            let column = |(index, source, target): &(usize, Value, Value)| {
                 let name = layout.columns.get(layout.keys + index).map(|column| column.name.as_str());
-                json!({"column": name, "source": shown(source), "target": shown(target)})
+                json!({"column": name, "source": source, "target": target})
             };
             line["columns"] = self.columns.iter().map(column).collect();
         }
@@ -253,7 +253,7 @@ impl Difference {
 }
 
 /// A value in its canonical form; a long one is cut, binary is hexadecimal.
-fn shown(cell: &Cell) -> Value {
+pub(crate) fn shown(cell: &Cell) -> Value {
     const SHOWN: usize = 1000;
     let (bytes, readable) = match cell {
         Cell::Null => return Value::Null,

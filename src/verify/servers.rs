@@ -10,7 +10,9 @@ use mysql_async::{Conn, Value};
 use twox_hash::XxHash3_128;
 
 use super::canonical::Cell;
+use super::checksum::Sum;
 use super::layout::{Layout, RawRow, Row, Side};
+use super::report::shown;
 use crate::mysql::connect::{Connect, Flavor, Patience, Pauses, source_error};
 use crate::mysql::position::{self, Position};
 use crate::mysql::snapshot::{SnapshotTable, prepare_session};
@@ -57,6 +59,18 @@ impl Tries {
         tokio::time::sleep(pause).await;
         Ok(())
     }
+}
+
+/// A cell of which no more is kept than it takes to compare and to show it.
+#[derive(Debug, Clone)]
+pub(crate) struct Mark {
+    pub(crate) digest: Digest,
+    pub(crate) shown: serde_json::Value,
+}
+
+pub(crate) fn marks(cells: &[Cell]) -> Vec<Mark> {
+    let mark = |cell: &Cell| Mark { digest: digest(std::slice::from_ref(cell)), shown: shown(cell) };
+    cells.iter().map(mark).collect()
 }
 
 /// A connection to the source.
@@ -124,13 +138,33 @@ impl SourceReader {
         }
     }
 
-    /// The rows with these keys, those that are there.
-    pub(crate) async fn lookup(
+    /// What the rows that a WHERE clause selects add up to; `list` is the source's [`Layout::checksum`].
+    pub(crate) async fn sum(
+        &mut self,
+        layout: &Layout,
+        table: &SnapshotTable,
+        list: &str,
+        clause: &str,
+    ) -> Result<Sum> {
+        let statement = format!("SELECT {list} FROM {}{clause}", table.source());
+        let mut tries = self.tries();
+        loop {
+            let mut sum = None;
+            match self.each(layout, statement.clone(), &mut |row| sum = read_sum(row)).await {
+                Ok(()) => return sum.ok_or_else(|| no_sum(layout)),
+                Err(error) => tries.again(error).await?,
+            }
+        }
+    }
+
+    /// What `make` makes of the rows with these keys, those that are there.
+    pub(crate) async fn lookup<T: Send>(
         &mut self,
         layout: &Layout,
         table: &SnapshotTable,
         keys: &[Vec<u8>],
-    ) -> Result<HashMap<Vec<u8>, Vec<Cell>>> {
+        make: fn(&[Cell]) -> T,
+    ) -> Result<HashMap<Vec<u8>, T>> {
         let Some(condition) = layout.lookup(Side::Source, keys) else { return Ok(HashMap::new()) };
         let expressions = layout.expressions(Side::Source);
         let statement = format!("SELECT {expressions} FROM {} WHERE {condition}", table.source());
@@ -139,7 +173,7 @@ impl SourceReader {
             let mut found = HashMap::new();
             let mut take = |row| {
                 let Row { key, cells } = layout.read(row, Side::Source);
-                found.insert(key, cells);
+                found.insert(key, make(&cells));
             };
             match self.each(layout, statement.clone(), &mut take).await {
                 Ok(()) => return Ok(only(found, keys)),
@@ -211,8 +245,30 @@ impl<'a> TargetReader<'a> {
         }
     }
 
-    /// The rows with these keys, those that are there.
-    pub(crate) async fn lookup(&mut self, layout: &Layout, keys: &[Vec<u8>]) -> Result<HashMap<Vec<u8>, Vec<Cell>>> {
+    /// What the rows that a WHERE clause selects add up to; `list` is the target's [`Layout::checksum`].
+    pub(crate) async fn sum(&mut self, layout: &Layout, list: &str, clause: &str) -> Result<Sum> {
+        let statement = format!("SELECT {list} FROM {}{clause}", layout.target.quoted());
+        let mut tries = Tries::new(self.patience);
+        loop {
+            let mut sum = None;
+            let mut take = |row| {
+                sum = read_sum(row);
+                true
+            };
+            match self.each(layout, &statement, &mut take).await {
+                Ok(()) => return sum.ok_or_else(|| no_sum(layout)),
+                Err(error) => tries.again(error).await?,
+            }
+        }
+    }
+
+    /// What `make` makes of the rows with these keys, those that are there.
+    pub(crate) async fn lookup<T: Send>(
+        &mut self,
+        layout: &Layout,
+        keys: &[Vec<u8>],
+        make: fn(&[Cell]) -> T,
+    ) -> Result<HashMap<Vec<u8>, T>> {
         let Some(condition) = layout.lookup(Side::Target, keys) else { return Ok(HashMap::new()) };
         let expressions = layout.expressions(Side::Target);
         let statement = format!("SELECT {expressions} FROM {} WHERE {condition}", layout.target.quoted());
@@ -221,7 +277,7 @@ impl<'a> TargetReader<'a> {
             let mut found = HashMap::new();
             let mut take = |row| {
                 let Row { key, cells } = layout.read(row, Side::Target);
-                found.insert(key, cells);
+                found.insert(key, make(&cells));
                 true
             };
             match self.each(layout, &statement, &mut take).await {
@@ -232,8 +288,18 @@ impl<'a> TargetReader<'a> {
     }
 }
 
+fn read_sum(row: RawRow) -> Option<Sum> {
+    let mut texts = row.into_iter().map(|bytes| bytes.and_then(|bytes| String::from_utf8(bytes).ok()));
+    let rows = texts.next()??.parse().ok()?;
+    Some(Sum { rows, sum: texts.next()? })
+}
+
+fn no_sum(layout: &Layout) -> Error {
+    Error::definite(format!("table {}: a server gives no checksum", layout.source))
+}
+
 /// Without what a literal found that is not the same key.
-fn only(mut found: HashMap<Vec<u8>, Vec<Cell>>, keys: &[Vec<u8>]) -> HashMap<Vec<u8>, Vec<Cell>> {
+fn only<T>(mut found: HashMap<Vec<u8>, T>, keys: &[Vec<u8>]) -> HashMap<Vec<u8>, T> {
     let wanted: HashSet<&Vec<u8>> = keys.iter().collect();
     found.retain(|key, _| wanted.contains(key));
     found

@@ -22,11 +22,12 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::canonical::Cell;
+use serde_json::Value;
+
 use super::clock::{Clock, Waited};
 use super::layout::Layout;
 use super::report::Difference;
-use super::servers::{Digest, LOOKUP, SourceReader, TargetReader, digest};
+use super::servers::{Digest, LOOKUP, Mark, SourceReader, TargetReader, marks};
 use crate::mysql::connect::Flavor;
 use crate::mysql::position::Position;
 use crate::mysql::snapshot::SnapshotTable;
@@ -68,7 +69,7 @@ enum Verdict {
     Equal,
     /// It changed meanwhile.
     Moving,
-    Differs(DifferenceKind, Vec<(usize, Cell, Cell)>),
+    Differs(DifferenceKind, Vec<(usize, Value, Value)>),
 }
 
 /// A difference that one round has found.
@@ -92,17 +93,17 @@ impl Settling<'_, '_> {
             let keys: Vec<Vec<u8>> = open.keys().cloned().collect();
             let mut before: HashMap<Vec<u8>, Before> = HashMap::with_capacity(keys.len());
             for keys in keys.chunks(LOOKUP) {
-                let mut found = self.source.lookup(self.layout, self.table, keys).await?;
-                let cells = |cells: Vec<Cell>| cells.iter().map(|cell| digest(std::slice::from_ref(cell))).collect();
-                before.extend(keys.iter().map(|key| (key.clone(), found.remove(key).map(cells))));
+                let mut found = self.source.lookup(self.layout, self.table, keys, marks).await?;
+                let digests = |marks: Vec<Mark>| marks.iter().map(|mark| mark.digest).collect();
+                before.extend(keys.iter().map(|key| (key.clone(), found.remove(key).map(digests))));
             }
             let position = self.clock.now().await?;
             let waited = self.clock.wait(&position).await?;
             let mut moving = 0;
             for keys in keys.chunks(LOOKUP) {
-                let there = self.target.lookup(self.layout, keys).await?;
+                let there = self.target.lookup(self.layout, keys, marks).await?;
                 self.replica_follows().await?;
-                let after = self.source.lookup(self.layout, self.table, keys).await?;
+                let after = self.source.lookup(self.layout, self.table, keys, marks).await?;
                 for key in keys {
                     let before = before.remove(key).flatten();
                     let verdict = judge(before.as_deref(), after.get(key), there.get(key));
@@ -178,38 +179,40 @@ impl Found {
     }
 }
 
-fn judge(before: Option<&[Digest]>, after: Option<&Vec<Cell>>, there: Option<&Vec<Cell>>) -> Verdict {
+fn judge(before: Option<&[Digest]>, after: Option<&Vec<Mark>>, there: Option<&Vec<Mark>>) -> Verdict {
     match (before, after, there) {
         (_, None, None) => Verdict::Equal,
-        (_, Some(after), Some(there)) if after == there => Verdict::Equal,
+        (_, Some(after), Some(there)) if equal(after, there) => Verdict::Equal,
         (Some(_), Some(_), None) => Verdict::Differs(DifferenceKind::Missing, Vec::new()),
         (None, None, Some(_)) => Verdict::Differs(DifferenceKind::Extra, Vec::new()),
         (Some(before), Some(after), Some(there)) => {
             let cells = before.iter().zip(after).zip(there).enumerate();
-            let differ = |(_, ((before, after), there)): &(usize, ((&Digest, &Cell), &Cell))| {
-                **before == digest(std::slice::from_ref(*after)) && after != there
-            };
-            let columns: Vec<_> = cells
-                .filter(differ)
-                .map(|(index, ((_, after), there))| (index, after.clone(), there.clone()))
-                .collect();
+            let stood = cells.filter(|(_, ((before, after), _))| **before == after.digest);
+            let differ = stood.filter(|(_, ((_, after), there))| after.digest != there.digest);
+            let columns: Vec<_> =
+                differ.map(|(index, ((_, after), there))| (index, after.shown.clone(), there.shown.clone())).collect();
             if columns.is_empty() { Verdict::Moving } else { Verdict::Differs(DifferenceKind::Different, columns) }
         }
         _ => Verdict::Moving,
     }
 }
 
+fn equal(left: &[Mark], right: &[Mark]) -> bool {
+    left.iter().map(|mark| mark.digest).eq(right.iter().map(|mark| mark.digest))
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::canonical::Cell;
     use super::*;
 
-    fn row(texts: &[&str]) -> Vec<Cell> {
-        texts.iter().map(|text| Cell::Value(text.as_bytes().to_vec())).collect()
+    fn row(texts: &[&str]) -> Vec<Mark> {
+        let cells: Vec<Cell> = texts.iter().map(|text| Cell::Value(text.as_bytes().to_vec())).collect();
+        marks(&cells)
     }
 
     fn says(before: Option<&[&str]>, after: Option<&[&str]>, there: Option<&[&str]>) -> String {
-        let digests: Option<Vec<Digest>> =
-            before.map(|texts| row(texts).iter().map(|cell| digest(std::slice::from_ref(cell))).collect());
+        let digests: Option<Vec<Digest>> = before.map(|texts| row(texts).iter().map(|mark| mark.digest).collect());
         let (after, there) = (after.map(row), there.map(row));
         match judge(digests.as_deref(), after.as_ref(), there.as_ref()) {
             Verdict::Equal => "equal".into(),

@@ -9,6 +9,9 @@
 //! Where both servers order the key alike, the source's key is walked in chunks ([`ChunkPlanner`]), and each chunk's range
 //! is read on both sides. Ranges touch and the outer ones are open, so every row of either side falls into one.
 //!
+//! Where both servers can compute the same checksum of a range ([`checksum`]), they do, and only ranges whose checksums
+//! differ are read.
+//!
 //! # By keys
 //! Otherwise (a collation, decimals that are text at the target, ENUM) a range of one is no range of the other. Then the
 //! source's rows are looked up at the target by lists of their keys, which finds what is missing and different; and
@@ -17,6 +20,7 @@
 //! Memory holds the keys and digests of two chunks, and the suspects.
 //!
 //! [`settle`]: super::settle
+//! [`checksum`]: super::checksum
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +28,7 @@ use std::time::{Duration, Instant};
 use mysql_async::Conn;
 use tokio::sync::mpsc;
 
+use super::checksum::Sum;
 use super::clock::Clock;
 use super::layout::{Layout, Row, Side};
 use super::report::{TableReport, Way};
@@ -38,6 +43,8 @@ use crate::{Error, Result};
 
 /// Rows of the source in one chunk.
 const CHUNK: u64 = 10_000;
+/// Rows in a chunk whose rows are only fetched when its checksums differ.
+const SUMMED_CHUNK: u64 = 50_000;
 /// Rows in a chunk of a sample: small, so that the sample is spread out.
 const SAMPLED_CHUNK: u64 = 1_000;
 /// Suspects that are settled together.
@@ -56,15 +63,30 @@ pub(crate) struct TableComparison<'a> {
     pub(crate) progress: &'a Progress,
 }
 
-/// A chunk of the source's rows, read.
+/// A chunk at the source.
 struct SourceChunk {
     chunk: Chunk,
-    rows: Digests,
+    read: Read,
+}
+
+enum Read {
+    Rows(Digests),
+    Sum(Sum),
+}
+
+/// The SELECT lists of both sides' checksums.
+struct Sums {
+    source: String,
+    target: String,
 }
 
 impl TableComparison<'_> {
     pub(crate) async fn run(&mut self, report: &mut TableReport) -> Result<()> {
         report.way = if self.layout.is_ordered_alike() { Way::Ranges } else { Way::Keys };
+        let sums = if report.way == Way::Ranges { self.sums().await? } else { None };
+        if sums.is_some() {
+            report.way = Way::Checksums;
+        }
         report.sampled = self.options.sample.is_some();
         let patience = self.options.read_patience;
         let reading = Reading {
@@ -73,6 +95,7 @@ impl TableComparison<'_> {
             connect: &self.connect,
             options: self.options,
             progress: self.progress,
+            sums: sums.as_ref(),
         };
         let mut comparing = Comparing {
             layout: &self.layout,
@@ -84,6 +107,7 @@ impl TableComparison<'_> {
             replica: self.replica,
             store: self.store,
             options: self.options,
+            sums: sums.as_ref(),
             suspects: Vec::new(),
             limit: usize::try_from(self.options.max_differences).unwrap_or(usize::MAX).saturating_add(SUSPECTS),
             report,
@@ -91,6 +115,25 @@ impl TableComparison<'_> {
         let (send, chunks) = mpsc::channel(1);
         tokio::try_join!(reading.run(send), comparing.run(chunks))?;
         Ok(())
+    }
+
+    /// Tries both sides' checksums over no rows; `None` where a server does not have what they need.
+    async fn sums(&self) -> Result<Option<Sums>> {
+        let (source, target) = (self.layout.checksum(Side::Source), self.layout.checksum(Side::Target));
+        let Some(sums) = source.zip(target).map(|(source, target)| Sums { source, target }) else { return Ok(None) };
+        let patience = self.options.read_patience;
+        let (layout, none) = (&self.layout, " WHERE 1 = 0");
+        let mut reader = SourceReader::new(&self.connect, patience);
+        let source = reader.sum(layout, &self.snapshot, &sums.source, none).await;
+        let target = TargetReader::new(self.starrocks, patience).sum(layout, &sums.target, none).await;
+        match (source, target) {
+            (Ok(_), Ok(_)) => Ok(Some(sums)),
+            (Err(error), _) | (_, Err(error)) if !error.is_transient() => {
+                tracing::info!(%error, table = %layout.source, "no checksums here; all rows are read");
+                Ok(None)
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
     }
 }
 
@@ -101,26 +144,41 @@ struct Reading<'c> {
     connect: &'c Connect,
     options: &'c Options,
     progress: &'c Progress,
+    sums: Option<&'c Sums>,
 }
 
 impl Reading<'_> {
     async fn run(&self, send: mpsc::Sender<SourceChunk>) -> Result<()> {
-        let size = self.chunk_rows();
+        let size = match (self.options.sample, self.sums) {
+            (Some(_), _) => SAMPLED_CHUNK,
+            (None, Some(_)) => SUMMED_CHUNK,
+            (None, None) => CHUNK,
+        };
         let mut planner = ChunkPlanner::new(Arc::clone(self.snapshot));
         let estimated = self.snapshot.estimated_rows() / size;
         let sample = self.options.sample.map(|share| Sample::new(share, estimated));
         let mut reader = SourceReader::new(self.connect, self.options.read_patience);
         let mut planning = None;
         let mut pace = Pace::new(self.options.rate_limit);
-        while let Some(chunk) = self.plan(&mut planner, &mut planning).await? {
+        while let Some(chunk) = self.plan(&mut planner, &mut planning, size).await? {
             if sample.as_ref().is_some_and(|sample| !sample.takes(chunk.number)) {
                 continue;
             }
             let clause = with(&chunk.condition(self.snapshot)?, self.options.condition.as_deref());
-            let rows = reader.rows(self.layout, self.snapshot, &clause).await?;
-            let count = rows.len() as u64;
+            let (read, count) = match self.sums {
+                Some(sums) => {
+                    let sum = reader.sum(self.layout, self.snapshot, &sums.source, &clause).await?;
+                    let rows = sum.rows;
+                    (Read::Sum(sum), rows)
+                }
+                None => {
+                    let rows = reader.rows(self.layout, self.snapshot, &clause).await?;
+                    let count = rows.len() as u64;
+                    (Read::Rows(rows), count)
+                }
+            };
             self.progress.rows(count);
-            if send.send(SourceChunk { chunk, rows }).await.is_err() {
+            if send.send(SourceChunk { chunk, read }).await.is_err() {
                 // The comparison has seen enough.
                 return Ok(());
             }
@@ -129,14 +187,10 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn chunk_rows(&self) -> u64 {
-        if self.options.sample.is_some() { SAMPLED_CHUNK } else { CHUNK }
-    }
-
-    async fn plan(&self, planner: &mut ChunkPlanner, planning: &mut Option<Conn>) -> Result<Option<Chunk>> {
+    async fn plan(&self, planner: &mut ChunkPlanner, planning: &mut Option<Conn>, size: u64) -> Result<Option<Chunk>> {
         let mut tries = Tries::new(self.options.read_patience);
         loop {
-            match self.planned(planner, planning.take()).await {
+            match self.planned(planner, planning.take(), size).await {
                 Ok((chunk, conn)) => {
                     *planning = Some(conn);
                     return Ok(chunk);
@@ -146,7 +200,12 @@ impl Reading<'_> {
         }
     }
 
-    async fn planned(&self, planner: &mut ChunkPlanner, conn: Option<Conn>) -> Result<(Option<Chunk>, Conn)> {
+    async fn planned(
+        &self,
+        planner: &mut ChunkPlanner,
+        conn: Option<Conn>,
+        size: u64,
+    ) -> Result<(Option<Chunk>, Conn)> {
         let mut conn = match conn {
             Some(conn) => conn,
             None => {
@@ -155,7 +214,7 @@ impl Reading<'_> {
                 conn
             }
         };
-        Ok((planner.next(&mut conn, self.chunk_rows()).await?, conn))
+        Ok((planner.next(&mut conn, size).await?, conn))
     }
 }
 
@@ -217,6 +276,7 @@ struct Comparing<'c, 'a> {
     replica: Option<Flavor>,
     store: &'c Store,
     options: &'c Options,
+    sums: Option<&'c Sums>,
     suspects: Vec<Vec<u8>>,
     /// So many of them wait at most: memory has a bound, and more differences than that are not listed.
     limit: usize,
@@ -225,11 +285,21 @@ struct Comparing<'c, 'a> {
 
 impl Comparing<'_, '_> {
     async fn run(&mut self, mut chunks: mpsc::Receiver<SourceChunk>) -> Result<()> {
-        while let Some(SourceChunk { chunk, rows }) = chunks.recv().await {
-            self.report.rows += rows.len() as u64;
-            match self.report.way {
-                Way::Keys => self.look_up(rows).await?,
-                _ => self.compare_range(&chunk, rows).await?,
+        while let Some(SourceChunk { chunk, read }) = chunks.recv().await {
+            match read {
+                Read::Sum(sum) => {
+                    self.report.rows += sum.rows;
+                    if !self.adds_up(&chunk, &sum).await? {
+                        self.compare_range(&chunk, None).await?;
+                    }
+                }
+                Read::Rows(rows) => {
+                    self.report.rows += rows.len() as u64;
+                    match self.report.way {
+                        Way::Keys => self.look_up(rows).await?,
+                        _ => self.compare_range(&chunk, Some(rows)).await?,
+                    }
+                }
             }
             if self.suspects.len() >= SUSPECTS {
                 self.settle().await?;
@@ -252,13 +322,38 @@ impl Comparing<'_, '_> {
         self.report.gave_up
     }
 
-    async fn compare_range(&mut self, chunk: &Chunk, rows: Digests) -> Result<()> {
-        let mut rows = Some(rows);
+    /// Whether the target's rows of the chunk have the same checksum.
+    async fn adds_up(&mut self, chunk: &Chunk, wanted: &Sum) -> Result<bool> {
+        let Some(sums) = self.sums else { return Ok(false) };
+        let clause = self.target_clause(chunk)?;
+        let found = self.target.sum(self.layout, &sums.target, &clause).await?;
+        if found != *wanted {
+            tracing::debug!(table = %self.layout.source, chunk = chunk.number, "checksums differ");
+        }
+        Ok(found == *wanted)
+    }
+
+    /// The chunk's rows at the target, as a WHERE clause.
+    fn target_clause(&self, chunk: &Chunk) -> Result<String> {
+        let lower = chunk.lower.as_ref().map(|key| self.layout.bound(key));
+        let upper = chunk.upper.as_ref().map(|key| self.layout.bound(key));
+        let Some(range) = self.layout.range(lower.as_deref(), upper.as_deref()) else {
+            return Err(Error::definite(format!(
+                "table {}: a key of it is no bound at the target",
+                self.layout.source
+            )));
+        };
+        let clause = if range.is_empty() { String::new() } else { format!(" WHERE {range}") };
+        Ok(with(&clause, self.options.condition.as_deref()))
+    }
+
+    /// `rows`: the source's; `None`: they have to be read first.
+    async fn compare_range(&mut self, chunk: &Chunk, mut rows: Option<Digests>) -> Result<()> {
         let mut tries = self.source.tries();
         loop {
             let wanted = match rows.take() {
                 Some(rows) => rows,
-                // A try that failed has used them up.
+                // Not read yet, or used up by a try that failed.
                 None => {
                     let clause = with(&chunk.condition(self.snapshot)?, self.options.condition.as_deref());
                     self.source.rows(self.layout, self.snapshot, &clause).await?
@@ -277,13 +372,7 @@ impl Comparing<'_, '_> {
 
     async fn compare_with(&mut self, chunk: &Chunk, mut wanted: Digests) -> Result<()> {
         let layout = self.layout;
-        let lower = chunk.lower.as_ref().map(|key| layout.bound(key));
-        let upper = chunk.upper.as_ref().map(|key| layout.bound(key));
-        let Some(range) = layout.range(lower.as_deref(), upper.as_deref()) else {
-            return Err(Error::definite(format!("table {}: a key of it is no bound at the target", layout.source)));
-        };
-        let clause = if range.is_empty() { String::new() } else { format!(" WHERE {range}") };
-        let clause = with(&clause, self.options.condition.as_deref());
+        let clause = self.target_clause(chunk)?;
         let statement = format!("SELECT {} FROM {}{clause}", layout.expressions(Side::Target), layout.target.quoted());
         let (suspects, limit) = (&mut self.suspects, self.limit);
         self.target
@@ -305,9 +394,9 @@ impl Comparing<'_, '_> {
         while !rows.is_empty() {
             let some = rows.split_off(rows.len().saturating_sub(LOOKUP));
             let keys: Vec<Vec<u8>> = some.iter().map(|(key, _)| key.clone()).collect();
-            let found = self.target.lookup(self.layout, &keys).await?;
+            let found = self.target.lookup(self.layout, &keys, digest).await?;
             for (key, wanted) in some {
-                if found.get(&key).map(|cells| digest(cells)) != Some(wanted) {
+                if found.get(&key) != Some(&wanted) {
                     self.suspects.push(key);
                 }
             }

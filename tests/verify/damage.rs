@@ -140,14 +140,24 @@ async fn a_target_table_that_lacks_a_column_is_told_and_the_rest_compared() {
         .run([
             format!("CREATE TABLE {database}.t (id INT PRIMARY KEY, v VARCHAR(10), w INT)"),
             format!("CREATE TABLE {database}.gone (id INT PRIMARY KEY)"),
+            format!("CREATE TABLE {database}.keyless (id INT)"),
             format!("INSERT INTO {database}.t VALUES (1, 'a', 1), (2, 'b', 2)"),
         ])
         .await;
     let target = Target::start().await;
-    let job = Job::new(source.port(), &target, &format!("{database}.*"), "", "params: {realFlushPauseSec: 0}");
+    let job = Job::new(
+        source.port(),
+        &target,
+        &format!("{database}.*"),
+        "",
+        "params: {realFlushPauseSec: 0}\nnoKeyTables: rowHash",
+    );
     job.add_to_target(&format!("databases: {{{database}: renamed}}"));
     let _running = follow(&job).await;
-    verify(&job, &[]).await.expect(0, []);
+    verify(&job, &["--tables", "*.t", "*.gone"]).await.expect(0, []);
+    let keyless = verify(&job, &[]).await;
+    keyless.expect(1, []);
+    assert!(keyless.table("keyless")["error"].as_str().unwrap().contains("without a key"), "{}", keyless.all);
     let mut conn = target.connect().await;
     for statement in [
         "ALTER TABLE renamed.t DROP COLUMN w",
@@ -161,4 +171,77 @@ async fn a_target_table_that_lacks_a_column_is_told_and_the_rest_compared() {
     let schema = found.table("t")["schema"].to_string();
     assert!(schema.contains("column w is missing: ALTER TABLE"), "{schema}");
     assert!(found.table("gone")["schema"].to_string().contains("not there"), "{}", found.all);
+}
+
+/// Whether some range's checksums differed, and what was found.
+async fn added_up(job: &Job) -> (bool, super::Verified) {
+    let output = job.command("verify", &["--json", "--log-level", "towpath=debug"]).await;
+    (String::from_utf8_lossy(&output.stderr).contains("checksums differ"), super::read(&output))
+}
+
+async fn checksums(source: &Shared) {
+    let database = source.database("sums").await;
+    source
+        .run([
+            "SET sql_mode = 'NO_ZERO_DATE'".to_owned(),
+            format!(
+                "CREATE TABLE {database}.t (a BIGINT UNSIGNED, b BINARY(2), z INT(6) ZEROFILL, num DECIMAL(20,5), bits BIT(64), \
+                 flag BIT(1), c CHAR(9) CHARACTER SET latin1, v VARCHAR(40), txt MEDIUMTEXT, d DATE, t0 DATETIME, t3 DATETIME(3), \
+                 ts TIMESTAMP(6) NULL, tm TIME(2), y YEAR, e ENUM('a','b'), s SET('x','y'), PRIMARY KEY (a, b))"
+            ),
+            format!(
+                "INSERT INTO {database}.t VALUES \
+                 (18446744073709551615, X'00FF', 42, -1.5, 18446744073709551615, 1, 'na\u{ef}ve', '\u{1F980}, N', REPEAT('long ', 9999), \
+                  '2024-02-29', '2024-02-29 01:02:03', '2024-02-29 01:02:03.050', '2024-07-01 12:00:00.000001', '-10:00:00.5', 0, \
+                  'b', 'x,y'), \
+                 (1, 'ab', 0, 0, 0, 0, '', '', '', '1000-01-01', '9999-12-31 23:59:59', '2024-01-01', '2024-01-01', '838:59:59', \
+                  2155, 'a', '')"
+            ),
+            format!("INSERT INTO {database}.t (a, b) VALUES (2, ''), (3, 'x')"),
+        ])
+        .await;
+    let target = Target::start().await;
+    let job = Job::new(
+        source.port(),
+        &target,
+        &format!("{database}.*"),
+        "timezone: '-05:30'",
+        "params: {realFlushPauseSec: 0}",
+    );
+    let _running = follow(&job).await;
+    let (differed, clean) = added_up(&job).await;
+    clean.expect(0, []);
+    assert_eq!(
+        (&clean.table("t")["way"], &clean.table("t")["rows"]),
+        (&"checksums".into(), &4.into()),
+        "{}",
+        clean.all
+    );
+    assert!(!differed, "the servers' texts are the same\n{}", clean.all);
+
+    let mut conn = target.connect().await;
+    for statement in [
+        "UPDATE {t} SET v = 'N' WHERE a = 2",
+        "UPDATE {t} SET ts = NULL WHERE a = 1",
+        "DELETE FROM {t} WHERE a = 3",
+        "INSERT INTO {t} (a, b) VALUES (4, '0000')",
+    ] {
+        conn.query_drop(statement.replace("{t}", &format!("{database}.t"))).await.unwrap();
+    }
+    let (differed, found) = added_up(&job).await;
+    found.expect(
+        3,
+        ["different t a=2, b=\0\0: v", "different t a=1, b=ab: ts", "missing t a=3, b=x\0", "extra t a=4, b=\0\0"],
+    );
+    assert!(differed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_mysql_and_the_target_add_up_what_they_print_alike() {
+    checksums(servers::mysql().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_mariadb_and_the_target_add_up_what_they_print_alike() {
+    checksums(servers::mariadb().await).await;
 }

@@ -54,7 +54,7 @@ async fn under_writers(source: &Shared) {
             }
         })
     };
-    let until = std::time::Instant::now() + Duration::from_secs(4);
+    let until = std::time::Instant::now() + Duration::from_secs(3);
     let mut runs = 0;
     while std::time::Instant::now() < until {
         let found = verify(&job, &[]).await;

@@ -53,7 +53,7 @@ async fn string_keys_in_a_collation_without_case_are_found_missing_extra_and_dif
     }
 }
 
-/// Each type as a key, first and last of a compound one: equal as it is; and one row deleted at the target, one added.
+/// Each type as a key, alone and in a compound one: equal as it is; and one row deleted at the target, one added.
 #[tokio::test(flavor = "multi_thread")]
 async fn any_type_can_be_a_key() {
     let source = servers::mysql().await;
@@ -85,7 +85,7 @@ async fn any_type_can_be_a_key() {
     ];
     let mut statements = Vec::new();
     for (number, (ty, values, _)) in types.iter().enumerate() {
-        for (table, key) in [("one", "k"), ("first", "k, n"), ("last", "n, k")] {
+        for (table, key) in [("one", "k"), ("last", "n, k")] {
             let name = format!("{database}.{table}{number}");
             let rows = values.iter().map(|value| format!("({value}, 1)")).collect::<Vec<_>>().join(", ");
             statements.push(format!("CREATE TABLE {name} (k {ty} NOT NULL, n INT NOT NULL, PRIMARY KEY ({key}))"));
@@ -101,7 +101,7 @@ async fn any_type_can_be_a_key() {
 
     let mut conn = target.connect().await;
     for (number, (_, _, new)) in types.iter().enumerate() {
-        for table in ["one", "first", "last"] {
+        for table in ["one", "last"] {
             let name = format!("{database}.{table}{number}");
             let mut keys: Vec<String> = conn.query(format!("SELECT k FROM {name}")).await.unwrap();
             let gone = keys.pop().unwrap().replace('\\', "\\\\").replace('\'', "\\'").replace('\n', "\\n");
@@ -111,7 +111,7 @@ async fn any_type_can_be_a_key() {
     }
     let found = verify(&job, &[]).await;
     for (number, (ty, ..)) in types.iter().enumerate() {
-        for table in ["one", "first", "last"] {
+        for table in ["one", "last"] {
             let report = found.table(&format!("{table}{number}"));
             let counts = [&report["missing"], &report["extra"], &report["different"]].map(serde_json::Value::as_u64);
             assert_eq!(counts, [Some(1), Some(1), Some(0)], "{ty} {table}: {report}\n{}", found.all);

@@ -1,5 +1,6 @@
 //! `towpath verify`, as a user runs it.
 
+mod correct;
 mod damage;
 mod flight;
 mod keys;

@@ -106,6 +106,7 @@ impl Scene {
             pace: Pace::of(Duration::ZERO, 1000),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),
+            errands: Errands::default(),
             letters: Arc::new(DeadLetters::new(&self.store, POLICY, [&Sample::new().mapping]).unwrap()),
             checkpoint: self.store.checkpoint().unwrap().unwrap_or_else(|| Checkpoint::at(position(0))),
             pieces: Pieces::default(),

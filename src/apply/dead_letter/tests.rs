@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::batch::Batch;
 use super::super::commit::{Committer, LoadOptions, Pieces, settle};
 use super::super::encode::BinaryText;
+use super::super::errand::Errands;
 use super::super::flush::Epoch;
 use super::super::pace::Pace;
 use super::super::row_hash::Numbers;
@@ -135,6 +136,7 @@ impl Scene {
             numbers: Numbers::default(),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),
+            errands: Errands::default(),
             letters: Arc::new(DeadLetters::new(&self.store, self.policy, [&Sample::new().mapping]).unwrap()),
             checkpoint: self.store.checkpoint().unwrap().unwrap_or_else(|| Checkpoint::at(position(0))),
         }

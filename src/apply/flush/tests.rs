@@ -124,6 +124,45 @@ fn a_full_batch_does_not_wait_for_the_pause() {
     assert_eq!(scene.epoch(), (0, 200, 2));
 }
 
+/// Rows behind a cut would be numbered anew.
+#[test]
+fn a_stop_gives_up_a_replay_of_rows_without_a_key_as_a_whole() {
+    for row_hashes in [false, true] {
+        let scene = Scene::new(|flusher| {
+            flusher.replay_until = Some(position(200));
+            flusher.tables.row_hashes = row_hashes;
+        });
+        scene.row(1);
+        scene.commit(100);
+        scene.no_epoch();
+        scene.stop.cancel();
+        if !row_hashes {
+            assert_eq!(scene.epoch(), (0, 100, 1));
+        }
+        let Scene { flusher, epochs, .. } = scene;
+        assert_eq!(flusher.join().unwrap().unwrap(), Ended::Stopped);
+        assert!(epochs.recv().is_err(), "half a replay went out");
+    }
+}
+
+#[test]
+fn a_replay_of_rows_without_a_key_is_not_cut_for_want_of_memory() {
+    let scene = Scene::new(|flusher| {
+        flusher.replay_until = Some(position(200));
+        flusher.tables.row_hashes = true;
+        flusher.limits.bytes = 4 * ROW_BYTES;
+    });
+    scene.row(1);
+    scene.commit(100);
+    for id in 2..5 {
+        scene.row(id);
+    }
+    let Scene { flusher, epochs, .. } = scene;
+    let error = flusher.join().unwrap().unwrap_err().to_string();
+    assert!(error.contains("does not fit into memory as a whole") && error.contains("totalDataInMemMb"), "{error}");
+    assert!(epochs.recv().is_err());
+}
+
 #[test]
 fn a_replay_closes_exactly_where_the_intent_says() {
     let scene = Scene::new(|flusher| {

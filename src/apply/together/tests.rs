@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::batch::Batch;
 use super::super::commit::{LoadOptions, Pieces, settle};
 use super::super::encode::BinaryText;
+use super::super::errand::Errands;
 use super::super::flush::Epoch;
 use super::super::label::is_transaction;
 use super::super::pace::Pace;
@@ -124,6 +125,7 @@ impl Scene {
             numbers: Numbers::default(),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),
+            errands: Errands::default(),
             letters: Arc::new(
                 DeadLetters::new(
                     &self.store,

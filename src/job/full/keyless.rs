@@ -19,13 +19,13 @@ use std::time::Duration;
 
 use mysql_async::{Conn, Row};
 
-use super::{Body, ChunkWork, PAGE, Pending, Selected, Shared, Work, left};
-use crate::apply::encode::{Encoder, Op, Part};
+use super::{Body, ChunkWork, PAGE, Pending, Selected, Sending, Shared, Work, left};
+use crate::apply::encode::{Encoder, Op};
 use crate::apply::row_hash::{Keyed, RowHasher};
 use crate::apply::unwritable::Unwritable;
 use crate::mysql::position::Position;
 use crate::mysql::snapshot::{self, SnapshotPlan};
-use crate::ring::{Closed, Sender};
+use crate::ring::Sender;
 use crate::target::Target;
 use crate::{Error, Result, step};
 
@@ -100,19 +100,7 @@ impl Shared {
         let mut unwritable = Unwritable::new(&mapping.target, self.letters.on_error());
         let mut hasher = RowHasher::default();
         let mut copy = 0;
-        let epoch = format!("f{attempt}");
-        let mut parts_sent = 0;
-        let mut send = |parts: Vec<Part>, encoder: &Encoder| -> Result<()> {
-            for part in parts {
-                chunk.rows.fetch_add(part.rows, Ordering::Relaxed);
-                chunk.open.fetch_add(1, Ordering::Relaxed);
-                let load = self.loads.load(&epoch, &mapping.target, encoder, parts_sent, part);
-                parts_sent += 1;
-                let bytes = load.body.len();
-                bodies.send(Body { load, chunk: Arc::clone(chunk) }, bytes).map_err(|Closed| left())?;
-            }
-            Ok(())
-        };
+        let mut sending = Sending { epoch: format!("f{attempt}"), chunk, bodies, sent: 0 };
         let mut page = |rows: Vec<Row>| -> Result<()> {
             if self.leaving() {
                 return Err(left());
@@ -127,14 +115,17 @@ impl Shared {
             }
             self.set_aside(unwritable.take_letters())?;
             let parts = encoder.take_full_parts();
-            send(parts, &encoder)
+            sending.send(parts, &encoder, &mapping.target, &self.loads)
         };
-        let reading =
-            snapshot::read_chunk(&mut connection, table, &work.chunk, PAGE, |rows, _| std::future::ready(page(rows)));
+        let reading = snapshot::read_chunk(&mut connection, table, &work.chunk, PAGE, async |rows, bytes| {
+            self.limiter.pass().await;
+            self.limiter.took(rows.len() as u64, bytes as u64);
+            page(rows)
+        });
         self.wait_for(reading)?;
         step::reached("chunk-read");
         let parts = encoder.finish();
-        send(parts, &encoder)?;
+        sending.send(parts, &encoder, &mapping.target, &self.loads)?;
         self.store.whole_copy_read(&mapping.source.name, place, copy)?;
         step::reached("whole-copy-read");
         self.one_load_less(chunk)

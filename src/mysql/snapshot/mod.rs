@@ -45,6 +45,7 @@ mod whole;
 
 pub use chunk::{Chunk, ChunkPlanner};
 pub use key::Key;
+pub(crate) use read::read_rows;
 pub use read::{PageLimit, read_chunk};
 pub use row::{SnapshotPlan, select_expression};
 pub use table::{SnapshotTable, prepare_session};

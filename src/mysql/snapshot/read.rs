@@ -33,12 +33,23 @@ pub async fn read_chunk(
     table: &SnapshotTable,
     chunk: &Chunk,
     limit: PageLimit,
+    on_page: impl AsyncFnMut(Vec<Row>, usize) -> Result<()>,
+) -> Result<u64> {
+    let clause = range(&table.key, chunk.lower.as_ref(), chunk.upper.as_ref())?;
+    read_rows(conn, table, &clause, limit, on_page).await
+}
+
+/// Like [`read_chunk`], for the rows that a WHERE clause selects.
+pub(crate) async fn read_rows(
+    conn: &mut Conn,
+    table: &SnapshotTable,
+    clause: &str,
+    limit: PageLimit,
     mut on_page: impl AsyncFnMut(Vec<Row>, usize) -> Result<()>,
 ) -> Result<u64> {
     let failed = |error| read_error(&table.name, error);
-    let condition = range(&table.key, chunk.lower.as_ref(), chunk.upper.as_ref())?;
     // No order is asked for: none is needed, the index gives its own, and nothing is ever sorted.
-    let statement = format!("SELECT {} FROM {}{condition}", table.select, table.source());
+    let statement = format!("SELECT {} FROM {}{clause}", table.select, table.source());
     let prepared = conn.prep(statement).await.map_err(failed)?;
     let mut total = 0;
     {

@@ -6,7 +6,7 @@ use tokio::time::timeout;
 
 use super::sql::Sql;
 use super::{StarRocks, existing};
-use crate::schema::{TableName, TargetTable};
+use crate::schema::{TableName, TargetTable, TargetType};
 use crate::{Error, Result};
 
 /// A column of a table that is there.
@@ -16,6 +16,8 @@ pub(crate) struct StoredColumn {
     pub(crate) name: String,
     /// `varchar`, `bigint unsigned`, `array<float>`.
     pub(crate) data_type: String,
+    /// `None`: a type that the mapping never gives.
+    pub(crate) ty: Option<TargetType>,
 }
 
 impl StarRocks {

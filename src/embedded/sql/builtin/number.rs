@@ -61,6 +61,10 @@ pub(super) fn register(connection: &Connection) -> Result<()> {
     strict(connection, "sr_ln", 1, |context| Ok(real(context.get::<f64>(0)?.ln())))?;
     strict(connection, "sr_log10", 1, |context| Ok(real(context.get::<f64>(0)?.log10())))?;
     strict(connection, "sr_log2", 1, |context| Ok(real(context.get::<f64>(0)?.log2())))?;
+    strict(connection, "sr_conv", 3, |context| {
+        let (value, from, to) = (super::text(context, 0), int(context, 1)?, int(context, 2)?);
+        Ok(conv(&value, from, to).map_or(Value::Null, Value::Text))
+    })?;
     strict(connection, "sr_float_text", 1, |context| Ok(Value::Text(float_text(context.get(0)?))))?;
     strict(connection, "sr_double_text", 1, |context| Ok(Value::Text(double_text(context.get(0)?))))?;
     connection.create_scalar_function("sr_rand", 0, FunctionFlags::SQLITE_UTF8, |_| Ok(rand::random::<f64>()))?;
@@ -80,6 +84,42 @@ pub(in crate::embedded::sql) fn float_text(value: f64) -> String {
     let value = value as f32;
     let magnitude = value.abs();
     if magnitude != 0.0 && !(1e-7..1e17).contains(&magnitude) { format!("{value:e}") } else { value.to_string() }
+}
+
+/// CONV: digits up to the first that the base does not have; 64 bits, the largest number on overflow. A negative base to
+/// convert to shows them as a signed number. `None`: a base outside 2 to 36.
+fn conv(text: &str, from: i64, to: i64) -> Option<String> {
+    let base = |base: i64| u32::try_from(base.unsigned_abs()).ok().filter(|base| (2..=36).contains(base));
+    let (from, target) = (base(from)?, base(to)?);
+    let text = text.trim_start();
+    let (negative, digits) = match text.strip_prefix('-') {
+        Some(digits) => (true, digits),
+        None => (false, text),
+    };
+    let mut value = 0_u64;
+    for digit in digits.chars().map_while(|char| char.to_digit(from)) {
+        let next = value.checked_mul(from.into()).and_then(|value| value.checked_add(digit.into()));
+        let Some(next) = next else {
+            value = u64::MAX;
+            break;
+        };
+        value = next;
+    }
+    if negative {
+        value = value.wrapping_neg();
+    }
+    let signed = to < 0 && (value as i64) < 0;
+    let mut rest = if signed { (value as i64).unsigned_abs() } else { value };
+    let mut shown = Vec::new();
+    loop {
+        shown.push(char::from_digit((rest % u64::from(target)) as u32, target)?.to_ascii_uppercase());
+        rest /= u64::from(target);
+        if rest == 0 {
+            break;
+        }
+    }
+    shown.extend(signed.then_some('-'));
+    Some(shown.into_iter().rev().collect())
 }
 
 fn real(value: f64) -> Value {
@@ -238,6 +278,19 @@ mod tests {
         assert_eq!(eval("sr_to_int('9223372036854775807', 8)"), Value::Integer(i64::MAX));
         gives("sr_to_decimal('1.005', 10, 2)", "1.01");
         assert_eq!(eval("sr_to_decimal('12345', 4, 0)"), Value::Null);
+    }
+
+    #[test]
+    fn numbers_change_their_base_within_64_bits() {
+        gives("sr_conv('fffffffffffffff', 16, 10)", "1152921504606846975");
+        gives("sr_conv('ffFFffffffffffff', 16, 10)", "18446744073709551615");
+        gives("sr_conv('1ffffffffffffffff', 16, 10)", "18446744073709551615");
+        gives("sr_conv('-1', 10, 16)", "FFFFFFFFFFFFFFFF");
+        gives("sr_conv('-17', 10, -16)", "-11");
+        gives("sr_conv('12x9', 10, 2)", "1100");
+        gives("sr_conv('', 16, 10)", "0");
+        assert_eq!(eval("sr_conv('1', 1, 10)"), Value::Null);
+        assert_eq!(eval("sr_conv('1', 10, 37)"), Value::Null);
     }
 
     #[test]

@@ -213,6 +213,7 @@ impl Binder<'_> {
             ("ends_with", 2) => of("sr_ends_with", &[text(0), text(1)], Kind::Bool),
             ("ascii", 1) => of("sr_ascii", &[text(0)], Kind::Int(4)),
             ("char", 1) => of("char", &[int(0)], Kind::Text),
+            ("conv", 3) => of("sr_conv", &[text(0), int(1), int(2)], Kind::Text),
             ("hex", 1) => match arguments[0].kind {
                 kind if kind.is_integer() => of("sr_hex_int", &[arguments[0].sql.clone()], Kind::Text),
                 Kind::Bytes => of("hex", &[arguments[0].sql.clone()], Kind::Text),

@@ -1,0 +1,52 @@
+//! `towpath correct`
+
+use std::path::Path;
+
+use indicatif::ProgressBar;
+
+use super::Outcome;
+use crate::Result;
+use crate::config::Job;
+use crate::job::{CorrectOptions, Corrected, connect_beside, correct, plan};
+
+/// Differences that are shown below the counts.
+const SHOWN: usize = 10;
+
+pub(super) async fn run(path: &Path, options: &CorrectOptions, dry_run: bool) -> Result<Outcome> {
+    let job = Job::load(path)?;
+    let plan = plan(&job, &CorrectOptions { yes: options.yes || dry_run, ..options.clone() })?;
+    println!("comparison {}:", plan.run);
+    for (table, [missing, extra, different]) in plan.tables() {
+        println!("  {table}: {} to write, {extra} to delete if the source still lacks them", missing + different);
+    }
+    if dry_run {
+        plan.differences.iter().for_each(|difference| println!("{}", difference.detail));
+        return Ok(Outcome::Done);
+    }
+    let target = connect_beside(&job).await?;
+    let bar = ProgressBar::new(plan.differences.len() as u64);
+    let corrected = correct(&job, &target.client(), &plan, &mut |counts| {
+        bar.set_position(counts.sent + counts.overtaken + counts.failed);
+    })
+    .await;
+    bar.finish_and_clear();
+    target.stop().await;
+    let Corrected { counts, left } = corrected?;
+    println!(
+        "{} corrected, {} written by the stream meanwhile, {} failed",
+        counts.sent, counts.overtaken, counts.failed
+    );
+    if let Some(reason) = &counts.reason {
+        println!("the first that failed: {reason}");
+    }
+    if left.unjudged > 0 {
+        println!("{} rows change all the time and could not be compared again", left.unjudged);
+    }
+    if left.differences.is_empty() && counts.failed == 0 {
+        println!("compared again: equal");
+        return Ok(Outcome::Done);
+    }
+    println!("compared again: {} rows still differ", left.differences.len());
+    left.differences.iter().take(SHOWN).for_each(|difference| println!("{difference}"));
+    Ok(Outcome::Differences)
+}
