@@ -23,8 +23,8 @@ mod tests;
 
 pub use fields::json_schema;
 pub use model::{
-    Address, Job, NoKeyTables, OnError, Params, Password, Source, SourceType, Startup, Target, TargetKind, Tls,
-    TlsMode, ZeroDate,
+    Address, Ddl, DdlKind, DdlPolicy, Job, NoKeyTables, OnError, Params, Password, Source, SourceType, Startup, Target,
+    TargetKind, Tls, TlsMode, ZeroDate,
 };
 pub use table_filter::TableFilter;
 pub(crate) use table_filter::is_system;

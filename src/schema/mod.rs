@@ -12,6 +12,7 @@ mod target;
 pub use change::{Altered, SchemaChange};
 pub(crate) use charset::may_be_lossy;
 pub use column::{Column, ColumnType, DefaultValue, Generated, IntegerSize, LobSize};
+pub(crate) use mapping::map_column;
 pub use mapping::{MAX_KEY_BYTES, Mapping, MappingOptions, map_table};
 pub(crate) use table::quote;
 pub use table::{Table, TableName};

@@ -173,6 +173,9 @@ pub trait Target: Send + Sync + 'static {
     /// every value of `table`. Calling it again is harmless. `true`: it was created by this call.
     fn ensure_table(&self, table: &TargetTable) -> impl Future<Output = Result<bool>> + Send;
 
+    /// Checks that a table can take every value of `table`; `false`: it is not there. Creates nothing.
+    fn check_table(&self, table: &TargetTable) -> impl Future<Output = Result<bool>> + Send;
+
     /// See the module's contract.
     fn load(&self, load: &Load) -> impl Future<Output = Result<Loaded>> + Send;
 
@@ -182,6 +185,37 @@ pub trait Target: Send + Sync + 'static {
     /// loads.
     fn pressure(&self) -> Pressure {
         Pressure::default()
+    }
+
+    /// Brings an existing table from `before`'s shape to `after`'s, by comparison with what the target has: what is so
+    /// already is left. `was[i]`: index in `before.columns` of what `after.columns[i]` was. Returns when the target shows
+    /// it. Calling it again, or after a crash in between, is harmless.
+    fn alter_table(
+        &self,
+        _before: &TargetTable,
+        _after: &TargetTable,
+        _was: &[Option<usize>],
+    ) -> impl Future<Output = Result<()>> + Send {
+        async { Err(no_changes()) }
+    }
+
+    /// What of the change the target cannot do in place (empty: it can): each with the column and why, in words for an
+    /// error message.
+    fn cannot_alter(&self, _before: &TargetTable, _after: &TargetTable, _was: &[Option<usize>]) -> Vec<String> {
+        vec!["this target's tables cannot be altered".to_owned()]
+    }
+
+    /// Removes all rows. So for the next two: doing it again is harmless.
+    fn truncate_table(&self, _table: &TableName) -> impl Future<Output = Result<()>> + Send {
+        async { Err(no_changes()) }
+    }
+
+    fn drop_table(&self, _table: &TableName) -> impl Future<Output = Result<()>> + Send {
+        async { Err(no_changes()) }
+    }
+
+    fn rename_table(&self, _from: &TableName, _to: &TableName) -> impl Future<Output = Result<()>> + Send {
+        async { Err(no_changes()) }
     }
 
     /// Pre-flight of `load_together` for these tables, each problem one error. A target without transactions over
@@ -207,6 +241,11 @@ pub trait Target: Send + Sync + 'static {
     fn end_transaction(&self, _database: &str, _label: &str) -> impl Future<Output = Result<()>> + Send {
         async { Err(no_transactions()) }
     }
+}
+
+fn no_changes() -> crate::Error {
+    crate::Error::definite("this target's tables cannot be changed")
+        .hint("set `ddl: {default: ignore}`: the target's tables stay as they are and get what they can hold")
 }
 
 fn no_transactions() -> crate::Error {
