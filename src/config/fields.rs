@@ -276,6 +276,12 @@ static PARAMS: &[Field] = &[
         Default::Integer(600),
         "Seconds for one load, waiting for publish included; sent as the load's `timeout`.",
     ),
+    field(
+        "alterTimeoutSec",
+        Shape::Integer(1, 2_592_000),
+        Default::Integer(86_400),
+        "Seconds for one schema change at the target, which may have to rewrite a table.",
+    ),
 ];
 
 static HTTP: &[Field] = &[

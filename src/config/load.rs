@@ -351,6 +351,7 @@ fn params(group: &Group, reader: &mut Reader<'_>) -> Params {
         retry_wait_time_ms: count("retryWaitTimeMs") as u64,
         so_timeout_sec: count("soTimeoutSec") as u64,
         http_so_timeout_sec: count("httpSoTimeoutSec") as u64,
+        alter_timeout_sec: count("alterTimeoutSec") as u64,
     };
     if params.flush_batch_mb > params.total_data_in_mem_mb && params.total_data_in_mem_mb > 0 {
         let message = format!(

@@ -179,6 +179,8 @@ pub struct Params {
     pub so_timeout_sec: u64,
     /// Seconds for one load, publish wait included; sent as the load's `timeout`.
     pub http_so_timeout_sec: u64,
+    /// Seconds for one schema change at the target.
+    pub alter_timeout_sec: u64,
 }
 
 impl Default for Params {
@@ -197,6 +199,7 @@ impl Default for Params {
             retry_wait_time_ms: 500,
             so_timeout_sec: 60,
             http_so_timeout_sec: 600,
+            alter_timeout_sec: 86_400,
         }
     }
 }

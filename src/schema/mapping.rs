@@ -112,6 +112,7 @@ pub(crate) fn map_column(
         nullable: !is_key && (column.nullable || zero_date_becomes_null(column, options)),
         default: if is_key { None } else { carried_default(column, ty) },
         comment: column.comment.clone(),
+        fill: super::fill::of_rows(column, ty, options),
         source: index,
     })
 }
