@@ -25,6 +25,8 @@ impl Sample {
             columns: vec![id, text],
             key: vec![0],
             primary: true,
+            charset: None,
+            indexes: Vec::new(),
             comment: String::new(),
         };
         let mapping = map_table(&table, &MappingOptions::for_version(3, 5)).unwrap();

@@ -166,7 +166,7 @@ impl Prepared {
         differences.extend(now.difference(&known).map(|table| format!("{table} is new")));
         differences.extend(known.difference(&now).map(|table| format!("{table} is gone")));
         for mapping in &self.mappings {
-            if stored.iter().any(|table| table.name == mapping.source.name && *table != mapping.source) {
+            if stored.iter().any(|table| table.name == mapping.source.name && !table.reads_like(&mapping.source)) {
                 differences.push(format!("{} has another definition", mapping.source.name));
             }
         }

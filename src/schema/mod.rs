@@ -14,5 +14,5 @@ pub(crate) use charset::may_be_lossy;
 pub use column::{Column, ColumnType, DefaultValue, Generated, IntegerSize, LobSize};
 pub use mapping::{MAX_KEY_BYTES, Mapping, MappingOptions, map_table};
 pub(crate) use table::quote;
-pub use table::{Table, TableName};
+pub use table::{Index, Table, TableName};
 pub use target::{TargetColumn, TargetDefault, TargetTable, TargetType};

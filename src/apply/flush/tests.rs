@@ -231,7 +231,13 @@ fn a_statement_stops_the_job_behind_what_came_before_it() {
     let scene = Scene::new(|flusher| flusher.pace = pace(LONG * 10));
     scene.row(1);
     scene.commit(100);
-    let statement = Statement { place: place(200), database: "shop".into(), sql: "ALTER TABLE t ADD x INT".into() };
+    let statement = Statement {
+        place: place(200),
+        database: "shop".into(),
+        sql: "ALTER TABLE t ADD x INT".into(),
+        inside: false,
+        session: Default::default(),
+    };
     scene.slots.send(Slot::Statement(statement), 0).unwrap();
     assert_eq!(scene.epoch(), (0, 100, 1));
     let error = scene.flusher.join().unwrap().unwrap_err().to_string();
@@ -247,7 +253,13 @@ fn an_index_and_another_databases_end_are_places_like_any_other() {
         });
         scene.row(1);
         scene.commit(100);
-        let statement = Statement { place: place(200), database: "shop".into(), sql: sql.into() };
+        let statement = Statement {
+            place: place(200),
+            database: "shop".into(),
+            sql: sql.into(),
+            inside: false,
+            session: Default::default(),
+        };
         scene.slots.send(Slot::Statement(statement), 0).unwrap();
         assert_eq!(scene.epoch(), (0, 200, 1), "{sql}");
         assert_eq!(scene.flusher.join().unwrap().unwrap(), Ended::CaughtUp);
@@ -257,7 +269,13 @@ fn an_index_and_another_databases_end_are_places_like_any_other() {
 #[test]
 fn the_end_of_the_tables_database_stops_the_job() {
     let scene = Scene::new(|_| {});
-    let statement = Statement { place: place(200), database: String::new(), sql: "DROP DATABASE shop".into() };
+    let statement = Statement {
+        place: place(200),
+        database: String::new(),
+        sql: "DROP DATABASE shop".into(),
+        inside: false,
+        session: Default::default(),
+    };
     scene.slots.send(Slot::Statement(statement), 0).unwrap();
     assert_eq!(scene.epoch(), (0, 0, 0));
     let error = scene.flusher.join().unwrap().unwrap_err().to_string();
