@@ -134,7 +134,7 @@ impl<T: Target> Committer<T> {
             return self.change(epoch, change);
         }
         let number = self.checkpoint.epoch + 1;
-        let Epoch { begin, end, committed_at, mut batch, anew, prepared, change: _ } = epoch;
+        let Epoch { begin, end, committed_at, mut batch, anew, prepared, change: _, history } = epoch;
         if anew {
             self.pieces = Pieces::default();
             self.changer.forget_pending();
@@ -186,13 +186,13 @@ impl<T: Target> Committer<T> {
             loaded: last.loaded + counted.loaded,
         };
         let metrics = self.progress.metrics();
-        let definitions = if is_piece { None } else { self.changer.take_pending() };
+        let definitions = if is_piece { None } else { self.changer.take_pending(history) };
         metrics.timed(Phase::Checkpoint, || {
             self.store.close_epoch_with(&self.checkpoint, &changes, &prepared, definitions.as_ref())
         })?;
         step::reached("checkpoint-written");
         self.letters.written(&changes)?;
-        if definitions.is_some() {
+        if definitions.is_some_and(|changes| changes.ends_change) {
             self.letters.follow(self.changer.followed().mappings())?;
         }
         // Shown at once, recorded with the end.

@@ -1,16 +1,20 @@
 //! The tables of a job that follows the log: as they were at its checkpoint, which the state store has, and never as the
 //! catalogue has them now.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use mysql_async::Conn;
+use tokio::runtime::Handle;
 
+use super::Context;
 use crate::apply::change::Followed;
 use crate::config::{self, TableFilter};
 use crate::mysql::catalog;
-use crate::mysql::history::History;
+use crate::mysql::connect::Flavor;
+use crate::mysql::history::{Catalogue, History, ShadowNames, Surroundings};
 use crate::mysql::position::Position;
-use crate::schema::{Mapping, MappingOptions, TableName, map_table};
+use crate::schema::{Mapping, MappingOptions, Table, TableName, map_table};
 use crate::state::{AtTarget, DefinitionChanges, Selection, Store};
 use crate::{Error, Result};
 
@@ -26,14 +30,62 @@ pub(super) fn followed(store: &Store, options: &MappingOptions) -> Result<Follow
 }
 
 /// Their history there.
-pub(super) fn history(followed: &Followed) -> History {
-    History::new(followed.mappings().map(|mapping| Arc::new(mapping.source.clone())))
+pub(super) fn history<T>(context: &Context<'_, T>, followed: &Followed) -> Result<History> {
+    let prepared = context.prepared;
+    let (connect, server, no_key) = (Arc::clone(&prepared.connect), prepared.server.clone(), context.job.no_key_tables);
+    let (runtime, patience, stop) = (Handle::current(), context.patience(), context.options.stop.clone());
+    let catalogue: Catalogue = Arc::new(move |table| {
+        let asking = async {
+            let mut pauses = patience.pauses();
+            loop {
+                let asked = async { catalog::table(&mut connect(None).await?, &server, table, no_key).await };
+                match asked.await {
+                    Err(error) if error.is_transient() => {
+                        let pause = pauses.take();
+                        tracing::warn!(%error, ?pause, "the source's catalogue does not answer, trying again");
+                        tokio::time::sleep(pause).await;
+                    }
+                    answer => return answer,
+                }
+            }
+        };
+        let answer = runtime.block_on(stop.run_until_cancelled(asking));
+        answer.unwrap_or_else(|| Err(Error::transient("stopped while the source's catalogue was asked")))
+    });
+    let filter = prepared.filter.clone();
+    let surroundings = Surroundings {
+        mariadb: prepared.server.flavor == Flavor::Mariadb,
+        lower_case_table_names: prepared.server.lower_case_table_names,
+        explicit_timestamps: prepared.server.variable("explicit_defaults_for_timestamp") != Some("OFF"),
+        no_key,
+        wanted: Arc::new(move |table| filter.matches(table)),
+        shadows: ShadowNames::default(),
+        catalogue: Some(catalogue),
+    };
+    match context.store.definitions()?.history {
+        Some(state) => History::restore(&state, surroundings),
+        None => Ok(History::new(tables(followed.mappings())).with(surroundings)),
+    }
 }
 
-/// What a job begins with.
-pub(super) fn begun(mappings: &[Arc<Mapping>], job: &config::Job) -> DefinitionChanges {
+fn tables<'a>(mappings: impl IntoIterator<Item = &'a Arc<Mapping>>) -> impl Iterator<Item = Arc<Table>> {
+    mappings.into_iter().map(|mapping| Arc::new(mapping.source.clone()))
+}
+
+/// What a job begins with. `databases`: their default character sets.
+pub(super) fn begun(
+    mappings: &[Arc<Mapping>],
+    databases: HashMap<String, String>,
+    job: &config::Job,
+) -> Result<DefinitionChanges> {
+    let history = History::new(tables(mappings)).with_databases(databases);
     let tables = mappings.iter().map(|mapping| (mapping.source.name.clone(), Some(Arc::clone(mapping))));
-    DefinitionChanges { tables: tables.collect(), selection: Some(selection(job)), ..DefinitionChanges::default() }
+    Ok(DefinitionChanges {
+        tables: tables.collect(),
+        selection: Some(selection(job)),
+        history: history.state()?,
+        ..DefinitionChanges::default()
+    })
 }
 
 pub(super) fn selection(job: &config::Job) -> Selection {

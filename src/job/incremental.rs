@@ -14,7 +14,6 @@ use crate::apply::commit::{Committer, Pieces};
 use crate::apply::flush::{Ended, Flusher, Limits, Tables};
 use crate::apply::pace::Pace;
 use crate::apply::xa::XaRows;
-use crate::config::NoKeyTables;
 use crate::mysql::binlog::{Heard, ReaderOptions, Slot, spawn};
 use crate::mysql::position;
 use crate::mysql::preflight::replica_host;
@@ -69,13 +68,9 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
     )?;
 
     let followed = Arc::new(definitions::followed(store, &prepared.mapping_options)?);
-    let history = definitions::history(&followed);
-    let rules = Rules {
-        ddl: job.ddl.clone(),
-        mapping: prepared.mapping_options.clone(),
-        values: prepared.values.clone(),
-        skip_keyless: job.no_key_tables == NoKeyTables::Skip,
-    };
+    let history = definitions::history(context, &followed)?;
+    let rules =
+        Rules { ddl: job.ddl.clone(), mapping: prepared.mapping_options.clone(), values: prepared.values.clone() };
     let start = checkpoint.position.clone();
     let hurry = options.stop.child_token();
     let ended = hurry.clone().drop_guard();

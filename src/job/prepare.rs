@@ -29,7 +29,7 @@ pub struct Prepared {
     pub warnings: Vec<String>,
     pub target_version: Version,
     pub(super) mapping_options: MappingOptions,
-    filter: TableFilter,
+    pub(super) filter: TableFilter,
 }
 
 /// All that keeps a job from running; never empty.
@@ -236,7 +236,7 @@ impl Prepared {
         differences.extend(now.difference(&known).map(|table| format!("{table} is new")));
         differences.extend(known.difference(&now).map(|table| format!("{table} is gone")));
         for mapping in &self.mappings {
-            if stored.iter().any(|(table, _)| table.name == mapping.source.name && *table != mapping.source) {
+            if stored.iter().any(|(table, _)| table.name == mapping.source.name && !table.reads_like(&mapping.source)) {
                 differences.push(format!("{} has another definition", mapping.source.name));
             }
         }

@@ -5,12 +5,13 @@
 //! A column of the target therefore stands for a column of the source by its index, never by its name or type.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::Rules;
 use super::plan::Verdict;
 use crate::config::DdlKind;
 use crate::mysql::value::Formatter;
-use crate::schema::{Altered, Column, Mapping, TargetColumn, TargetTable, map_column};
+use crate::schema::{Altered, Column, Mapping, Table, TargetColumn, TargetTable, map_column, rewrites_rows};
 use crate::{Error, Result};
 
 /// A table's two shapes at the target, and which column of the second was which of the first.
@@ -46,11 +47,14 @@ impl Reshaped {
     }
 }
 
+/// `strict`: see [`rewrites_rows`].
+///
 /// # Errors
-/// Definite: the table has another key; a column that the target cannot have; two columns of one name.
+/// Definite: the table has another key; the statement changed rows, and the target's cannot be changed likewise; a column that the target cannot have; two columns of one name.
 pub(super) fn reshape(
     mapping: &Mapping,
     altered: &Altered,
+    strict: bool,
     rules: &Rules,
     verdict: &mut Verdict<'_>,
 ) -> Result<Reshaped> {
@@ -61,6 +65,7 @@ pub(super) fn reshape(
 
     // Of each column of `after` that the target has: what it was there and what it is now.
     let mut columns: Vec<(Option<usize>, TargetColumn)> = Vec::with_capacity(after.columns.len());
+    let mut applied: Vec<usize> = Vec::new();
     for (index, column) in after.columns.iter().enumerate() {
         let is_key = after.key.contains(&index);
         let wanted = || {
@@ -69,6 +74,7 @@ pub(super) fn reshape(
         };
         let Some(old) = was.get(index).copied().flatten() else {
             if verdict.on(DdlKind::AddColumn, format_args!("{table}: column {} is added", column.name)) {
+                applied.push(index);
                 columns.push((None, wanted()?));
             }
             continue;
@@ -85,6 +91,7 @@ pub(super) fn reshape(
         if !is_like(former, column) {
             if verdict.on(DdlKind::ModifyColumn, format_args!("{table}: column {} has another definition", column.name))
             {
+                applied.push(index);
                 now = TargetColumn { name: now.name, ..wanted()? };
             } else {
                 // Whether its values can be written at all.
@@ -124,6 +131,7 @@ pub(super) fn reshape(
         false => &mapping.target.comment,
     };
     check_names(altered, &columns, &unfed)?;
+    check_rows(altered, &applied, strict)?;
 
     let target = TargetTable {
         name: mapping.target.name.clone(),
@@ -149,6 +157,27 @@ fn check_key(altered: &Altered) -> Result<()> {
         return Ok(());
     }
     Err(Error::definite(format!("table {}: it has another key now", before.name)))
+}
+
+/// `applied`: the columns of `after` that come or change at the target.
+fn check_rows(altered: &Altered, applied: &[usize], strict: bool) -> Result<()> {
+    let Altered { before, after, was } = altered;
+    let of_all = |index: &usize| Some((after.columns.get(*index)?.clone(), *was.get(*index)?));
+    let (columns, was) = applied.iter().filter_map(of_all).unzip();
+    let after = Arc::new(Table { columns, ..after.as_ref().clone() });
+    let found = rewrites_rows(&Altered { before: Arc::clone(before), after, was }, strict);
+    if found.is_empty() {
+        return Ok(());
+    }
+    Err(Error::definite(format!(
+        "table {}: the statement changed rows, of which the log tells nothing: {}",
+        before.name,
+        found.join("; ")
+    ))
+    .hint(
+        "set ddl.addColumn or ddl.modifyColumn to `ignore` or `warn` and start again: the target's column stays as it is and \
+         gets the values of rows that change from here on; or begin a new job (another `name`) that copies the table",
+    ))
 }
 
 fn check_names(

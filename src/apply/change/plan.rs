@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::columns::{Reshaped, reshape};
 use super::{Followed, Rules};
 use crate::config::{DdlKind, DdlPolicy};
-use crate::mysql::binlog::Place;
+use crate::mysql::binlog::statement::{Change as Verb, Effect, classify};
+use crate::mysql::binlog::{Place, Statement};
 use crate::schema::{Altered, Mapping, SchemaChange, Table, TableName, TargetTable, map_table};
 use crate::state::{LetterMove, Outcome};
 use crate::{Error, Result};
@@ -106,7 +107,13 @@ impl Verdict<'_> {
 ///
 /// # Errors
 /// Definite: a policy says so; the target cannot follow.
-pub(super) fn plan(followed: &Followed, changes: &[SchemaChange], place: &Place, rules: &Rules) -> Result<Plan> {
+pub(super) fn plan(
+    followed: &Followed,
+    changes: &[SchemaChange],
+    statement: &Statement,
+    rules: &Rules,
+) -> Result<Plan> {
+    let (place, strict) = (&statement.place, is_strict(statement));
     let mut plan = Plan {
         steps: Vec::new(),
         followed: followed.clone(),
@@ -122,7 +129,7 @@ pub(super) fn plan(followed: &Followed, changes: &[SchemaChange], place: &Place,
             SchemaChange::Leave { table, to } => plan.leave(table, to.as_ref(), &mut verdict),
             SchemaChange::Truncate(table) => plan.truncate(table, &mut verdict),
             SchemaChange::Rename { from, table } => plan.rename(from, table, place, &mut verdict)?,
-            SchemaChange::Alter(altered) => plan.alter(altered, &mut verdict)?,
+            SchemaChange::Alter(altered) => plan.alter(altered, strict, &mut verdict)?,
             SchemaChange::Refill { table, reason } => plan.refill(table, reason)?,
         }
     }
@@ -133,11 +140,6 @@ pub(super) fn plan(followed: &Followed, changes: &[SchemaChange], place: &Place,
 impl Plan {
     fn create(&mut self, table: &Arc<Table>, place: &Place, verdict: &mut Verdict<'_>) -> Result<()> {
         let name = &table.name;
-        if table.key.is_empty() && verdict.rules.skip_keyless {
-            self.warnings.push(format!("table {name} is left out: it has no primary key (noKeyTables: skip)"));
-            self.followed.passed.insert(name.clone());
-            return Ok(());
-        }
         if !verdict.on(DdlKind::CreateTable, format_args!("table {name} is created")) {
             self.followed.passed.insert(name.clone());
             return Ok(());
@@ -221,7 +223,8 @@ impl Plan {
             self.followed.passed.insert(to.clone());
             return Ok(());
         }
-        let Some(mapping) = self.followed.mappings.remove(from) else { return Ok(()) };
+        // One that the job file no longer selects, under its former name.
+        let Some(mapping) = self.followed.mappings.remove(from) else { return self.arrive(table, verdict) };
         let mut renamed = Mapping { source: table.as_ref().clone(), ..mapping.as_ref().clone() };
         if verdict.on(DdlKind::RenameTable, format_args!("table {from} is renamed to {to}")) {
             let old = &mapping.target.name;
@@ -246,14 +249,14 @@ impl Plan {
         Ok(())
     }
 
-    fn alter(&mut self, altered: &Altered, verdict: &mut Verdict<'_>) -> Result<()> {
+    fn alter(&mut self, altered: &Altered, strict: bool, verdict: &mut Verdict<'_>) -> Result<()> {
         let name = &altered.before.name;
         let Some(mapping) = self.followed.mappings.get(name) else { return Ok(()) };
         if mapping.source.columns.len() != altered.before.columns.len() {
             return Err(Error::definite(format!("table {name}: the job and its history know it by different columns"))
                 .hint("this is a mistake of Towpath; begin a new job (another `name`) that copies, and report it"));
         }
-        let reshaped = reshape(mapping, altered, verdict.rules, verdict)?;
+        let reshaped = reshape(mapping, altered, strict, verdict.rules, verdict)?;
         if !reshaped.is_same_at_target() {
             let (renamed, dropped) = reshaped.moved();
             if !renamed.is_empty() || !dropped.is_empty() {
@@ -275,6 +278,18 @@ impl Plan {
             "leave the table out with source.excludeTables and start again, or begin a new job (another `name`) that copies",
         ))
     }
+}
+
+/// Values that did not fit made the statement fail, so it met none. Of a statement that is no ALTER (an online tool's
+/// RENAME) that is not known.
+fn is_strict(statement: &Statement) -> bool {
+    const STRICT: u64 = 0x20_0000 | 0x40_0000;
+    let words = statement.sql.split_whitespace();
+    let ignores =
+        words.take_while(|word| !word.eq_ignore_ascii_case("TABLE")).any(|word| word.eq_ignore_ascii_case("IGNORE"));
+    statement.session.sql_mode & STRICT != 0
+        && !ignores
+        && matches!(classify(&statement.sql, &statement.database), Effect::Tables(Verb::Alter, _))
 }
 
 /// `orders` → `orders__dropped_000042_1570`: the number of the log file and the offset in it.

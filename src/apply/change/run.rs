@@ -14,13 +14,13 @@ use crate::{Error, Result, step};
 impl<T: Target> Committer<T> {
     /// Brings a statement to the target. Everything before it is in, and the checkpoint stands there.
     pub(in crate::apply) fn change(&mut self, epoch: Epoch, change: Change) -> Result<()> {
-        let Change { statement, changes, history, reply } = change;
+        let Change { statement, changes, reply } = change;
         if epoch.anew {
             self.changer.forget_pending();
         }
         let before = self.changer.pending.as_ref().map_or(&self.changer.followed, |(followed, _)| followed);
         let before = Arc::clone(before);
-        let planned = plan(&before, &changes, &statement.place, &self.changer.rules)
+        let planned = plan(&before, &changes, &statement, &self.changer.rules)
             .and_then(|plan| self.possible(plan))
             .map_err(|error| at(&statement, error))?;
         for warning in &planned.warnings {
@@ -33,12 +33,14 @@ impl<T: Target> Committer<T> {
         let Plan { followed, counts, letters, .. } = planned;
         let followed = Arc::new(followed);
         let mut definitions = DefinitionChanges {
-            history,
+            history: epoch.history.clone(),
+            ends_change: true,
             counts: counts.iter().map(|(kind, outcome)| (kind.key(), *outcome)).collect(),
             letters,
             ..self.changer.followed.changes(&followed)
         };
         if let Some((_, earlier)) = self.changer.pending.take() {
+            definitions.history = definitions.history.or(earlier.history);
             definitions.counts.splice(0..0, earlier.counts);
             definitions.letters.splice(0..0, earlier.letters);
         }

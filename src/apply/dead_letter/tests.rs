@@ -192,6 +192,7 @@ fn epoch(number: u64, changes: &[Change<'_>]) -> Epoch {
         anew: false,
         prepared: PreparedChanges::default(),
         change: None,
+        history: None,
     }
 }
 

@@ -116,6 +116,7 @@ impl Scene {
                 anew: false,
                 prepared,
                 change: None,
+                history: None,
             })
             .unwrap();
         drop(epochs);

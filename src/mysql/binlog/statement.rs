@@ -38,6 +38,8 @@ pub enum Effect {
     Tables(Change, Vec<TableName>),
     /// DROP DATABASE.
     DropDatabase(String),
+    /// CREATE or ALTER DATABASE: the character set of tables to come.
+    Database,
     /// Not understood: it may touch anything.
     Unknown,
 }
@@ -308,7 +310,7 @@ impl Words<'_> {
                 Effect::Tables(Change::Create, vec![self.table()?])
             }
             "INDEX" => self.index()?,
-            "DATABASE" | "SCHEMA" => Effect::Nothing,
+            "DATABASE" | "SCHEMA" => Effect::Database,
             _ => Effect::Nothing,
         })
     }
@@ -324,8 +326,10 @@ impl Words<'_> {
     }
 
     fn alter(&mut self) -> Option<Effect> {
-        if self.noun()? != "TABLE" {
-            return Some(Effect::Nothing);
+        match self.noun()?.as_str() {
+            "TABLE" => {}
+            "DATABASE" | "SCHEMA" => return Some(Effect::Database),
+            _ => return Some(Effect::Nothing),
         }
         self.if_exists();
         let mut tables = vec![self.table()?];

@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::statement::{self, Effect};
-use super::{ImageColumns, Place, Slot, Statement, TableMap, XaStep, event, event::kind, text};
+use super::{ImageColumns, Place, Slot, Statement, StatementSession, TableMap, XaStep, event, event::kind, text};
 use crate::mysql::position::{Gtid, GtidSet, Position, order_places};
 use crate::ring::Closed;
 use crate::schema::TableName;
@@ -493,7 +493,8 @@ impl Follower {
         } else {
             query.sql
         };
-        let decoded = text::decode(sql, event::client_collation(query.status_vars));
+        let status = event::query_status(query.status_vars);
+        let decoded = text::decode(sql, status.client);
         let lossy = String::from_utf8_lossy(sql);
         let sql = decoded.as_deref().unwrap_or(&lossy);
         let database = String::from_utf8_lossy(query.database);
@@ -566,7 +567,12 @@ impl Follower {
             self.transaction = None;
             self.remember(place.gtid.as_ref());
         }
-        let statement = Statement { place, database: database.into_owned(), sql: sql.to_owned(), inside };
+        let session = StatementSession {
+            sql_mode: status.sql_mode,
+            server_charset: status.server.map(text::charset),
+            explicit_timestamps: status.explicit_timestamps,
+        };
+        let statement = Statement { place, database: database.into_owned(), sql: sql.to_owned(), inside, session };
         let bytes = statement.sql.len() + SLOT_BYTES;
         out(Slot::Statement(statement), bytes)?;
         Ok(())
@@ -579,7 +585,7 @@ impl Follower {
                 (self.wanted)(table)
                     || (self.wanted)(&TableName::new(table.database.to_lowercase(), table.table.to_lowercase()))
             }),
-            Effect::DropDatabase(_) | Effect::Unknown => true,
+            Effect::DropDatabase(_) | Effect::Database | Effect::Unknown => true,
             _ => false,
         }
     }
