@@ -14,6 +14,7 @@ mod fields;
 mod load;
 mod model;
 mod reader;
+mod shadow_names;
 mod table_filter;
 mod variables;
 pub(crate) mod zone;
@@ -26,5 +27,6 @@ pub use model::{
     Address, Ddl, DdlKind, DdlPolicy, Job, NoKeyTables, OnError, Params, Password, Source, SourceType, Startup, Target,
     TargetKind, Tls, TlsMode, ZeroDate,
 };
+pub use shadow_names::ShadowNames;
 pub use table_filter::TableFilter;
 pub(crate) use table_filter::is_system;

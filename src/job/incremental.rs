@@ -60,6 +60,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
             server_id: job.replica_id(),
             replica_host: replica_host(&job.name),
             wanted: prepared.wanted(),
+            noticed: prepared.noticed(),
             patience: context.patience(),
             heard,
         },

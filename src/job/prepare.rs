@@ -272,4 +272,14 @@ impl Prepared {
         let known: HashSet<TableName> = self.mappings.iter().map(|mapping| mapping.source.name.clone()).collect();
         Arc::new(move |table| known.contains(table) || filter.matches(table))
     }
+
+    /// The other tables, and databases, whose statements the history needs: those that online schema-change tools make, and
+    /// those that give tables their character set.
+    pub(super) fn noticed(&self) -> Arc<dyn Fn(&TableName) -> bool + Send + Sync> {
+        let filter = self.filter.clone();
+        Arc::new(move |name| match name.table.as_str() {
+            "" => filter.matches_database(&name.database),
+            table => filter.shadows().may_be(table),
+        })
+    }
 }

@@ -183,6 +183,9 @@ impl Listing {
                 continue;
             }
             if !filter.matches(&name) {
+                if filter.is_shadow(&name) {
+                    tracing::warn!(table = %name, "left out: by its name an online schema-change tool made it (source.shadowTables)");
+                }
                 listing.others.push(name);
             } else if kind == "SYSTEM VERSIONED" {
                 listing

@@ -79,7 +79,7 @@ fn types_are_told_in_the_catalogues_words() {
         ("FLOAT(7,3)", "float"),
         ("FLOAT4", "float"),
         ("DOUBLE PRECISION(10,3)", "double(10,3)"),
-        ("REAL", "double"),
+        ("REAL", "real"),
         ("BIT(7)", "bit(7)"),
         ("CHAR", "char"),
         ("CHARACTER(3)", "char(3)"),

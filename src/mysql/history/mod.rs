@@ -35,43 +35,11 @@ mod known;
 mod literal;
 mod rename;
 mod shadow;
+mod surroundings;
 
 use evolve::{Evolved, Rules};
 use known::{HistoryState, Known, Shadow};
-pub use shadow::ShadowNames;
-
-/// Reads one table's present definition from the source's catalogue; `None`: there is no such table. It blocks.
-pub type Catalogue = Arc<dyn Fn(&TableName) -> Result<Option<Table>> + Send + Sync>;
-
-/// What a history has to know of the job and of the server.
-#[derive(Clone)]
-pub struct Surroundings {
-    pub mariadb: bool,
-    pub lower_case_table_names: u8,
-    /// `explicit_defaults_for_timestamp` of the server, for statements that do not tell their session's.
-    pub explicit_timestamps: bool,
-    pub no_key: NoKeyTables,
-    /// Which tables are replicated, those that do not exist yet included; never a shadow table.
-    pub wanted: Arc<dyn Fn(&TableName) -> bool + Send + Sync>,
-    pub shadows: ShadowNames,
-    /// `None`: what cannot be read from a statement stops the job at once.
-    pub catalogue: Option<Catalogue>,
-}
-
-impl Default for Surroundings {
-    /// A server with the usual settings, and a job of the tables it begins with.
-    fn default() -> Self {
-        Surroundings {
-            mariadb: false,
-            lower_case_table_names: 0,
-            explicit_timestamps: true,
-            no_key: NoKeyTables::UniqueKey,
-            wanted: Arc::new(|_| false),
-            shadows: ShadowNames::default(),
-            catalogue: None,
-        }
-    }
-}
+pub use surroundings::{Catalogue, Surroundings};
 
 #[derive(Clone, Default)]
 pub struct History {
@@ -541,7 +509,7 @@ impl History {
     }
 
     fn is_shadow(&self, name: &TableName) -> bool {
-        self.state.shadows.contains_key(name) || self.surroundings.shadows.is_shadow(&name.table) && !self.is_ours(name)
+        self.state.shadows.contains_key(name) || self.surroundings.shadows.may_be(&name.table) && !self.is_ours(name)
     }
 
     /// A statement's name as the log's rows have it.

@@ -19,57 +19,8 @@
 
 use std::sync::Arc;
 
-use globset::{Glob, GlobMatcher};
-
 use super::known::Shadow;
 use crate::schema::{Altered, SchemaChange, Table};
-use crate::{Error, Result};
-
-/// The names of the tools' tables: `*` in a pattern stands for the real table's name.
-#[derive(Debug, Clone, Default)]
-pub struct ShadowNames(Vec<Pattern>);
-
-#[derive(Debug, Clone)]
-struct Pattern {
-    glob: GlobMatcher,
-    before: String,
-    behind: String,
-}
-
-impl ShadowNames {
-    /// # Errors
-    /// Usage: a pattern has not exactly one `*`, or nothing but it.
-    pub fn new(patterns: &[String]) -> Result<Self> {
-        patterns.iter().map(|text| Pattern::new(text)).collect::<Result<_>>().map(ShadowNames)
-    }
-
-    /// Whether a table of this name belongs to a tool.
-    pub fn is_shadow(&self, table: &str) -> bool {
-        self.original(table).is_some()
-    }
-
-    /// The real table's name.
-    pub fn original<'a>(&self, table: &'a str) -> Option<&'a str> {
-        self.0.iter().filter(|pattern| pattern.glob.is_match(table)).find_map(|pattern| {
-            let inside = table.strip_prefix(pattern.before.as_str())?.strip_suffix(pattern.behind.as_str())?;
-            // pt-osc puts more underscores before a name that is taken.
-            Some(inside.trim_start_matches('_')).filter(|name| !name.is_empty())
-        })
-    }
-}
-
-impl Pattern {
-    fn new(text: &str) -> Result<Self> {
-        let wrong = |why: &str| Error::usage(format!("ddl.shadowTables: {text:?} {why}"));
-        let (before, behind) = text.split_once('*').ok_or_else(|| wrong("has no * for the table's name"))?;
-        if behind.contains('*') || before.is_empty() && behind.is_empty() {
-            return Err(wrong("must have one * for the table's name, and something beside it"));
-        }
-        let literal = globset::escape(before) + "*" + &globset::escape(behind);
-        let glob = Glob::new(&literal).map_err(|error| wrong(&error.to_string()))?.compile_matcher();
-        Ok(Pattern { glob, before: before.to_owned(), behind: behind.to_owned() })
-    }
-}
 
 /// How well the way from one definition to the other is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
