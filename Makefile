@@ -39,7 +39,7 @@ demo: tools
 	@$(CARGO) run --locked --release --quiet -- demo --seconds $(seconds) $(args)
 
 test: tools
-	@tests/servers/get.sh mysql mariadb $(openssl)
+	@tests/servers/get.sh mysql mariadb prometheus $(openssl)
 	$(CARGO) test --locked
 
 soak: tools

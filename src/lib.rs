@@ -17,9 +17,10 @@
 //!   without a lock loses nothing.
 //! - [`mysql::ddl`] reads statements on tables, clause by clause; what it does not understand stops the job.
 //! - [`apply::batch`] keeps the last image per key, [`apply::flush`] closes epochs, [`apply::commit`] brings one into the
-//!   target. [`apply::dead_letter`] says what becomes of refused rows, [`apply::xa`] keeps what is prepared.
+//!   target, [`apply::change`] follows statements that change tables. [`apply::dead_letter`] says what becomes of refused rows, [`apply::xa`] keeps what is prepared.
 //!   [`state`] holds what a restart needs.
 //! - [`target`] is a contract first: `load` returns only when a load's fate is known.
+//! - [`verify`] compares both sides while the job runs, by code that shares nothing with what carries the data.
 //! - [`embedded`] is a StarRocks-compatible server on SQLite, for demos and tests; [`demo::proof`] compares two servers
 //!   by code that shares nothing with the rest.
 //! - [`metrics`] and [`http`] show a running job; [`step`] names the places where tests hold a job and kill it.
@@ -40,6 +41,7 @@ pub mod error;
 mod fuzz_machine;
 pub mod http;
 pub mod job;
+pub mod live;
 pub mod metrics;
 pub mod mysql;
 pub mod progress;
@@ -48,5 +50,6 @@ pub mod schema;
 pub mod state;
 pub mod step;
 pub mod target;
+pub mod verify;
 
 pub use error::{Error, Result};

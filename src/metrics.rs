@@ -90,8 +90,11 @@ pub struct Metrics {
     waiting: IntGauge,
     delay: Gauge,
     silence: Gauge,
+    behind: IntGauge,
+    merged: IntCounter,
     widened_pause: Gauge,
     changing: Gauge,
+    paused: Gauge,
     retention_left: Gauge,
     dead_letters: IntGauge,
     position: IntGauge,
@@ -149,6 +152,14 @@ impl Default for Metrics {
                 "operation",
             ),
             loaded: counter("rows_loaded_total", "Rows sent to the target after merging by key, since the job began"),
+            merged: counter(
+                "rows_merged_total",
+                "Rows read that needed no row of their own, because a later one of the same key came in the same epoch",
+            ),
+            behind: gauge(
+                "source_behind_bytes",
+                "Bytes of log that the source has behind the checkpoint, asked for every 10 s; -1 = not known",
+            ),
             epochs: counter("epochs_total", "Epochs that are in the target, since the job began"),
             waiting: gauge("rows_waiting", "Rows read from the binlog and waiting for the next epoch"),
             delay: of(Gauge::new(
@@ -160,6 +171,7 @@ impl Default for Metrics {
                 "How long the source will at least keep the log behind the job's position; -1 = no end is known",
             )),
             dead_letters: gauge("dead_letters", "Refused rows that wait to be settled"),
+            paused: of(Gauge::new("paused", "1 while `towpath pause` holds the job back.")),
             widened_pause: of(Gauge::new(
                 "widened_pause_seconds",
                 "Pause between epochs while the target has no room for more loads; 0 while the job file's pause holds",
@@ -206,9 +218,8 @@ impl Metrics {
         self.visible.observe(latency.as_secs_f64());
     }
 
-    pub(crate) fn load(&self, result: LoadResult, retries: u32, bytes: usize, took: Duration) {
+    pub(crate) fn load(&self, result: LoadResult, bytes: usize, took: Duration) {
         self.loads.with_label_values(&[result.name()]).inc();
-        self.retries.inc_by(retries.into());
         self.load_seconds.observe(took.as_secs_f64());
         if result != LoadResult::Failed {
             self.loaded_bytes.inc_by(bytes as u64);
@@ -246,6 +257,7 @@ impl Metrics {
         let vectors = [&self.build, &self.stage, &self.table_rows, &self.table_rows_estimated].map(boxed);
         let gauges = [
             &self.waiting,
+            &self.behind,
             &self.position,
             &self.ring_slots,
             &self.ring_capacity,
@@ -257,7 +269,7 @@ impl Metrics {
             &self.full_tables_done,
         ]
         .map(boxed);
-        let counters = [&self.retries, &self.loaded_bytes, &self.loaded, &self.epochs].map(boxed);
+        let counters = [&self.retries, &self.loaded_bytes, &self.loaded, &self.merged, &self.epochs].map(boxed);
         let others = [
             boxed(&self.phases),
             boxed(&self.visible),
@@ -269,6 +281,7 @@ impl Metrics {
             boxed(&self.widened_pause),
             boxed(&self.schema_changes),
             boxed(&self.changing),
+            boxed(&self.paused),
             boxed(&self.retention_left),
             boxed(&self.dead_letters),
         ];
@@ -286,12 +299,16 @@ impl Metrics {
             raise(&self.read.with_label_values(&[operation]), rows);
         }
         raise(&self.loaded, now.loaded);
+        raise(&self.merged, now.read.total().saturating_sub(now.loaded));
+        self.behind.set(now.behind_bytes.map_or(-1, |bytes| bytes as i64));
         raise(&self.epochs, now.epochs);
+        raise(&self.retries, now.load_retries);
         self.waiting.set(now.waiting as i64);
         self.delay.set(now.delay_micros as f64 / 1e6);
         self.silence.set(now.silence.as_secs_f64());
         self.retention_left.set(now.retention_left.map_or(-1.0, |left| left.as_secs_f64()));
         self.changing.set(now.changing.as_secs_f64());
+        self.paused.set(f64::from(u8::from(now.paused)));
         self.widened_pause.set(now.widened_pause.unwrap_or_default().as_secs_f64());
         self.position.set(now.position.as_ref().map_or(0, |at| at.offset as i64));
         self.ring_slots.set(now.ring.slots as i64);
@@ -361,7 +378,7 @@ mod tests {
     fn every_series_has_the_prefix_and_the_job() {
         let metrics = Metrics::default();
         assert_eq!(metrics.timed(Phase::Encode, || 7), 7);
-        metrics.load(LoadResult::Success, 2, 1000, Duration::from_millis(40));
+        metrics.load(LoadResult::Success, 1000, Duration::from_millis(40));
         let text = shown(&metrics);
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             assert!(line.starts_with("towpath_") || line.starts_with("process_"), "{line}");
@@ -370,7 +387,7 @@ mod tests {
         for line in [
             "towpath_epoch_phase_seconds_count{phase=\"encode\",job=\"shop\"} 1",
             "towpath_stream_loads_total{result=\"success\",job=\"shop\"} 1",
-            "towpath_stream_load_retries_total{job=\"shop\"} 2",
+            "towpath_stream_load_retries_total{job=\"shop\"} 0",
             "towpath_loaded_bytes_total{job=\"shop\"} 1000",
             "towpath_stage{stage=\"schema\",job=\"shop\"} 1",
             "towpath_stage{stage=\"full\",job=\"shop\"} 0",
@@ -392,7 +409,7 @@ mod tests {
     fn dashboards_and_alerts_ask_only_for_what_there_is() {
         let metrics = Metrics::default();
         drop(metrics.timed(Phase::Wait, Vec::<u8>::new));
-        metrics.load(LoadResult::Failed, 0, 0, Duration::ZERO);
+        metrics.load(LoadResult::Failed, 0, Duration::ZERO);
         metrics.fill_tables(&[TableProgress {
             table: crate::schema::TableName::new("shop", "t"),
             estimated: 1,

@@ -1,7 +1,7 @@
 //! What a running job can tell about itself: counters that the stages raise and anyone may read.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::metrics::Metrics;
@@ -19,6 +19,8 @@ pub struct Progress {
     /// The ring of the stage that runs.
     ring: Mutex<Option<Gauge>>,
     heard: Mutex<Option<Heard>>,
+    /// The target's.
+    retries: Mutex<Retries>,
     metrics: Metrics,
 }
 
@@ -48,8 +50,26 @@ struct Incremental {
     /// When the schema change began that the target works on, microseconds since 1970; 0 = none.
     changing_since: AtomicU64,
     position: Mutex<Option<Position>>,
+    paused: AtomicBool,
+    /// Bytes of log that the source has behind the checkpoint, and one more; 0: not known.
+    behind: AtomicU64,
     /// Seconds for which the source keeps its log; 0: no end is known.
     retention: AtomicU64,
+}
+
+/// How often a target's client has tried something again, loads and questions alike; one count for all its clones, that grows
+/// while a load is still being tried.
+#[derive(Debug, Clone, Default)]
+pub struct Retries(Arc<AtomicU64>);
+
+impl Retries {
+    pub(crate) fn count(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+
+    pub fn total(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
 }
 
 /// Progress at one moment.
@@ -69,6 +89,8 @@ pub struct Snapshot {
     pub waiting: u64,
     pub loaded: u64,
     pub epochs: u64,
+    /// Tries of loads after the first.
+    pub load_retries: u64,
     pub position: Option<Position>,
     /// Microseconds since the commit of the oldest transaction that is read and not yet in the target;
     /// 0 when nothing is waiting. It compares the source's clock with ours.
@@ -76,6 +98,10 @@ pub struct Snapshot {
     /// How long the source will at least keep the log behind the position, when everything that was read and is not in
     /// the target is counted; `None`: no end is known.
     pub retention_left: Option<Duration>,
+    /// Nothing new is read until somebody resumes the job.
+    pub paused: bool,
+    /// Bytes of log that the source has behind the checkpoint, as it was asked the last time; `None`: it does not tell.
+    pub behind_bytes: Option<u64>,
     /// The pause between two epochs while the target has it widened.
     pub widened_pause: Option<Duration>,
     /// How long the target has been working on a schema change; zero when it does not.
@@ -93,6 +119,10 @@ impl Progress {
     /// What the stages raise as it happens.
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    pub(crate) fn count_retries(&self, retries: Retries) {
+        *self.retries.lock().unwrap_or_else(PoisonError::into_inner) = retries;
     }
 
     /// Shows this ring from now on, and when the binlog's reader heard from the source.
@@ -155,7 +185,15 @@ impl Progress {
         self.incremental.changing_since.store(since.unwrap_or(0), Relaxed);
     }
 
-    /// `None`: the job file's pause holds.
+    pub(crate) fn set_behind(&self, bytes: Option<u64>) {
+        self.incremental.behind.store(bytes.map_or(0, |bytes| bytes + 1), Relaxed);
+    }
+
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.incremental.paused.store(paused, Relaxed);
+    }
+
+    /// `None`: the configured pause holds.
     pub(crate) fn set_widened_pause(&self, pause: Option<Duration>) {
         let millis = pause.map_or(0, |pause| pause.as_millis() as u64);
         self.incremental.widened_pause.store(millis, Relaxed);
@@ -188,9 +226,12 @@ impl Progress {
             waiting: here.waiting.load(Relaxed),
             loaded: here.loaded.load(Relaxed),
             epochs: here.epochs.load(Relaxed),
+            load_retries: self.retries.lock().unwrap_or_else(PoisonError::into_inner).total(),
             position: here.position.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             delay_micros,
             retention_left: retention.map(|kept| kept.saturating_sub(Duration::from_micros(delay_micros))),
+            behind_bytes: here.behind.load(Relaxed).checked_sub(1),
+            paused: here.paused.load(Relaxed),
             widened_pause: Some(here.widened_pause.load(Relaxed))
                 .filter(|&millis| millis > 0)
                 .map(Duration::from_millis),
@@ -207,6 +248,11 @@ impl Progress {
 impl Snapshot {
     /// One line that says where the job stands.
     pub fn line(&self) -> String {
+        let line = self.stage_line();
+        if self.paused { format!("paused; {line}") } else { line }
+    }
+
+    fn stage_line(&self) -> String {
         match self.stage {
             Stage::Schema => "schema: making tables".to_owned(),
             Stage::Full => {

@@ -5,7 +5,7 @@
 //! feature `failpoints` is on for this package's own tests only, and in every other build [`reached`] is nothing.
 
 /// Every step, in the order in which a job gets to them.
-pub const ALL: [&str; 32] = [
+pub const ALL: [&str; 35] = [
     // The schema.
     "position-found",
     "job-begun",
@@ -24,8 +24,12 @@ pub const ALL: [&str; 32] = [
     "chunk-load-forgotten",
     "chunk-in",
     "table-planned",
+    // Beside it, that of a table without a key.
+    "whole-copy-begun",
+    "whole-copy-read",
     // One epoch.
     "epoch-closed",
+    "rows-numbered",
     "epoch-encoded",
     "intent-written",
     "load-begun",

@@ -201,7 +201,7 @@ impl Settings {
         let policy = zero_date.as_ref().map_or(String::new(), |date| format!("\ndefaultZeroDate: {date}"));
         Settings {
             source: format!("timezone: '{timezone}'"),
-            more: params(random) + &policy,
+            more: params(random) + "\nnoKeyTables: rowHash" + &policy,
             proof: proof::Options { timezone: timezone.to_owned(), zero_date, ..proof::Options::default() },
         }
     }

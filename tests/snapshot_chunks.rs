@@ -89,10 +89,10 @@ async fn copies_completely(
     let mut conn = server.connect().await;
     prepare_session(&mut conn).await.unwrap();
     let described = Arc::new(SnapshotTable::describe(&mut conn, &table).await.unwrap());
-    let mut planner = ChunkPlanner::new(Arc::clone(&described), 37);
+    let mut planner = ChunkPlanner::new(Arc::clone(&described));
     let mut seen = vec![0; rows.len()];
     let mut chunks = 0;
-    while let Some(chunk) = planner.next(&mut conn).await.unwrap_or_else(|error| panic!("{name}: {error}")) {
+    while let Some(chunk) = planner.next(&mut conn, 37).await.unwrap_or_else(|error| panic!("{name}: {error}")) {
         let stored = serde_json::to_string(&chunk).unwrap();
         let chunk: Chunk = serde_json::from_str(&stored).unwrap();
         conn.query_drop("FLUSH STATUS").await.unwrap();
@@ -248,10 +248,10 @@ async fn rows_that_stay_are_read_once_while_others_come_and_go() {
         prepare_session(&mut conn).await.unwrap();
         let mut writer = server.connect().await;
         let described = Arc::new(SnapshotTable::describe(&mut conn, &table).await.unwrap());
-        let mut planner = ChunkPlanner::new(Arc::clone(&described), 50);
+        let mut planner = ChunkPlanner::new(Arc::clone(&described));
         let mut seen: BTreeMap<i64, usize> = BTreeMap::new();
         let mut number = 0;
-        while let Some(chunk) = planner.next(&mut conn).await.unwrap() {
+        while let Some(chunk) = planner.next(&mut conn, 50).await.unwrap() {
             assert_eq!(chunk.number, number);
             number += 1;
             // The bounds' own rows go, and others on either side of what is being read.
@@ -281,21 +281,21 @@ async fn small_tables_and_a_resumed_plan() {
         let mut conn = server.connect().await;
         prepare_session(&mut conn).await.unwrap();
         let described = Arc::new(SnapshotTable::describe(&mut conn, &table).await.unwrap());
-        let mut planner = ChunkPlanner::new(Arc::clone(&described), 5);
-        let only = planner.next(&mut conn).await.unwrap().unwrap();
+        let mut planner = ChunkPlanner::new(Arc::clone(&described));
+        let only = planner.next(&mut conn, 5).await.unwrap().unwrap();
         assert!(only.is_last() && only.lower.is_none());
         assert_eq!(values(&mut conn, &described, &only, 1).await, Vec::<i64>::new());
-        assert!(planner.next(&mut conn).await.unwrap().is_none());
-        assert!(ChunkPlanner::new(Arc::clone(&described), 5).resume(&only).next(&mut conn).await.unwrap().is_none());
+        assert!(planner.next(&mut conn, 5).await.unwrap().is_none());
+        assert!(ChunkPlanner::new(Arc::clone(&described)).resume(&only).next(&mut conn, 5).await.unwrap().is_none());
 
         server.run([format!("INSERT INTO {db}.small VALUES (7, 7)")]).await;
         assert_eq!(values(&mut conn, &described, &only, 1).await, [7]);
 
         server.run([format!("INSERT INTO {db}.small VALUES (1,1),(2,2),(3,3),(4,4),(5,5),(6,6)")]).await;
-        let first = ChunkPlanner::new(Arc::clone(&described), 5).next(&mut conn).await.unwrap().unwrap();
+        let first = ChunkPlanner::new(Arc::clone(&described)).next(&mut conn, 5).await.unwrap().unwrap();
         let stored: Chunk = serde_json::from_str(&serde_json::to_string(&first).unwrap()).unwrap();
         let second =
-            ChunkPlanner::new(Arc::clone(&described), 5).resume(&stored).next(&mut conn).await.unwrap().unwrap();
+            ChunkPlanner::new(Arc::clone(&described)).resume(&stored).next(&mut conn, 5).await.unwrap().unwrap();
         assert_eq!((second.number, second.is_last()), (1, true));
         assert_eq!(values(&mut conn, &described, &first, 1).await, [1, 2, 3, 4, 5]);
         assert_eq!(values(&mut conn, &described, &second, 1).await, [6, 7]);
@@ -326,11 +326,11 @@ async fn a_nullable_key_is_one_chunk_with_every_row() {
     let mut conn = server.connect().await;
     prepare_session(&mut conn).await.unwrap();
     let described = Arc::new(SnapshotTable::describe(&mut conn, &table).await.unwrap());
-    let mut planner = ChunkPlanner::new(Arc::clone(&described), 1);
-    let chunk = planner.next(&mut conn).await.unwrap().unwrap();
+    let mut planner = ChunkPlanner::new(Arc::clone(&described));
+    let chunk = planner.next(&mut conn, 1).await.unwrap().unwrap();
     let mut found = values(&mut conn, &described, &chunk, 1).await;
     found.sort_unstable();
-    assert_eq!((found, planner.next(&mut conn).await.unwrap()), (vec![1, 2, 3], None));
+    assert_eq!((found, planner.next(&mut conn, 1).await.unwrap()), (vec![1, 2, 3], None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -357,10 +357,10 @@ async fn pages_are_bounded_by_bytes() {
         let mut conn = server.connect().await;
         prepare_session(&mut conn).await.unwrap();
         let described = Arc::new(SnapshotTable::describe(&mut conn, &table).await.unwrap());
-        let chunk = ChunkPlanner::new(Arc::clone(&described), 100).next(&mut conn).await.unwrap().unwrap();
+        let chunk = ChunkPlanner::new(Arc::clone(&described)).next(&mut conn, 100).await.unwrap().unwrap();
         let mut pages = Vec::new();
         let limit = PageLimit { rows: 1000, bytes: 4_000_000 };
-        read_chunk(&mut conn, &described, &chunk, limit, |rows, bytes| {
+        read_chunk(&mut conn, &described, &chunk, limit, |rows: Vec<Row>, bytes| {
             pages.push((rows.len(), bytes / 1_000_000));
             async { Ok(()) }
         })

@@ -223,12 +223,15 @@ async fn tables_without_a_primary_key_go_by_policy() {
     let tables = with("{uniq,prim}", NoKeyTables::UniqueKey).await.unwrap();
     assert_eq!((&tables[0].key, &tables[1].key), (&vec![1, 0], &vec![1]));
     assert_eq!(with("*", NoKeyTables::Skip).await.unwrap().len(), 1);
+    // In the order of names: none, prim, uniq.
+    let keys: Vec<_> = with("*", NoKeyTables::RowHash).await.unwrap().into_iter().map(|table| table.key).collect();
+    assert_eq!(keys, [vec![], vec![1, 0], vec![1]]);
     let text = with("*", NoKeyTables::UniqueKey).await.unwrap_err().to_string();
     assert_eq!(
         text,
         format!(
             "a table cannot be replicated:\n  {database}.none: no primary key, and no unique key whose columns are all NOT NULL; \
-             add one, or set noKeyTables: skip\n  hint: change the tables, or leave them out with source.excludeTables"
+             add one, or set noKeyTables: rowHash or skip\n  hint: change the tables, or leave them out with source.excludeTables"
         )
     );
     let text = with("*", NoKeyTables::Error).await.unwrap_err().to_string();

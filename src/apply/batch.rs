@@ -7,6 +7,8 @@
 //! An UPDATE that changes the key is a delete of the old key and an upsert of the new one. Deletes stay in
 //! the batch: the key may be in the target from before.
 //!
+//! Rows of a table without a key are merged by their hash: [`super::row_hash`].
+//!
 //! # Images that lack columns
 //! With `binlog_row_image` NOBLOB or MINIMAL an image may tell only some columns. An INSERT is a whole row all the same
 //! (the rest are defaults), a DELETE needs only the key. An UPDATE's image is laid *over* what the batch has of the row:
@@ -31,6 +33,7 @@ use hashbrown::HashTable;
 use indexmap::IndexMap;
 
 use super::encode::{EncodeRow, Encoder, Op};
+use super::row_hash::HashedRows;
 use super::unwritable::Unwritable;
 use crate::config::OnError;
 use crate::mysql::binlog::{EventPlan, Overlay, RowPlan, RowsEvent, RowsKind};
@@ -87,12 +90,12 @@ impl Batch {
                 self.tables.entry(mapping.source.name.clone()).or_insert_with(|| TableBatch::new(Arc::clone(mapping)))
             }
         };
-        let before = (table.rows.len(), table.keys.len(), table.layers.len());
+        let before = (table.rows(), table.keys.len(), table.layers.len());
         let counts = table.add(plan, event.kind, &event.images).map_err(|refusal| {
             let at = format!("{} at {}:{}", mapping.source.name, event.file, event.offset);
             refusal.into_error(&at, &mapping.target)
         })?;
-        let (rows, keys) = (table.rows.len() - before.0, table.keys.len() - before.1);
+        let (rows, keys) = (table.rows() - before.0, table.keys.len() - before.1);
         let layers = table.layers.len() - before.2;
         self.rows += rows;
         self.bytes += held.bytes() + rows * MERGED_ROW_BYTES + keys + layers * LAYER_BYTES;
@@ -128,6 +131,8 @@ pub struct TableBatch {
     keys: Vec<u8>,
     scratch: Vec<u8>,
     hasher: FixedState,
+    /// Of a table without a key; then the rest has nothing.
+    hashed: Option<Box<HashedRows>>,
 }
 
 struct Row {
@@ -188,6 +193,7 @@ impl Refusal {
 impl TableBatch {
     fn new(mapping: Arc<Mapping>) -> Self {
         TableBatch {
+            hashed: mapping.is_row_hash().then(Box::default),
             mapping,
             plans: Vec::new(),
             events: Vec::new(),
@@ -205,10 +211,17 @@ impl TableBatch {
     }
 
     pub fn rows(&self) -> usize {
-        self.rows.len()
+        self.hashed.as_ref().map_or(self.rows.len(), |hashed| hashed.len())
+    }
+
+    pub(super) fn hashed_mut(&mut self) -> Option<&mut HashedRows> {
+        self.hashed.as_deref_mut()
     }
 
     fn add(&mut self, plan: &EventPlan, kind: RowsKind, images: &Bytes) -> Result<RowCounts, Refusal> {
+        if let Some(hashed) = &mut self.hashed {
+            return Ok(hashed.add(plan, kind, images)?);
+        }
         let (before_plan, after_plan) = (self.plan(plan.before()), self.plan(plan.after()));
         let event = self.events.len() as u32;
         self.events.push(images.clone());
@@ -356,6 +369,9 @@ impl TableBatch {
     pub(crate) fn encode_or_keep(&self, encoder: &mut Encoder, on_error: OnError) -> Result<Vec<NewLetter>> {
         let mut overlay = Overlay::default();
         let mut unwritable = Unwritable::new(&self.mapping.target, on_error);
+        if let Some(hashed) = &self.hashed {
+            hashed.encode(&self.mapping.target, encoder, &mut unwritable)?;
+        }
         for row in &self.rows {
             self.encode_row(row, &mut overlay, encoder, &mut unwritable)?;
         }

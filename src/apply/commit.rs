@@ -1,6 +1,7 @@
 //! The committer: brings one epoch at a time into the target and moves the checkpoint.
 //!
-//! 1. Encode every table's rows; that gives the loads and their labels.
+//! 1. Number the rows of tables without a key ([`super::row_hash`]); encode every table's rows; that gives the loads
+//!    and their labels.
 //! 2. Write the intent with the labels.
 //! 3. Send the loads, tables side by side, the parts of one table in turn. `Target::load` returns when a
 //!    load's fate is known, so after this step no load of the epoch is under way.
@@ -28,6 +29,7 @@ use super::encode::{BinaryText, Encoder, Part};
 use super::flush::Epoch;
 use super::label::{Content, is_transaction, load_label};
 use super::pace::Pace;
+use super::row_hash::{EpochOf, Numbers};
 use super::together;
 use crate::config::OnError;
 use crate::metrics::{LoadResult, Phase};
@@ -82,6 +84,7 @@ pub struct Committer<T> {
     /// What went out in pieces since.
     pub pieces: Pieces,
     pub changer: Changer,
+    pub numbers: Numbers,
 }
 
 /// Rows of a transaction whose end is not in yet. The checkpoint stays before them and counts them with its next
@@ -133,6 +136,7 @@ impl<T: Target> Committer<T> {
         if let Some(change) = epoch.change.take() {
             return self.change(epoch, change);
         }
+        let began = Instant::now();
         let number = self.checkpoint.epoch + 1;
         let Epoch { begin, end, committed_at, mut batch, anew, prepared, change: _, history } = epoch;
         if anew {
@@ -145,7 +149,8 @@ impl<T: Target> Committer<T> {
         let read = batch.read();
         // The bodies take the events' place in memory, so they keep the events' share of the budget.
         let held = batch.take_held();
-        let tables: Vec<TableBatch> = batch.into_tables();
+        let mut tables: Vec<TableBatch> = batch.into_tables();
+        self.number(EpochOf { begin: &begin, is_piece: begin == end, anew }, &mut tables)?;
         let metrics = self.progress.metrics();
         let on_error = self.letters.on_error();
         let encoded = metrics.timed(Phase::Encode, || encode(&self.options, number, &tables, on_error));
@@ -195,6 +200,11 @@ impl<T: Target> Committer<T> {
         if definitions.is_some_and(|changes| changes.ends_change) {
             self.letters.follow(self.changer.followed().mappings())?;
         }
+        if rows > 0 {
+            let (file, offset) = (&self.checkpoint.position.file, self.checkpoint.position.offset);
+            let ms = began.elapsed().as_millis() as u64;
+            tracing::info!(epoch = number, position = %format_args!("{file}:{offset}"), rows, ms, "epoch is in");
+        }
         // Shown at once, recorded with the end.
         self.progress.committed(&Checkpoint {
             read: self.checkpoint.read + self.pieces.read,
@@ -202,6 +212,13 @@ impl<T: Target> Committer<T> {
             ..self.checkpoint.clone()
         });
         self.pace.epoch_is_in(self.target.pressure(), &self.store, &self.progress)
+    }
+
+    fn number(&mut self, epoch: EpochOf<'_>, tables: &mut [TableBatch]) -> Result<()> {
+        let mut numbers = std::mem::take(&mut self.numbers);
+        self.unless_leaving(numbers.number(&self.store, self.target.as_ref(), &self.letters, epoch, tables))?;
+        self.numbers = numbers;
+        Ok(())
     }
 
     /// Sends all loads and waits for every one of them, also when one has failed. Returns what became of refused rows.
@@ -246,12 +263,12 @@ pub(crate) async fn observed<T: Target>(target: &T, load: &Load, progress: &Prog
 
 /// Counts what was sent at once: a load, or all loads of a transaction.
 pub(super) fn note(progress: &Progress, loaded: &Result<Loaded>, bytes: usize, began: Instant) {
-    let (result, retries) = match loaded {
-        Ok(Loaded { already: true, retries }) => (LoadResult::AlreadyIn, *retries),
-        Ok(Loaded { retries, .. }) => (LoadResult::Success, *retries),
-        Err(_) => (LoadResult::Failed, 0),
+    let result = match loaded {
+        Ok(Loaded { already: true, .. }) => LoadResult::AlreadyIn,
+        Ok(_) => LoadResult::Success,
+        Err(_) => LoadResult::Failed,
     };
-    progress.metrics().load(result, retries, bytes, began.elapsed());
+    progress.metrics().load(result, bytes, began.elapsed());
 }
 
 pub(super) fn name(load: &Load) -> LoadName {

@@ -362,6 +362,22 @@ impl DeadLetters {
         self.written(&changes)
     }
 
+    /// The numbers of rows that are letters, by their hash, of a table without a key.
+    pub(super) fn copies(&self, table: &TableName) -> Result<HashMap<i128, Vec<i64>>> {
+        let mut copies: HashMap<i128, Vec<i64>> = HashMap::new();
+        if self.has_letters(table) {
+            for key in self.store.live_letter_rows(table)? {
+                let cells: Vec<String> = serde_json::from_str(&key).unwrap_or_default();
+                if let [hash, copy] = cells.as_slice()
+                    && let (Ok(hash), Ok(copy)) = (hash.parse(), copy.parse())
+                {
+                    copies.entry(hash).or_default().push(copy);
+                }
+            }
+        }
+        Ok(copies)
+    }
+
     fn read_live(&self) -> Result<()> {
         let mut live = self.live();
         *live = Live::default();

@@ -30,7 +30,9 @@ use tokio_util::sync::CancellationToken;
 use super::batch::{Batch, MERGED_ROW_BYTES};
 use super::change::{Change, Followed};
 use super::pace::Pace;
+use super::row_hash::CopiedAt;
 use super::xa::{Replay, Waiting, XaRows};
+use crate::live::Limiter;
 use crate::metrics::Phase;
 use crate::mysql::binlog::{
     EventPlan, ImageColumns, Place, RowsEvent, RowsKind, Slot, Statement, StatementSession, TableMap, XaStep,
@@ -65,8 +67,6 @@ pub struct Epoch {
 /// When a batch is full.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Rows after merging.
-    pub rows: usize,
     /// Bytes of memory. A batch that has reached half of it closes at the next transaction's end; one that reaches it
     /// inside a transaction goes out as a piece.
     pub bytes: usize,
@@ -74,8 +74,8 @@ pub struct Limits {
 
 impl Limits {
     /// A third of the budget may wait in the batch, a third in the epoch under way; the ring has the rest.
-    pub fn new(rows: usize, budget: &Budget) -> Self {
-        Limits { rows, bytes: (budget.total() / 3).max(2) }
+    pub fn new(budget: &Budget) -> Self {
+        Limits { bytes: (budget.total() / 3).max(2) }
     }
 }
 
@@ -89,6 +89,8 @@ pub struct Tables {
     followed: Arc<Followed>,
     values: ValueOptions,
     known: HashMap<Seen, Known>,
+    /// Some table has no key.
+    row_hashes: bool,
     before: Option<Before>,
 }
 
@@ -113,8 +115,8 @@ struct Known {
 
 impl Tables {
     pub fn new(history: History, followed: Arc<Followed>, values: ValueOptions) -> Self {
-        let stored = history.revision();
-        Tables { history, stored, followed, values, known: HashMap::new(), before: None }
+        let (stored, row_hashes) = (history.revision(), followed.has_row_hashes());
+        Tables { history, stored, followed, values, known: HashMap::new(), row_hashes, before: None }
     }
 
     /// `None`: the table's rows are not replicated.
@@ -152,6 +154,7 @@ impl Tables {
 
     /// The target shows the tables so from here on.
     fn follow(&mut self, followed: Arc<Followed>) {
+        self.row_hashes = followed.has_row_hashes();
         self.followed = followed;
         self.known.clear();
     }
@@ -191,11 +194,15 @@ const IDLE_CHECKPOINT: Duration = Duration::from_secs(1);
 pub struct Flusher {
     pub receiver: Receiver<Slot>,
     pub tables: Tables,
+    /// Which rows of tables without a key are in with their copy.
+    pub copied_at: CopiedAt,
     /// As at the position where it begins.
     pub xa: XaRows,
     pub limits: Limits,
     /// How long it waits between epochs.
     pub pace: Arc<Pace>,
+    /// Says when to read on.
+    pub limiter: Limiter,
     /// To the committer; it takes one epoch at a time.
     pub epochs: channel::Sender<Epoch>,
     /// One message for each epoch that is in.
@@ -294,6 +301,7 @@ impl Flusher {
             }
             match self.wait(&filling)? {
                 Woken::Slot(Entry { item, held }) => match item {
+                    Slot::Rows(item) if self.copied_at.has(&item)? => {}
                     Slot::Rows(item) => self.rows(&mut filling, Entry { item, held })?,
                     Slot::CutOff(gtid) => {
                         filling.cut_off(gtid);
@@ -318,16 +326,20 @@ impl Flusher {
     }
 
     fn wait(&self, filling: &Filling) -> Result<Woken> {
-        if let Ok(entry) = self.receiver.inner().try_recv() {
+        let held_back = self.limiter.held_back();
+        if held_back.is_none()
+            && let Ok(entry) = self.receiver.inner().try_recv()
+        {
             return Ok(Woken::Slot(entry));
         }
         // A stop is noticed within this time even when nothing happens.
-        let mut patience = Duration::from_millis(200);
+        let mut patience = held_back.unwrap_or(Duration::from_millis(200));
         if !filling.in_flight && filling.has_news() {
             patience = patience.min(self.due_at(filling).saturating_duration_since(Instant::now()));
         }
+        let nothing = channel::never();
         channel::select! {
-            recv(self.receiver.inner()) -> entry => entry.map(Woken::Slot).map_err(|_| reader_gone()),
+            recv(if held_back.is_none() { self.receiver.inner() } else { &nothing }) -> entry => entry.map(Woken::Slot).map_err(|_| reader_gone()),
             recv(self.done) -> done => done.map(|()| Woken::EpochIsIn).map_err(|_| committer_gone()),
             default(patience) => Ok(Woken::Timer),
         }
@@ -362,7 +374,9 @@ impl Flusher {
         }
         if filling.has_news() {
             // A replay that comes here was begun under another limit: it cannot have the same loads anyway.
-            self.replay_until = None;
+            if self.replay_until.take().is_some() && self.tables.row_hashes {
+                return Err(cut_replay());
+            }
             self.close(filling)?;
         }
         filling.in_transaction = true;
@@ -380,7 +394,9 @@ impl Flusher {
 
     fn join(&mut self, filling: &mut Filling, Entry { item: event, held }: Entry<RowsEvent>) -> Result<()> {
         let Some(Known { mapping, plan, .. }) = self.tables.of(&event)? else { return Ok(()) };
+        let (read, bytes) = (filling.batch.read().total(), held.bytes() as u64);
         filling.batch.add(&mapping, &plan, &event, held)?;
+        self.limiter.took(filling.batch.read().total() - read, bytes);
         if filling.batch.bytes() >= self.limits.bytes {
             self.send_piece(filling)?;
         }
@@ -522,7 +538,7 @@ impl Flusher {
             XaStep::Prepared { name, rows } => self.xa.prepare(name.clone(), *rows),
             XaStep::OnePhase => {
                 if let Some(waiting) = self.xa.one_phase() {
-                    self.replay(filling, waiting)?;
+                    self.replay(filling, waiting, place)?;
                 }
             }
             XaStep::Commit(name) => {
@@ -537,7 +553,7 @@ impl Flusher {
                          see prepared transactions, the job's user needs XA_RECOVER_ADMIN at a MySQL source",
                     )
                 })?;
-                self.replay(filling, waiting)?;
+                self.replay(filling, waiting, place)?;
             }
             XaStep::Rollback(name) => {
                 if let Some(waiting) = self.xa.decide(name) {
@@ -551,9 +567,12 @@ impl Flusher {
         }
     }
 
-    fn replay(&mut self, filling: &mut Filling, waiting: Waiting) -> Result<()> {
+    fn replay(&mut self, filling: &mut Filling, waiting: Waiting, commit: &Place) -> Result<()> {
         let mut replay = Replay::from(waiting);
         while let Some((item, held)) = self.xa.next_row(&mut replay)? {
+            if self.copied_at.has_at(&item, commit)? {
+                continue;
+            }
             self.rows(filling, Entry { item, held })?;
         }
         Ok(())
@@ -573,8 +592,7 @@ impl Flusher {
             self.replay_until = None;
             return self.close(filling);
         }
-        let many = filling.batch.rows() >= self.limits.rows && self.pace.widened().is_none();
-        let full = many || filling.batch.bytes() >= self.limits.bytes / 2;
+        let full = self.pace.is_full(filling.batch.rows()) || filling.batch.bytes() >= self.limits.bytes / 2;
         if full || filling.in_pieces {
             return self.close(filling);
         }
@@ -632,6 +650,11 @@ impl Flusher {
     }
 
     fn finish(mut self, mut filling: Filling, ended: Ended) -> Result<Ended> {
+        if self.replay_until.is_some() && self.tables.row_hashes {
+            // Half a replay would number the other half's rows anew: it is read again next time.
+            filling.batch = Batch::default();
+            filling.position = filling.begin.clone();
+        }
         if filling.has_news() {
             self.close(&mut filling)?;
         }
@@ -709,6 +732,15 @@ fn lost(torn: &Torn) -> Error {
         "copy the tables again: start a new job (another `name`, startup: initial) with empty target tables. A source with \
          sync_binlog=1, and a failover that loses nothing, keep this from happening",
     )
+}
+
+/// Why a replay of rows without a key may not end early.
+fn cut_replay() -> Error {
+    Error::definite(
+        "the epoch that is open does not fit into memory as a whole, and rows of tables without a key cannot be sent again in \
+         other parts",
+    )
+    .hint("set params.totalDataInMemMb to what it was when the job ran last, at least until the epoch is in (`towpath status` shows none)")
 }
 
 fn reader_gone() -> Error {

@@ -3,8 +3,8 @@
 //! [`batch`] keeps the last image per key, undecoded; [`encode`] writes what is left into bodies;
 //! [`xa`] keeps the rows of XA transactions until they are committed; [`flush`] closes epochs; [`commit`] brings an epoch
 //! into the target and moves the checkpoint, [`together`] makes it visible whole; [`dead_letter`] says what becomes of rows
-//! that the target refuses; [`change`] follows statements that change the tables; [`pace`] gives a target that has no room
-//! longer pauses.
+//! that the target refuses; [`row_hash`] numbers the rows of tables without a key; [`change`] follows statements that change
+//! the tables; [`pace`] gives a target that has no room longer pauses.
 
 pub mod batch;
 pub(crate) mod body;
@@ -18,6 +18,7 @@ mod key_only;
 mod label;
 pub mod pace;
 mod retry;
+pub mod row_hash;
 #[cfg(test)]
 mod sample;
 mod together;

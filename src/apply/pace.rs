@@ -10,10 +10,11 @@
 //!
 //! The flusher asks how long to wait; the committer tells what the target has refused. Nobody else knows.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::Result;
+use crate::live::Live;
 use crate::progress::Progress;
 use crate::state::Store;
 use crate::target::Pressure;
@@ -27,7 +28,7 @@ const CALM: u32 = 3;
 /// Shared by the flusher and the committer of one run.
 #[derive(Debug)]
 pub struct Pace {
-    configured: Duration,
+    live: Arc<Live>,
     state: Mutex<State>,
 }
 
@@ -57,13 +58,18 @@ pub struct Widened {
 
 impl Pace {
     /// `pressure` is the target's at the start: what it refused before is of no interest.
-    pub fn new(configured: Duration, pressure: Pressure) -> Pace {
-        Pace { configured, state: Mutex::new(State { seen: pressure.refusals, wide: None, recorded: None }) }
+    pub fn new(live: Arc<Live>, pressure: Pressure) -> Pace {
+        Pace { live, state: Mutex::new(State { seen: pressure.refusals, wide: None, recorded: None }) }
     }
 
     /// The pause to keep between two epochs now.
     pub(crate) fn pause(&self) -> Duration {
-        self.widened().map_or(self.configured, |widened| widened.pause)
+        self.widened().map_or_else(|| self.live.flush_pause(), |widened| widened.pause)
+    }
+
+    /// Whether so many rows close an epoch.
+    pub(crate) fn is_full(&self, rows: usize) -> bool {
+        rows >= self.live.incre_batch_rows() && self.widened().is_none()
     }
 
     /// `None`: the configured pause holds.
@@ -84,6 +90,17 @@ impl Pace {
             progress.set_widened_pause(pause);
         }
         Ok(())
+    }
+
+    /// A pause, and rows that fill a batch, of their own.
+    #[cfg(test)]
+    pub(super) fn of(pause: Duration, rows: usize) -> Arc<Pace> {
+        let params = crate::config::Params {
+            real_flush_pause_sec: pause.as_secs_f64(),
+            incre_batch_size: rows,
+            ..crate::config::Params::default()
+        };
+        Arc::new(Pace::new(Arc::new(Live::new(&params)), Pressure::default()))
     }
 
     #[cfg(test)]
@@ -112,8 +129,9 @@ impl Pace {
         }
         state.seen = pressure.refusals;
         self.calm_down(&mut state, now);
-        let before = state.wide.map_or(self.configured, |wide| wide.pause);
-        let pause = (before.max(SHORTEST) * 2).min(LONGEST).max(self.configured);
+        let configured = self.live.flush_pause();
+        let before = state.wide.map_or(configured, |wide| wide.pause);
+        let pause = (before.max(SHORTEST) * 2).min(LONGEST).max(configured);
         let reason = pressure.reason;
         if state.wide.is_none() {
             tracing::warn!(
@@ -127,6 +145,7 @@ impl Pace {
     }
 
     fn calm_down(&self, state: &mut State, now: Instant) {
+        let configured = self.live.flush_pause();
         while let Some(wide) = &mut state.wide {
             let calm = wide.pause * CALM;
             if now.saturating_duration_since(wide.since) < calm {
@@ -134,9 +153,9 @@ impl Pace {
             }
             wide.since += calm;
             wide.pause /= 2;
-            if wide.pause < self.configured.max(SHORTEST) || wide.pause == self.configured {
+            if wide.pause < configured.max(SHORTEST) || wide.pause == configured {
                 state.wide = None;
-                tracing::info!("the target has room again: {} s between epochs", self.configured.as_secs_f64());
+                tracing::info!("the target has room again: {} s between epochs", configured.as_secs_f64());
             }
         }
     }
@@ -149,9 +168,15 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Params;
 
     fn refusals(refusals: u64) -> Pressure {
         Pressure { refusals, reason: "too many versions" }
+    }
+
+    fn pace_of(pause_sec: f64, refused: u64) -> Pace {
+        let params = Params { real_flush_pause_sec: pause_sec, ..Params::default() };
+        Pace::new(Arc::new(Live::new(&params)), refusals(refused))
     }
 
     fn seconds(pace: &Pace, at: Instant) -> f64 {
@@ -160,7 +185,7 @@ mod tests {
 
     #[test]
     fn the_pause_doubles_up_to_a_minute_with_every_refused_epoch() {
-        let (pace, now) = (Pace::new(Duration::from_secs(10), refusals(5)), Instant::now());
+        let (pace, now) = (pace_of(10.0, 5), Instant::now());
         pace.epoch_is_in_at(refusals(5), now);
         assert_eq!(seconds(&pace, now), 0.0, "nothing was refused since the start");
         let mut seen = Vec::new();
@@ -174,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_job_without_a_pause_gets_one_and_loses_it_again_with_time() {
-        let (pace, now) = (Pace::new(Duration::ZERO, refusals(0)), Instant::now());
+        let (pace, now) = (pace_of(0.0, 0), Instant::now());
         pace.epoch_is_in_at(refusals(1), now);
         pace.epoch_is_in_at(refusals(2), now);
         let after = |seconds| now + Duration::from_secs(seconds);
@@ -187,7 +212,7 @@ mod tests {
 
     #[test]
     fn a_refusal_keeps_the_pause_long() {
-        let (pace, now) = (Pace::new(Duration::ZERO, refusals(0)), Instant::now());
+        let (pace, now) = (pace_of(0.0, 0), Instant::now());
         pace.epoch_is_in_at(refusals(1), now);
         let later = now + Duration::from_secs(5);
         pace.epoch_is_in_at(refusals(2), later);
@@ -197,7 +222,7 @@ mod tests {
 
     #[test]
     fn a_configured_pause_over_the_limit_stays() {
-        let (pace, now) = (Pace::new(Duration::from_secs(300), refusals(0)), Instant::now());
+        let (pace, now) = (pace_of(300.0, 0), Instant::now());
         pace.epoch_is_in_at(refusals(1), now);
         assert_eq!(pace.pause(), Duration::from_secs(300));
     }

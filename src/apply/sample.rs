@@ -56,6 +56,7 @@ impl Sample {
             images: Bytes::from(images.collect::<Vec<u8>>()),
             file: "binlog.000001".into(),
             offset: 4,
+            gtid: None,
         }
     }
 }

@@ -14,7 +14,7 @@ pub(super) struct Arguments {
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
     /// error, warn, info, debug, trace, or a filter such as `towpath=debug`.
-    #[arg(long, global = true, default_value = "info", env = "TOWPATH_LOG")]
+    #[arg(long, global = true, default_value = "info", env = "RUST_LOG")]
     pub(super) log_level: String,
 }
 
@@ -64,6 +64,29 @@ pub(super) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Change parameters of a job, running or not, without a restart. They hold until they are taken back.
+    Set {
+        /// The job file (YAML or JSON).
+        job: PathBuf,
+        /// `realFlushPauseSec=2 rateLimitRps=5000`; also `rateLimitMbps`, `increBatchSize`, `fullBatchSize`. `key=` goes back
+        /// to the job file's value. None: shows what is set.
+        #[arg(value_name = "KEY=VALUE")]
+        settings: Vec<String>,
+    },
+    /// Read nothing new until `resume`; what is read goes on into the target.
+    Pause {
+        /// The job file (YAML or JSON).
+        job: PathBuf,
+    },
+    /// Read on after `pause`.
+    Resume {
+        /// The job file (YAML or JSON).
+        job: PathBuf,
+    },
+    /// Compare both sides row by row, while the job runs or not.
+    ///
+    /// Exit code 0: equal; 3: different; 1: something could not be compared.
+    Verify(VerifyArguments),
     /// Rows that the target refused and that were set aside (`strategyOnError: batchDirtyData`).
     #[command(subcommand)]
     DeadLetters(DeadLetterAction),
@@ -121,6 +144,66 @@ pub(super) struct DeadLetterSelection {
     /// Only this letter; may be given several times.
     #[arg(long)]
     pub(super) id: Vec<u64>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct VerifyArguments {
+    /// The job file (YAML or JSON).
+    pub(super) job: PathBuf,
+    /// Only tables that match, `database.table` as at the source, with wildcards; may be given several times.
+    #[arg(long, num_args = 1.., value_name = "PATTERN")]
+    pub(super) tables: Vec<String>,
+    /// Only these columns, beside the key; separated by commas.
+    #[arg(long, value_delimiter = ',', value_name = "COLUMN")]
+    pub(super) columns: Vec<String>,
+    /// Only rows that meet this condition, in SQL that both servers understand.
+    #[arg(long, value_name = "CONDITION")]
+    pub(super) r#where: Option<String>,
+    /// Only about this share of the rows, spread over the table: `1%`.
+    #[arg(long, value_name = "PERCENT", value_parser = share)]
+    pub(super) sample: Option<f64>,
+    /// Read no more rows of the source a second than this.
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) rate_limit: Option<u64>,
+    /// Write the report and the differences into this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(super) report: Option<PathBuf>,
+    /// Each difference as a line of JSON, then the report as one.
+    #[arg(long)]
+    pub(super) json: bool,
+    /// Read the rows from this replica of the source, `host` or `host:port`. It needs GTIDs.
+    #[arg(long, value_name = "HOST")]
+    pub(super) source_host: Option<String>,
+    /// Compare FLOAT and DOUBLE by so many significant digits instead of by their bits.
+    #[arg(long, value_name = "DIGITS", value_parser = clap::value_parser!(u8).range(1..=17))]
+    pub(super) float_digits: Option<u8>,
+    /// Compare times by so many digits of the second's fraction instead of all.
+    #[arg(long, value_name = "DIGITS", value_parser = clap::value_parser!(u8).range(0..=6))]
+    pub(super) time_digits: Option<u8>,
+    /// Take an empty text for a NULL.
+    #[arg(long)]
+    pub(super) empty_equals_null: bool,
+    /// Differences of one table after which the rest of it is not looked for.
+    #[arg(long, value_name = "ROWS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    pub(super) max_differences: u64,
+    /// Seconds for which a running job may take to come to where the source was read.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub(super) patience: u64,
+    /// Compare nothing; list the runs that were made.
+    #[arg(long)]
+    pub(super) history: bool,
+    /// With --history: the report of this run, with --json its differences too.
+    #[arg(long, value_name = "NUMBER", requires = "history")]
+    pub(super) run: Option<u64>,
+}
+
+/// `1%`, `0.5%`
+fn share(text: &str) -> Result<f64, String> {
+    let percent = text.trim_end_matches('%').trim().parse::<f64>().ok();
+    match percent.filter(|percent| *percent > 0.0 && *percent <= 100.0) {
+        Some(percent) => Ok(percent / 100.0),
+        None => Err("write it like 1%, above 0% and up to 100%".to_owned()),
+    }
 }
 
 #[derive(Debug, clap::Args)]

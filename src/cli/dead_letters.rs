@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::Outcome;
 use super::args::{DeadLetterAction, DeadLetterSelection};
+use super::settings::never_run;
 use crate::config::Job;
 use crate::state::{DeadLetter, Filter, LetterState, Stage, Store};
 use crate::{Error, Result};
@@ -44,11 +45,6 @@ fn open(path: &Path) -> Result<(Job, Store)> {
     let job = Job::load(path)?;
     let store = Store::amend(&job.state_dir, &job.name)?.ok_or_else(|| never_run(&job))?;
     Ok((job, store))
-}
-
-fn never_run(job: &Job) -> Error {
-    Error::definite(format!("job {} has not been run yet: no state in {}", job.name, job.state_dir.display()))
-        .hint("start it with `towpath run`, or name the right `stateDir`")
 }
 
 fn list(store: &Store, filter: &Filter, as_json: bool) -> Result<Outcome> {

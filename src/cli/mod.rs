@@ -10,8 +10,10 @@ mod log;
 mod progress_bar;
 mod reposition;
 mod run;
+mod settings;
 mod signal;
 mod status;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -36,7 +38,9 @@ pub(crate) enum Outcome {
 /// use, 3 differences found.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    log::start(arguments.log_format, &arguments.log_level);
+    if let Err(error) = log::start(arguments.log_format, &arguments.log_level) {
+        return report(&error);
+    }
     let _steps = step::from_environment();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -64,6 +68,10 @@ async fn dispatch(command: Command) -> Result<Outcome> {
         Command::Run { job, stop_at_end } => run::run(&job, stop_at_end).await,
         Command::Reposition { job, place, accept_loss } => reposition::run(&job, &place, accept_loss).await,
         Command::Status { job, json } => status::run(&job, json),
+        Command::Set { job, settings } => settings::set(&job, &settings),
+        Command::Pause { job } => settings::pause(&job, true),
+        Command::Resume { job } => settings::pause(&job, false),
+        Command::Verify(options) => verify::run(options).await,
         Command::DeadLetters(action) => dead_letters::run(action),
         Command::Embedded(options) => embedded::run(options).await,
         Command::Schema { job_file: true } => job_file::print_schema(),

@@ -9,6 +9,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use crate::progress::Progress;
 use crate::state::Stage;
+use crate::verify;
 
 const REDRAW: Duration = Duration::from_millis(250);
 const LOG_LINE: Duration = Duration::from_secs(10);
@@ -68,4 +69,30 @@ fn bar_style() -> ProgressStyle {
     ProgressStyle::with_template("[{bar:30}] {percent:>3}% {msg}")
         .unwrap_or_else(|_| ProgressStyle::default_bar())
         .progress_chars("=> ")
+}
+
+/// Shows how far a comparison is, until the task that this future runs in is dropped.
+pub(super) async fn show_verify(progress: Arc<verify::Progress>) {
+    let line = |rows: u64, table: &str| format!("{table}: {rows} rows compared");
+    if !io::stderr().is_terminal() {
+        loop {
+            tokio::time::sleep(LOG_LINE).await;
+            let (rows, estimated, table) = progress.now();
+            tracing::info!("{} of about {estimated}", line(rows, &table));
+        }
+    }
+    let bar = bars().add(ProgressBar::new(0).with_style(bar_style()));
+    loop {
+        tokio::time::sleep(REDRAW).await;
+        let (rows, estimated, table) = progress.now();
+        bar.set_length(estimated.max(rows));
+        bar.set_position(rows);
+        bar.set_message(line(rows, &table));
+    }
+}
+
+/// Takes away what is drawn.
+pub(super) fn clear() {
+    // A terminal that cannot be written to shows nothing anyway.
+    let _ = bars().clear();
 }

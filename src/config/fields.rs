@@ -104,9 +104,10 @@ pub(super) static JOB: &[Field] = &[
     ),
     field(
         "noKeyTables",
-        Shape::Word(&["uniqueKey", "skip", "error"]),
+        Shape::Word(&["uniqueKey", "rowHash", "skip", "error"]),
         Default::Text("uniqueKey"),
-        "Tables without a primary key: use a unique key whose columns are all NOT NULL (none: an error), leave them out, or refuse.",
+        "Tables without a primary key: `uniqueKey` uses a unique key whose columns are all NOT NULL (none: an error); `rowHash` does so too, \
+         and without one makes a key of a hash of the row and a number; `skip` leaves them out; `error` refuses them.",
     ),
     field("http", Shape::Group(HTTP), Default::None, "Metrics, health and status over HTTP."),
     field("verify", Shape::Later("scheduled comparison comes in a later version"), Default::None, ""),
@@ -224,7 +225,7 @@ static TARGET: &[Field] = &[
     field("dataDir", Shape::Text, Default::Text("./towpath-target"), "Only for `embedded`: the folder of its data."),
 ];
 
-static PARAMS: &[Field] = &[
+pub(super) static PARAMS: &[Field] = &[
     field(
         "realFlushPauseSec",
         Shape::Number(0, 3600),
@@ -258,6 +259,18 @@ static PARAMS: &[Field] = &[
         Shape::Integer(8, 1_048_576),
         Default::Integer(128),
         "MB of all events and bodies in memory. At least `flushBatchMb`.",
+    ),
+    field(
+        "rateLimitRps",
+        Shape::Integer(0, 1_000_000_000),
+        Default::Integer(0),
+        "Rows a second that full data reads at most, and, apart from it, the binlog; 0 = no limit.",
+    ),
+    field(
+        "rateLimitMbps",
+        Shape::Number(0, 1_000_000),
+        Default::Integer(0),
+        "MB a second likewise, fractions allowed; 0 = no limit.",
     ),
     field(
         "retryCount",

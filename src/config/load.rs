@@ -126,6 +126,7 @@ fn build(job: &mut Group, reader: &mut Reader<'_>) -> Option<Job> {
         reader.problem(job.line("atomicTransactions"), "atomicTransactions", message);
     }
     let no_key_tables = match job.text("noKeyTables").as_deref() {
+        Some("rowHash") => NoKeyTables::RowHash,
         Some("skip") => NoKeyTables::Skip,
         Some("error") => NoKeyTables::Error,
         _ => NoKeyTables::UniqueKey,
@@ -351,6 +352,8 @@ fn params(group: &Group, reader: &mut Reader<'_>) -> Params {
         write_parallel: count("writeParallel"),
         flush_batch_mb: count("flushBatchMb"),
         total_data_in_mem_mb: count("totalDataInMemMb"),
+        rate_limit_rps: count("rateLimitRps") as u64,
+        rate_limit_mbps: group.number("rateLimitMbps").unwrap_or_default(),
         retry_count: u32::try_from(count("retryCount")).unwrap_or(u32::MAX),
         retry_wait_time_ms: count("retryWaitTimeMs") as u64,
         so_timeout_sec: count("soTimeoutSec") as u64,

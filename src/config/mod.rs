@@ -14,6 +14,7 @@ mod fields;
 mod load;
 mod model;
 mod reader;
+mod setting;
 mod shadow_names;
 mod table_filter;
 mod variables;
@@ -27,6 +28,7 @@ pub use model::{
     Address, Ddl, DdlKind, DdlPolicy, Job, NoKeyTables, OnError, Params, Password, Source, SourceType, Startup, Target,
     TargetKind, Tls, TlsMode, ZeroDate,
 };
+pub use setting::Setting;
 pub use shadow_names::ShadowNames;
 pub use table_filter::TableFilter;
 pub(crate) use table_filter::is_system;

@@ -175,6 +175,10 @@ pub struct Params {
     pub flush_batch_mb: usize,
     /// Bytes of all events and bodies in memory, in MB.
     pub total_data_in_mem_mb: usize,
+    /// Rows a second that full data reads at most, and, apart from it, the binlog; 0 = no limit.
+    pub rate_limit_rps: u64,
+    /// MB a second likewise; 0 = no limit.
+    pub rate_limit_mbps: f64,
     /// Tries of one load after transient failures before the job stops; 0 = no limit.
     pub retry_count: u32,
     /// First pause between two tries, of a load or a connection; it doubles, up to a minute.
@@ -199,6 +203,8 @@ impl Default for Params {
             write_parallel: 4,
             flush_batch_mb: 32,
             total_data_in_mem_mb: 128,
+            rate_limit_rps: 0,
+            rate_limit_mbps: 0.0,
             retry_count: 0,
             retry_wait_time_ms: 500,
             so_timeout_sec: 60,
@@ -303,7 +309,10 @@ pub enum ZeroDate {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum NoKeyTables {
+    /// A unique key over NOT NULL columns stands for the primary key.
     UniqueKey,
+    /// So it does, and where there is none, a hash of the row.
+    RowHash,
     Skip,
     Error,
 }

@@ -466,7 +466,6 @@ fn later_word(path: &str, word: &str) -> Option<String> {
     let say = |text: &str| Some(format!("`{word}` is not in this version: {text}"));
     match (path, word) {
         ("target.type", "doris") => say("use `starrocks` or `embedded`"),
-        ("noKeyTables", "rowHash") => say("use `uniqueKey`, `skip` or `error`"),
         _ => None,
     }
 }

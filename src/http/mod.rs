@@ -4,6 +4,8 @@
 //! |---|---|---|
 //! | `/metrics` | Prometheus' text format, see [`crate::metrics`] | yes |
 //! | `/status` | what `towpath status --json` shows | yes |
+//! | `POST /set` | changes parameters as `towpath set` does; takes and answers JSON, `{"rateLimitRps": 5000}`; null: the job file's | required |
+//! | `POST /pause`, `POST /resume` | as `towpath pause` and `resume` | required |
 //! | `/healthz` | 200 while the process answers | no |
 //! | `/readyz` | 200 while the job follows the log and is fresh, else 503 with the reason | no |
 //!
@@ -19,14 +21,15 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::config::{Address, Job, Password};
+use crate::config::{Address, Job, Password, Setting};
 use crate::metrics::Exposition;
 use crate::progress::{Progress, Snapshot};
-use crate::state::{Stage, Status, Store};
+use crate::state::{Settings, Stage, Status, Store};
 use crate::{Error, Result};
 
 /// A server while it runs; it ends when this is dropped.
@@ -78,10 +81,17 @@ pub async fn serve(job: &Job, progress: &Arc<Progress>) -> Result<Option<Server>
         .route("/metrics", get(show_metrics))
         .route("/status", get(show_status))
         .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), ask_for_token));
+    let changing = Router::new()
+        .route("/set", post(change_settings))
+        .route("/pause", post(|State(shared): State<Arc<Shared>>| pause(shared, true)))
+        .route("/resume", post(|State(shared): State<Arc<Shared>>| pause(shared, false)))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), ask_for_token))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(&shared), insist_on_token));
     let routes = Router::new()
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(show_readiness))
         .merge(protected)
+        .merge(changing)
         .with_state(shared);
     let serving = tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, routes).await {
@@ -109,6 +119,16 @@ async fn ask_for_token(State(shared): State<Arc<Shared>>, request: Request, next
     }
     let ask = [(header::WWW_AUTHENTICATE, "Bearer")];
     (StatusCode::UNAUTHORIZED, ask, "send the token: Authorization: Bearer ...\n").into_response()
+}
+
+/// Without a token any page in a browser of this machine could change the job.
+async fn insist_on_token(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    if shared.token.reveal().is_empty() {
+        let message =
+            "a job is changed over HTTP only with a token: set http.token or http.tokenFile; or use `towpath set`\n";
+        return (StatusCode::FORBIDDEN, message).into_response();
+    }
+    next.run(request).await
 }
 
 /// Compares in a time that does not depend on where the two differ.
@@ -146,6 +166,47 @@ async fn show_status(State(shared): State<Arc<Shared>>) -> Response {
     }
 }
 
+async fn change_settings(State(shared): State<Arc<Shared>>, body: String) -> Response {
+    let settings = match settings(&body) {
+        Ok(settings) => settings,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
+    changed(shared, move |store| store.change_settings(&settings)).await
+}
+
+fn settings(body: &str) -> Result<Vec<Setting>> {
+    let object: serde_json::Map<String, Value> = serde_json::from_str(body)
+        .map_err(|error| Error::usage("the body is no JSON object of parameters").caused_by(error))?;
+    let text = |value: &Value| match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    object.iter().map(|(key, value)| Setting::new(key, &text(value))).collect()
+}
+
+async fn pause(shared: Arc<Shared>, paused: bool) -> Response {
+    changed(shared, move |store| store.set_paused(paused)).await
+}
+
+/// Changes the job's settings and answers all that differ from the job file.
+async fn changed(shared: Arc<Shared>, change: impl FnOnce(&Store) -> Result<()> + Send + 'static) -> Response {
+    let settings = blocking(move || {
+        let Some(store) = Store::amend(&shared.state_dir, &shared.job)? else { return Ok(None) };
+        change(&store)?;
+        store.settings().map(Some)
+    })
+    .await;
+    match settings {
+        Ok(Some(Settings { paused, params })) => {
+            let text = json!({"paused": paused, "settings": params});
+            ([(header::CONTENT_TYPE, "application/json")], format!("{text:#}\n")).into_response()
+        }
+        Ok(None) => (StatusCode::SERVICE_UNAVAILABLE, "the job has not begun yet\n").into_response(),
+        Err(error) => failed(&error),
+    }
+}
+
 async fn show_readiness(State(shared): State<Arc<Shared>>) -> Response {
     match not_ready(&shared.progress.snapshot(), shared.max_delay) {
         None => "ready\n".into_response(),
@@ -155,6 +216,9 @@ async fn show_readiness(State(shared): State<Arc<Shared>>) -> Response {
 
 /// Why a job is not ready.
 fn not_ready(now: &Snapshot, max_delay: Duration) -> Option<String> {
+    if now.paused {
+        return Some("the job is paused".to_owned());
+    }
     let delay = Duration::from_micros(now.delay_micros);
     let limit = max_delay.as_secs_f64();
     match now.stage {

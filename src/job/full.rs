@@ -11,7 +11,9 @@
 //! when its last load is in; a restart reads again only chunks that are not, and plans on from the last bound.
 //!
 //! Rows that change while they are copied are no concern here: the position was recorded first, so every
-//! change after it is applied again, in order, by the incremental stage.
+//! change after it is applied again, in order, by the incremental stage. Not so in tables without a key: [`keyless`].
+
+mod keyless;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -28,7 +30,8 @@ use crate::apply::commit::LoadOptions;
 use crate::apply::dead_letter::DeadLetters;
 use crate::apply::encode::{EncodeRow, Encoder, Op, Part};
 use crate::apply::unwritable::Unwritable;
-use crate::mysql::connect::{Connect, Patience, Pauses};
+use crate::live::{Limiter, Live};
+use crate::mysql::connect::{Connect, Flavor, Patience, Pauses};
 use crate::mysql::position::Position;
 use crate::mysql::snapshot::{self, Chunk, ChunkPlanner, PageLimit, SnapshotPlan, SnapshotTable};
 use crate::mysql::value::{RowError, ValueOptions, ValueWriter};
@@ -44,7 +47,7 @@ const PAGE: PageLimit = PageLimit { rows: 2_000, bytes: 1 << 20 };
 
 /// Copies what is not copied yet.
 pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
-    let Context { job, options, prepared, store, target, identity } = context;
+    let Context { job, options, prepared, store, target, identity, live } = context;
     let Some(tables) = list_tables(context).await? else { return Ok(Ended::Stopped) };
     let params = &job.params;
     let budget = Budget::new((params.total_data_in_mem_mb << 20) / 2);
@@ -55,12 +58,15 @@ pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
     let _ended = stop.clone().drop_guard();
     let shared = Arc::new(Shared {
         connect: Arc::clone(&prepared.connect),
+        flavor: prepared.server.flavor,
         patience: context.patience(),
         start: identity.start.clone(),
         store: Arc::clone(store),
         progress: Arc::clone(&options.progress),
         values: prepared.values.clone(),
         letters: context.letters()?,
+        live: Arc::clone(live),
+        limiter: Limiter::new(Arc::clone(live)),
         loads: LoadOptions {
             // Half the budget waits in the ring; the other half is being written by the readers.
             part_bytes: (params.flush_batch_mb << 20).min(budget.total() / params.full_parallel),
@@ -71,12 +77,14 @@ pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
         stop,
     });
 
-    let (shared_here, chunk_rows) = (Arc::clone(&shared), params.full_batch_size as u64);
-    let planner = named("planner", move || shared_here.guard(|shared| shared.plan(tables, chunk_rows, &chunks)))?;
+    let shared_here = Arc::clone(&shared);
+    let planner = named("planner", move || shared_here.guard(|shared| shared.plan(tables, &chunks)))?;
     let mut threads = vec![planner];
     for _ in 0..params.full_parallel {
         let (shared, chunks, bodies) = (Arc::clone(&shared), chunks_in.clone(), bodies.clone());
-        threads.push(named("snapshot reader", move || shared.guard(|shared| shared.read(&chunks, &bodies)))?);
+        let target = Arc::clone(target);
+        let read = move || shared.guard(|shared| shared.read(&chunks, &bodies, target.as_ref()));
+        threads.push(named("snapshot reader", read)?);
     }
     for _ in 0..params.write_parallel {
         let (shared, bodies, target) = (Arc::clone(&shared), bodies_in.clone(), Arc::clone(target));
@@ -159,6 +167,18 @@ struct ChunkWork {
     left_of_table: Arc<AtomicU64>,
 }
 
+impl ChunkWork {
+    fn of(work: &Work) -> Arc<ChunkWork> {
+        Arc::new(ChunkWork {
+            table: work.chunk.table.clone(),
+            number: work.chunk.number,
+            rows: AtomicU64::new(0),
+            open: AtomicUsize::new(1),
+            left_of_table: Arc::clone(&work.left_of_table),
+        })
+    }
+}
+
 /// A row as the source's SELECT gave it.
 #[derive(Clone, Copy)]
 struct Selected<'a> {
@@ -176,6 +196,7 @@ impl EncodeRow for Selected<'_> {
 
 struct Shared {
     connect: Connect,
+    flavor: Flavor,
     patience: Patience,
     /// Where the log goes on from: a server that has not come as far, or no longer has it, is not read. Also a dead letter's
     /// place.
@@ -184,6 +205,8 @@ struct Shared {
     progress: Arc<Progress>,
     values: ValueOptions,
     letters: DeadLetters,
+    live: Arc<Live>,
+    limiter: Limiter,
     loads: LoadOptions,
     runtime: Handle,
     /// A stop was asked for, or one of the threads has failed: all of them leave.
@@ -247,7 +270,7 @@ impl Shared {
     }
 
     /// Hands out the chunks that an earlier run left open, then plans on.
-    fn plan(&self, tables: Vec<Pending>, chunk_rows: u64, chunks: &channel::Sender<Work>) -> Result<()> {
+    fn plan(&self, tables: Vec<Pending>, chunks: &channel::Sender<Work>) -> Result<()> {
         let Some(mut connection) = self.connection()? else { return Ok(()) };
         for pending in tables {
             let pending = Arc::new(pending);
@@ -258,7 +281,7 @@ impl Shared {
                 let (pending, left_of_table) = (Arc::clone(&pending), Arc::clone(&left_of_table));
                 !self.leaving() && chunks.send(Work { chunk, pending, left_of_table }).is_ok()
             };
-            let mut planner = ChunkPlanner::new(Arc::clone(&pending.table), chunk_rows);
+            let mut planner = ChunkPlanner::new(Arc::clone(&pending.table));
             for record in self.store.chunks(name)? {
                 planner = planner.resume(&record.chunk);
                 if record.rows.is_none() && !hand_out(record.chunk) {
@@ -267,7 +290,7 @@ impl Shared {
             }
             let mut pauses = self.patience.pauses();
             loop {
-                match self.wait_for(planner.next(&mut connection)) {
+                match self.wait_for(planner.next(&mut connection, self.live.full_batch_rows())) {
                     Ok(Some(chunk)) => {
                         self.store.add_chunk(&chunk)?;
                         step::reached("chunk-planned");
@@ -299,10 +322,16 @@ impl Shared {
         }
     }
 
-    fn read(&self, chunks: &channel::Receiver<Work>, bodies: &Sender<Body>) -> Result<()> {
+    fn read<T: Target>(&self, chunks: &channel::Receiver<Work>, bodies: &Sender<Body>, target: &T) -> Result<()> {
         let mut connection = None;
         let mut pauses = self.patience.pauses();
         while let Ok(work) = chunks.recv() {
+            if work.pending.mapping.is_row_hash() {
+                match self.copy_keyless(&work, bodies, target) {
+                    Ok(()) => continue,
+                    Err(error) => return self.unless_leaving::<()>(error).map(drop),
+                }
+            }
             loop {
                 if self.leaving() {
                     return Ok(());
@@ -334,13 +363,7 @@ impl Shared {
         let plan = SnapshotPlan::new(mapping, &self.values)?;
         let mut encoder = Encoder::new(&mapping.target, self.loads.binary, self.loads.part_bytes);
         let mut unwritable = Unwritable::new(&mapping.target, self.letters.on_error());
-        let chunk = Arc::new(ChunkWork {
-            table: work.chunk.table.clone(),
-            number: work.chunk.number,
-            rows: AtomicU64::new(0),
-            open: AtomicUsize::new(1),
-            left_of_table: Arc::clone(&work.left_of_table),
-        });
+        let chunk = ChunkWork::of(work);
         let epoch = format!("f{}", chunk.number);
         let mut parts_sent = 0;
         let mut send = |parts: Vec<Part>, encoder: &Encoder| -> Result<()> {
@@ -365,8 +388,11 @@ impl Shared {
             let parts = encoder.take_full_parts();
             send(parts, &encoder)
         };
-        let reading =
-            snapshot::read_chunk(connection, table, &work.chunk, PAGE, |rows, _| std::future::ready(page(rows)));
+        let reading = snapshot::read_chunk(connection, table, &work.chunk, PAGE, async |rows, bytes| {
+            self.limiter.pass().await;
+            self.limiter.took(rows.len() as u64, bytes as u64);
+            page(rows)
+        });
         self.wait_for(reading)?;
         step::reached("chunk-read");
         let parts = encoder.finish();
@@ -432,11 +458,13 @@ mod tests {
     use super::*;
     use crate::apply::dead_letter::Policy;
     use crate::apply::encode::BinaryText;
-    use crate::config::OnError;
+    use crate::config::{OnError, Params};
 
     fn shared(runtime: &tokio::runtime::Runtime, folder: &std::path::Path) -> Shared {
+        let live = Arc::new(Live::new(&Params::default()));
         Shared {
             connect: Arc::new(|_| async { Err(Error::transient("restarting")) }.boxed()),
+            flavor: Flavor::Mysql,
             patience: Patience::default(),
             start: Position { file: "binlog.000001".into(), offset: 4, gtids: None },
             store: Arc::new(Store::open(folder, "it").unwrap()),
@@ -448,6 +476,8 @@ mod tests {
                 [],
             )
             .unwrap(),
+            limiter: Limiter::new(Arc::clone(&live)),
+            live,
             loads: LoadOptions {
                 job: "it_0".into(),
                 binary: BinaryText::Base64,

@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use crossbeam_channel as channel;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, definitions, last_call};
+use super::{Context, definitions, lag, last_call};
 use crate::apply::change::{Changer, Rules};
 use crate::apply::commit::{Committer, Pieces};
 use crate::apply::flush::{Ended, Flusher, Limits, Tables};
 use crate::apply::pace::Pace;
+use crate::apply::row_hash::{CopiedAt, Numbers};
 use crate::apply::xa::XaRows;
+use crate::live::Limiter;
 use crate::mysql::binlog::{Heard, ReaderOptions, Slot, spawn};
 use crate::mysql::position;
 use crate::mysql::preflight::replica_host;
@@ -24,7 +25,7 @@ use crate::{Error, Result};
 
 /// Follows the log from the checkpoint until a stop or, with `stop_at_end`, until the log's present end.
 pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
-    let Context { job, options, prepared, store, target, identity } = context;
+    let Context { job, options, prepared, store, target, identity, live } = context;
     let checkpoint = store.checkpoint()?.unwrap_or_else(|| Checkpoint::at(identity.start.clone()));
     let replay_until = store.intent()?.filter(|intent| intent.begin != intent.end).map(|intent| intent.end);
     let flavor = prepared.server.flavor;
@@ -42,6 +43,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
     let Some(until) = asked.await? else { return Ok(Ended::Stopped) };
     options.progress.log_is_kept(prepared.server.retention());
     options.progress.committed(&checkpoint);
+    let _lag = lag::watch(context);
 
     // The rest is for what the budget cannot see: the bodies while they are encoded, the index over the batch's
     // rows, the driver's buffers, and what the allocator keeps.
@@ -79,8 +81,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
     // A rendezvous: the committer takes an epoch only when the one before it is in.
     let (epochs, epochs_in) = channel::bounded(0);
     let (done, done_in) = channel::bounded(1);
-    let pause = Duration::from_secs_f64(job.params.real_flush_pause_sec);
-    let pace = Arc::new(Pace::new(pause, target.pressure()));
+    let pace = Arc::new(Pace::new(Arc::clone(live), target.pressure()));
     store.set_pace(None)?;
     let committer = Committer {
         target: Arc::clone(target),
@@ -94,13 +95,16 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         checkpoint,
         pieces: Pieces::default(),
         changer: Changer::new(rules, context.patience(), Arc::clone(&followed)),
+        numbers: Numbers::default(),
     };
     let flusher = Flusher {
         receiver,
         xa: XaRows::open(store, &budget, budget.total() / 12)?,
         tables: Tables::new(history, followed, prepared.values.clone()),
-        limits: Limits::new(job.params.incre_batch_size, &budget),
+        copied_at: CopiedAt::new(store.copied_at()?, &start),
+        limits: Limits::new(&budget),
         pace: Arc::clone(&pace),
+        limiter: Limiter::new(Arc::clone(live)),
         epochs,
         done: done_in,
         progress: Arc::clone(&options.progress),

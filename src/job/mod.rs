@@ -12,9 +12,12 @@
 mod definitions;
 mod full;
 mod incremental;
+mod lag;
 mod prepare;
 mod reposition;
+mod settings;
 mod target;
+mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::apply::dead_letter::{DeadLetters, Policy};
 use crate::apply::xa::XaRows;
 use crate::config;
+use crate::live::Live;
 use crate::mysql::binlog::{self, Slot, XaStep};
 use crate::mysql::catalog;
 use crate::mysql::connect::Patience;
@@ -39,7 +43,8 @@ pub use crate::apply::flush::Ended;
 use prepare::prepare_again;
 pub use prepare::{Prepared, Problems, prepare};
 pub use reposition::{Moved, reposition};
-pub use target::{Connected, connect};
+pub use target::{Connected, connect, connect_beside};
+pub use verify::{Verified, VerifyOptions, verify};
 
 /// How long loads may go on after a stop was asked for.
 const STOP_PATIENCE: Duration = Duration::from_secs(6);
@@ -70,8 +75,10 @@ pub async fn run<T: Target>(job: &config::Job, target: Arc<T>, options: &RunOpti
     };
     let (prepared, identity) = started?;
     options.progress.set_stage(identity.stage);
+    options.progress.count_retries(target.retries());
 
-    let context = Context { job, options, prepared: &prepared, store, target, identity };
+    let (live, _watch) = settings::watch(&job.params, &store, &options.progress)?;
+    let context = Context { job, options, prepared: &prepared, store, target, identity, live };
     if context.stage()? == Stage::Schema {
         let copies = matches!(job.source.startup, config::Startup::Initial | config::Startup::Full);
         context.enter(if copies { Stage::Full } else { Stage::Incremental })?;
@@ -122,6 +129,8 @@ async fn start<T: Target>(job: &config::Job, store: &Arc<Store>, target: &T) -> 
         Some(identity) => prepared.resume(job, store, identity).await?,
         None => begin(job, &prepared, store).await?,
     };
+    prepared.keeps_row_hashes(store)?;
+    store.set_left_out(&prepared.left_out)?;
     tracing::info!(job = job.name, stage = identity.stage.as_str(), tables = prepared.mappings.len(), "job begins");
     match identity.stage {
         Stage::Schema => make_tables(&prepared, target).await?,
@@ -139,6 +148,7 @@ struct Context<'a, T> {
     store: Arc<Store>,
     target: Arc<T>,
     identity: Identity,
+    live: Arc<Live>,
 }
 
 impl<T> Context<'_, T> {

@@ -8,7 +8,7 @@ use mysql_async::Conn;
 use super::definitions;
 use crate::apply::change::Followed;
 use crate::apply::encode::BinaryText;
-use crate::config::{self, TableFilter};
+use crate::config::{self, NoKeyTables, TableFilter, ZeroDate};
 use crate::mysql::connect::{self, Connect, Patience, ServerInfo, source_zone};
 use crate::mysql::preflight::Report;
 use crate::mysql::value::{self, ValueOptions};
@@ -29,6 +29,8 @@ pub struct Prepared {
     pub warnings: Vec<String>,
     pub target_version: Version,
     pub(super) mapping_options: MappingOptions,
+    /// Tables that match and have no primary key (`noKeyTables: skip`).
+    pub left_out: Vec<TableName>,
     pub(super) filter: TableFilter,
 }
 
@@ -61,10 +63,9 @@ impl From<Error> for Problems {
 /// Looks at source and target, reads the catalogue and maps the tables. Changes nothing.
 pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepared, Problems> {
     let (connect, source, version) = look(job, target).await?;
-    let Source { mut connection, server, filter } = source;
-    let tables = catalog::tables(&mut connection, &server, &filter, job.no_key_tables).await;
-    let tables = match tables {
-        Ok(tables) => tables,
+    let Source { mut connection, server, filter, .. } = source;
+    let (tables, left_out) = match read_tables(job, &mut connection, &server, &filter).await {
+        Ok(read) => read,
         Err(error) => {
             // The source's own problem is said first; the target's are said with it.
             let mut problems = vec![error];
@@ -72,10 +73,12 @@ pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepare
             return Err(Problems(problems));
         }
     };
-    let report = preflight::check(&mut connection, job, &server, &tables).await;
-    let (mut problems, mut mappings) = (report.problems, Vec::with_capacity(tables.len()));
+    let mut report = preflight::check(&mut connection, job, &server, &tables).await;
+    let is_left_out = |table| format!("table {table} is left out: it has no primary key (noKeyTables: skip)");
+    report.warnings.extend(left_out.iter().map(is_left_out));
+    let (mut problems, mut mappings) = (std::mem::take(&mut report.problems), Vec::with_capacity(tables.len()));
     if let Ok(version) = &version {
-        let options = mapping_options(&job.target, &job.zero_date, *version);
+        let options = options(job, *version);
         for table in tables {
             match map_table(&table, &options) {
                 Ok(mapping) => mappings.push(Arc::new(mapping)),
@@ -83,7 +86,7 @@ pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepare
             }
         }
     }
-    let source = Source { connection, server, filter };
+    let source = Source { connection, server, filter, left_out };
     finish(job, target, (connect, source, version), mappings, Report { problems, ..report }).await
 }
 
@@ -94,7 +97,8 @@ pub(super) async fn prepare_again<T: Target>(
     store: &Store,
 ) -> Result<Prepared, Problems> {
     let (connect, mut source, version) = look(job, target).await?;
-    let options = version.as_ref().ok().map(|version| mapping_options(&job.target, &job.zero_date, *version));
+    source.left_out = store.left_out()?;
+    let options = version.as_ref().ok().map(|version| options(job, *version));
     let followed = match &options {
         Some(options) => definitions::followed(store, options)?,
         None => Followed::default(),
@@ -112,6 +116,8 @@ struct Source {
     connection: Conn,
     server: ServerInfo,
     filter: TableFilter,
+    /// Tables that match and have no primary key (`noKeyTables: skip`).
+    left_out: Vec<TableName>,
 }
 
 /// What was found out about both sides; an error is the source's.
@@ -137,7 +143,7 @@ async fn finish<T: Target>(
     mappings: Vec<Arc<Mapping>>,
     report: Report,
 ) -> Result<Prepared, Problems> {
-    let Source { connection, server, filter } = source;
+    let Source { connection, server, filter, left_out } = source;
     let Report { mut problems, mut warnings } = report;
     warnings.extend(mappings.iter().flat_map(|mapping| mapping.warnings()));
     let databases: Vec<String> = mappings
@@ -162,7 +168,7 @@ async fn finish<T: Target>(
         Ok(zone) if problems.is_empty() => {
             let values = ValueOptions { zone, zero_date: job.zero_date.clone() };
             warnings.extend(mappings.iter().flat_map(|mapping| value::warnings(mapping, &values)));
-            let mapping_options = mapping_options(&job.target, &job.zero_date, target_version);
+            let mapping_options = options(job, target_version);
             Ok(Prepared {
                 connect,
                 connection,
@@ -172,6 +178,7 @@ async fn finish<T: Target>(
                 warnings,
                 target_version,
                 mapping_options,
+                left_out,
                 filter,
             })
         }
@@ -198,7 +205,30 @@ async fn look_at_source(job: &config::Job, connect: &Connect) -> Result<Source> 
     let mut connection = connect(None).await?;
     let server = connect::server_info(&mut connection).await?;
     let filter = job.source.table_filter(server.lower_case_table_names)?;
-    Ok(Source { connection, server, filter })
+    Ok(Source { connection, server, filter, left_out: Vec::new() })
+}
+
+/// The tables as the catalogue has them, and the names of those that are left out.
+async fn read_tables(
+    job: &config::Job,
+    connection: &mut Conn,
+    server: &ServerInfo,
+    filter: &TableFilter,
+) -> Result<(Vec<Table>, Vec<TableName>)> {
+    let tables = catalog::tables(connection, server, filter, job.no_key_tables).await?;
+    let mut left_out = Vec::new();
+    if job.no_key_tables == NoKeyTables::Skip {
+        left_out = catalog::names(connection, filter).await?;
+        left_out.retain(|name| !tables.iter().any(|table| table.name == *name));
+    }
+    Ok((tables, left_out))
+}
+
+fn options(job: &config::Job, version: Version) -> MappingOptions {
+    MappingOptions {
+        row_hash: job.no_key_tables == NoKeyTables::RowHash,
+        ..mapping_options(&job.target, &job.zero_date, version)
+    }
 }
 
 impl Prepared {
@@ -254,6 +284,33 @@ impl Prepared {
         ))
     }
 
+    /// Hashes of rows are of the cells as the target has them, so what decides about cells must stay as it is.
+    ///
+    /// # Errors
+    /// Definite: the job was begun with something else.
+    pub(super) fn keeps_row_hashes(&self, store: &Store) -> Result<()> {
+        if !self.mappings.iter().any(|mapping| mapping.is_row_hash()) {
+            return Ok(());
+        }
+        let ValueOptions { zone, zero_date } = &self.values;
+        let offset = || zone.to_fixed_offset().map_or_else(|_| "the server's".to_owned(), |offset| offset.to_string());
+        let zone = zone.iana_name().map_or_else(offset, str::to_owned);
+        let zero_date = match zero_date {
+            ZeroDate::Null => "null",
+            ZeroDate::Value(date) => date,
+            ZeroDate::Error => "error",
+        };
+        let now = format!("source.timezone {zone}, defaultZeroDate {zero_date}");
+        let before = store.hashed_with(&now)?;
+        if before == now {
+            return Ok(());
+        }
+        Err(Error::definite(format!(
+            "the job was begun with {before}, and now it has {now}: rows of tables without a key would no longer be known again"
+        ))
+        .hint("set both as they were, or begin a new job (another `name`) with empty target tables"))
+    }
+
     /// Tells which server a position belongs to.
     pub(super) fn server_identity(&self) -> String {
         self.server.identity()
@@ -270,7 +327,8 @@ impl Prepared {
     pub(super) fn wanted(&self) -> Arc<dyn Fn(&TableName) -> bool + Send + Sync> {
         let filter = self.filter.clone();
         let known: HashSet<TableName> = self.mappings.iter().map(|mapping| mapping.source.name.clone()).collect();
-        Arc::new(move |table| known.contains(table) || filter.matches(table))
+        let left_out: HashSet<TableName> = self.left_out.iter().cloned().collect();
+        Arc::new(move |table| known.contains(table) || filter.matches(table) && !left_out.contains(table))
     }
 
     /// The other tables, and databases, whose statements the history needs: those that online schema-change tools make, and

@@ -4,6 +4,8 @@
 //! which nobody can say that it lies before the old one, leaves changes out, so it needs the operator's word. The
 //! open epoch, if there is one, is given up; the next start still waits for the end of its loads. A move to before a schema
 //! change that was followed is refused: the target's tables are those behind it.
+//!
+//! Rows of tables without a key are not applied once more: what lies before the old place counts as in for them.
 
 use std::cmp::Ordering;
 
@@ -70,7 +72,14 @@ pub async fn reposition(job: &config::Job, place: &str, accept_loss: bool) -> Re
         ))
         .hint("choose a place behind that, or begin a new job (another `name`) with empty target tables"));
     }
-    store.reposition(&Checkpoint { position: to.clone(), saved_at: now_micros(), ..checkpoint }, &server.identity())?;
+    if !accept_loss && store.has_numberings()? && (store.intent()?.is_some() || !store.open_numberings()?.is_empty()) {
+        return Err(Error::definite(
+            "an epoch is open, and of its rows in tables without a key nobody could tell any more which are in",
+        )
+        .hint("run the job until that epoch is in (`towpath status` shows none), or say --accept-loss and mend these tables"));
+    }
+    let moved = Checkpoint { position: to.clone(), saved_at: now_micros(), ..checkpoint };
+    store.reposition(&moved, &server.identity(), &from)?;
     Ok(Moved { from, to })
 }
 

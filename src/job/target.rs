@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::Result;
 use crate::config::{Address, Job, TargetKind};
 use crate::embedded;
+use crate::state::Store;
 use crate::target::Version;
 use crate::target::starrocks::StarRocks;
 
@@ -33,6 +34,17 @@ fn embedded_options(job: &Job) -> embedded::Options {
         options.version = options.version.max(Version { major: 4, minor: 0, patch: 0 });
     }
     options
+}
+
+/// For a command that may run beside the job: while the job runs, the embedded server is the job's.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_beside(job: &Job) -> Result<Connected> {
+    if job.target.kind == TargetKind::Embedded && Store::is_running(&job.state_dir, &job.name) {
+        return Ok(Connected { client: Arc::new(StarRocks::new(&job.target, &job.params)?), server: None });
+    }
+    connect(job).await
 }
 
 /// # Errors

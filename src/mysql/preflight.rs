@@ -12,7 +12,8 @@ use mysql_async::{Conn, Row};
 use super::catalog::literal;
 use super::connect::{Flavor, ServerInfo, optional, select, source_error, text};
 use super::position::{Position, logs};
-use crate::config::{Job, SourceType, Startup};
+use super::snapshot::may_lock;
+use crate::config::{Job, NoKeyTables, SourceType, Startup};
 use crate::schema::{ColumnType, Generated, Table, TableName, quote};
 use crate::state::now_micros;
 use crate::{Error, Result};
@@ -40,8 +41,12 @@ pub fn replica_host(job: &str) -> String {
 /// Checks the source for `job`. A failure to ask is a problem too; nothing is changed at the source.
 pub async fn check(conn: &mut Conn, job: &Job, info: &ServerInfo, tables: &[Table]) -> Report {
     let mut report = check_log(conn, job, info, tables).await;
-    let checked = check_tables(conn, tables, &mut report).await;
+    let checked = check_tables(conn, job, tables, &mut report).await;
     report.problems.extend(checked.err());
+    if matches!(job.source.startup, Startup::Initial | Startup::Full) {
+        let checked = check_whole_copies(conn, info, tables, &mut report).await;
+        report.problems.extend(checked.err());
+    }
     report
 }
 
@@ -53,6 +58,7 @@ pub async fn check_log(conn: &mut Conn, job: &Job, info: &ServerInfo, tables: &[
     if job.source.startup != Startup::Full {
         check_binlog_settings(info, &mut report);
         check_row_image(info, tables, &mut report);
+        check_whole_images(info, tables, &mut report);
         check_startup(job, info, &mut report);
         let checked = check_replication(conn, job, info, tables, &mut report).await;
         report.problems.extend(checked.err());
@@ -168,6 +174,65 @@ fn check_row_image(info: &ServerInfo, tables: &[Table], report: &mut Report) {
             }));
         }
     }
+}
+
+/// A row of a table without a key is known by all of its columns.
+fn check_whole_images(info: &ServerInfo, tables: &[Table], report: &mut Report) {
+    let image = info.variable("binlog_row_image").filter(|image| !image.eq_ignore_ascii_case("FULL"));
+    let keyless = tables.iter().find(|table| table.key.is_empty());
+    if let (Some(image), Some(table)) = (image, keyless) {
+        report.problems.push(
+            Error::definite(format!(
+                "table {} has no key, so its rows are known only by all of their columns, and the source's binlog_row_image is \
+                 {image}; it must be FULL",
+                table.name
+            ))
+            .hint(
+                "SET GLOBAL binlog_row_image = 'FULL'; sessions that are open keep the old value until they connect again; or \
+                 give the table a primary key",
+            ),
+        );
+    }
+}
+
+/// Tables without a key are copied as they are at one place of the log.
+async fn check_whole_copies(conn: &mut Conn, info: &ServerInfo, tables: &[Table], report: &mut Report) -> Result<()> {
+    let keyless: Vec<&Table> = tables.iter().filter(|table| table.key.is_empty()).collect();
+    let mut databases: Vec<&str> = keyless.iter().map(|table| table.name.database.as_str()).collect();
+    databases.dedup();
+    for database in databases {
+        if info.flavor == Flavor::Mysql && !may_lock(conn, database).await? {
+            let user = current_user(conn).await?;
+            report.problems.push(
+                Error::definite(format!(
+                    "the source's user {user} lacks LOCK TABLES on {database}: tables without a key are locked for a moment when \
+                     their copy begins"
+                ))
+                .hint(format!("GRANT LOCK TABLES ON {}.* TO {user}", quote(database))),
+            );
+        }
+        let statement = format!(
+            "SELECT TABLE_NAME, ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} \
+             AND ENGINE NOT IN ('InnoDB', 'ROCKSDB')",
+            literal(database)
+        );
+        for row in select(conn, "reading the catalogue", &statement).await? {
+            let name = TableName::new(database, text(&row, 0));
+            if keyless.iter().any(|table| table.name == name) {
+                let engine = optional(&row, 1).unwrap_or_default();
+                report.problems.push(
+                    Error::definite(format!(
+                        "table {name} has no key and {engine} has no snapshots, so it cannot be copied as it is at one place of the log"
+                    ))
+                    .hint(format!(
+                        "ALTER TABLE {} ENGINE=InnoDB, give it a primary key, or leave it out with source.excludeTables",
+                        name.quoted()
+                    )),
+                );
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Warns when the source may soon delete the log behind a job's position, of which the last transaction was committed
@@ -364,10 +429,10 @@ async fn check_chain(conn: &mut Conn, info: &ServerInfo, report: &mut Report) ->
 }
 
 /// SELECT on every table and column; engines; keys.
-async fn check_tables(conn: &mut Conn, tables: &[Table], report: &mut Report) -> Result<()> {
+async fn check_tables(conn: &mut Conn, job: &Job, tables: &[Table], report: &mut Report) -> Result<()> {
     let mut denied: Vec<&TableName> = Vec::new();
     for table in tables {
-        if table.key.is_empty() {
+        if table.key.is_empty() && job.no_key_tables != NoKeyTables::RowHash {
             let what = format!("table {} has no key", table.name);
             report
                 .problems

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::charset::Utf8Growth;
 use super::default::{carried_default, is_zero_date};
+use super::row_hash;
 use super::{
     Column, ColumnType, DefaultValue, IntegerSize, LobSize, Table, TableName, TargetColumn, TargetTable, TargetType,
 };
@@ -45,6 +46,8 @@ pub struct MappingOptions {
     pub varbinary: bool,
     /// `defaultZeroDate: null`: zero dates are written as NULL.
     pub zero_date_is_null: bool,
+    /// `noKeyTables: rowHash`: a table without a key gets one made of its rows.
+    pub row_hash: bool,
 }
 
 impl MappingOptions {
@@ -56,6 +59,7 @@ impl MappingOptions {
             max_decimal_precision: if major < 4 { 38 } else { 76 },
             varbinary: major >= 3,
             zero_date_is_null: true,
+            row_hash: false,
         }
     }
 
@@ -69,14 +73,26 @@ pub fn map_table(source: &Table, options: &MappingOptions) -> Result<Mapping> {
     let fail = |error: Error| error.context(format!("table {}", source.name));
     let name = TableName::new(options.target_database(&source.name.database), &source.name.table);
     check_database_name(&name.database).map_err(fail)?;
-    if source.key.is_empty() {
-        return Err(fail(
-            Error::definite("it has no primary key and no unique key over NOT NULL columns")
-                .hint("give the table a primary key, or leave it out with source.excludeTables"),
-        ));
+    if source.key.is_empty() && !options.row_hash {
+        return Err(fail(Error::definite("it has no primary key and no unique key over NOT NULL columns").hint(
+            "give the table a primary key, set noKeyTables: rowHash, or leave it out with source.excludeTables",
+        )));
     }
     let others = (0..source.columns.len()).filter(|index| !source.key.contains(index));
-    let mut columns = Vec::with_capacity(source.columns.len());
+    let mut columns = Vec::with_capacity(source.columns.len() + 2);
+    if source.key.is_empty() {
+        columns.extend(row_hash::key_columns());
+        if let Some(taken) = columns.iter().find(|made| source.column_index(&made.name).is_some()) {
+            return Err(fail(
+                Error::definite(format!(
+                    "its column {} has the name of a key column that noKeyTables: rowHash makes",
+                    taken.name
+                ))
+                .hint("rename the column at the source, or leave the table out with source.excludeTables"),
+            ));
+        }
+    }
+    let key_columns = columns.len().max(source.key.len());
     for index in source.key.iter().copied().chain(others) {
         let Some(column) = source.columns.get(index) else {
             return Err(fail(Error::definite(format!("its key names column {index}, which does not exist"))));
@@ -86,7 +102,7 @@ pub fn map_table(source: &Table, options: &MappingOptions) -> Result<Mapping> {
             .map_err(|error| fail(error.context(format!("column {}", column.name))))?;
         columns.push(mapped);
     }
-    let target = TargetTable { name, columns, key_columns: source.key.len(), comment: source.comment.clone() };
+    let target = TargetTable { name, columns, key_columns, comment: source.comment.clone() };
     Ok(Mapping { source: source.clone(), target, unfed: Vec::new() })
 }
 

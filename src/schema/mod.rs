@@ -8,6 +8,7 @@ mod default;
 mod fill;
 mod mapping;
 mod reshape;
+mod row_hash;
 mod table;
 mod target;
 
@@ -18,6 +19,7 @@ pub use fill::Fill;
 pub(crate) use mapping::map_column;
 pub use mapping::{MAX_KEY_BYTES, Mapping, MappingOptions, map_table};
 pub use reshape::rewrites_rows;
+pub use row_hash::{ROW_COPY, ROW_HASH};
 pub(crate) use table::quote;
 pub use table::{Index, Table, TableName};
 pub use target::{TargetColumn, TargetDefault, TargetTable, TargetType};

@@ -41,7 +41,8 @@ pub struct Table {
     pub name: TableName,
     /// In the table's own order, invisible and generated columns too: the order of a row image.
     pub columns: Vec<Column>,
-    /// The primary key (or, by `noKeyTables: uniqueKey`, the chosen unique key): indexes into `columns`, in key order.
+    /// The primary key (or, by `noKeyTables`, the chosen unique key): indexes into `columns`, in key order. Empty: the
+    /// table has none (`noKeyTables: rowHash`).
     pub key: Vec<usize>,
     /// Whether `key` is the primary key.
     #[serde(default = "yes")]

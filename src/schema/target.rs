@@ -43,7 +43,8 @@ pub struct TargetColumn {
     /// What rows that exist hold in it when it is added to their table.
     #[serde(default)]
     pub fill: Fill,
-    /// Index of the source column in `Table::columns`.
+    /// Index of the source column in `Table::columns`; of no column where the target's key is a row hash
+    /// ([`crate::schema::Mapping::carried`]).
     pub source: usize,
 }
 

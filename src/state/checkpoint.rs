@@ -14,6 +14,7 @@ use super::Store;
 use super::dead_letter::{self, LetterChanges};
 use super::definitions::{self, DefinitionChanges};
 use super::prepared::{self, PreparedChanges};
+use super::row_hash;
 use super::store::json;
 use crate::mysql::position::Position;
 use crate::{Result, step};
@@ -140,10 +141,11 @@ impl Store {
         })
     }
 
-    /// Moves the job to another place, of the server `server`. The open epoch is given up; its loads are kept, so that the
+    /// Moves the job from `before` to another place, of the server `server`. The open epoch is given up; its loads are kept, so that the
     /// next start waits for their end.
-    pub fn reposition(&self, checkpoint: &Checkpoint, server: &str) -> Result<()> {
+    pub fn reposition(&self, checkpoint: &Checkpoint, server: &str, before: &Position) -> Result<()> {
         self.transaction(|transaction| {
+            row_hash::reposition(transaction, before)?;
             write(transaction, checkpoint)?;
             transaction.execute("DELETE FROM intent", [])?;
             transaction.execute("UPDATE job SET server = ?1", [server])?;

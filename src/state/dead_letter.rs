@@ -376,6 +376,19 @@ impl Store {
         })
     }
 
+    /// The keys of a table's live letters that stand for rows, not for deletes.
+    pub(crate) fn live_letter_rows(&self, table: &TableName) -> Result<Vec<String>> {
+        self.with(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT key FROM dead_letter
+                     WHERE database = ?1 AND name = ?2 AND deletes = 0 AND state IN ('open', 'retry')",
+                )?
+                .query_map((&table.database, &table.table), |row| row.get(0))?
+                .collect()
+        })
+    }
+
     /// The shapes of the key's live letters.
     pub fn live_letters_of(&self, key: &LetterKey) -> Result<Vec<LetterShape>> {
         let texts: Vec<String> = self.with(|connection| {

@@ -2,7 +2,8 @@
 //!
 //! It holds what a restart needs and nothing else: the position everything before which is in the target
 //! (the *checkpoint*), the epoch that may be half-way there (the *intent*), the table definitions at the checkpoint, and how
-//! far the full copy got; and the rows that the target refused (*dead letters*). Each method is one transaction;
+//! far the full copy got; the rows that the target refused (*dead letters*); and what comparisons have found (*runs*).
+//! Each method is one transaction;
 //! `synchronous=FULL`, so a return means it is on the disk.
 //!
 //! [`file`] tells how the file is opened, who may write to it, and what happens when it is taken away.
@@ -13,10 +14,13 @@ mod definitions;
 mod file;
 mod pace;
 mod prepared;
+mod row_hash;
 mod schema;
+mod setting;
 mod snapshot;
 mod status;
 mod store;
+mod verify_run;
 
 pub use checkpoint::{Checkpoint, Intent, LoadName, RowCounts, now_micros};
 pub use dead_letter::{
@@ -27,6 +31,9 @@ pub use definitions::{
 };
 pub use pace::PaceRecord;
 pub use prepared::{PreparedChanges, PreparedPart, PreparedTransaction};
+pub use row_hash::{Numbered, Numbering, Victim};
+pub use setting::Settings;
 pub use snapshot::{ChunkRecord, TableProgress};
 pub use status::Status;
 pub use store::{Identity, Stage, Store};
+pub use verify_run::{DifferenceKind, DifferenceRecord, RunOutcome, RunRecord};

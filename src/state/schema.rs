@@ -103,6 +103,43 @@ const STEPS: &[&str] = &[
     ) STRICT;
 ",
     "
+    CREATE TABLE setting (             -- parameters that differ from the job file; `paused`: 1
+        key TEXT PRIMARY KEY,
+        value REAL NOT NULL
+    ) STRICT;
+",
+    "
+    CREATE TABLE row_hash_table (      -- tables without a key
+        database TEXT NOT NULL,
+        name TEXT NOT NULL,
+        attempts INTEGER NOT NULL DEFAULT 0, -- how often the copy was begun
+        copied_at TEXT,                -- JSON Position before which the log's rows are in
+        begin_position TEXT,           -- JSON Position where the epoch began whose rows were numbered last
+        base INTEGER NOT NULL DEFAULT 0,
+        next INTEGER NOT NULL DEFAULT 0,
+        open INTEGER NOT NULL DEFAULT 0, -- 1: pieces of a transaction went out, and not its end
+        PRIMARY KEY (database, name)
+    ) STRICT;
+    CREATE TABLE row_hash_victim (     -- which rows that epoch's deletes remove
+        database TEXT NOT NULL,
+        name TEXT NOT NULL,
+        hash BLOB NOT NULL,            -- 16 bytes, big-endian
+        ordinal INTEGER NOT NULL,
+        copy INTEGER NOT NULL,
+        PRIMARY KEY (database, name, hash, ordinal)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE row_hash_form (       -- what of the job file is a part of the hashes
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        form TEXT NOT NULL
+    ) STRICT;
+    CREATE TABLE left_out (            -- tables that match and have no key (noKeyTables: skip)
+        database TEXT NOT NULL,
+        name TEXT NOT NULL,
+        PRIMARY KEY (database, name)
+    ) STRICT;
+",
+    super::verify_run::TABLES,
+    "
     -- JSON state::AtTarget; NULL: as the mapping of the definition has it
     ALTER TABLE source_table ADD COLUMN at_target TEXT;
     CREATE TABLE job_definitions (

@@ -6,11 +6,12 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{
-    ChangeCount, Checkpoint, Identity, Intent, LetterCounts, PaceRecord, RunningChange, Store, TableProgress,
+    ChangeCount, Checkpoint, Identity, Intent, LetterCounts, PaceRecord, RunningChange, Settings, Store, TableProgress,
     now_micros,
 };
 use crate::Result;
 use crate::mysql::position::Position;
+use crate::schema::TableName;
 
 /// A job's state at one moment; it may be running.
 #[derive(Debug, Clone)]
@@ -28,6 +29,10 @@ pub struct Status {
     /// The schema change that the target works on, or did when the job ended.
     pub change: Option<RunningChange>,
     pub changes: Vec<ChangeCount>,
+    /// What differs from the job file.
+    pub settings: Settings,
+    /// Tables that match the job's patterns and are not replicated (`noKeyTables: skip`).
+    pub left_out: Vec<TableName>,
 }
 
 impl Status {
@@ -46,6 +51,8 @@ impl Status {
             letters: store.letter_counts()?,
             change: store.running_change()?,
             changes: store.change_counts()?,
+            settings: store.settings()?,
+            left_out: store.left_out()?,
         }))
     }
 
@@ -71,6 +78,8 @@ impl Status {
             "widenedPause": self.pace.as_ref().map(|pace| {
                 json!({"seconds": pace.pause_millis as f64 / 1e3, "reason": pace.reason, "ageSeconds": age(pace.since)})
             }),
+            "paused": self.settings.paused,
+            "settings": self.settings.params,
             "openEpoch": self.intent.as_ref().map(|intent| intent.epoch),
             "preparedXa": self.prepared,
             "inserts": checkpoint.map_or(0, |checkpoint| checkpoint.read.inserts),
@@ -86,6 +95,7 @@ impl Status {
             "schemaChanges": self.changes.iter().map(|count| {
                 json!({"kind": count.kind, "outcome": count.outcome, "number": count.number})
             }).collect::<Vec<_>>(),
+            "leftOut": self.left_out.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "fullData": self.tables.iter().map(table).collect::<Vec<_>>(),
         })
     }
@@ -99,7 +109,12 @@ fn age(micros: u64) -> f64 {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let position = self.position();
-        let running = if self.running { "running" } else { "not running" };
+        let running = match (self.running, self.settings.paused) {
+            (true, true) => "running, paused",
+            (true, false) => "running",
+            (false, true) => "not running, paused",
+            (false, false) => "not running",
+        };
         writeln!(f, "job         {} ({running})", self.identity.name)?;
         writeln!(f, "stage       {}", self.identity.stage.as_str())?;
         writeln!(f, "position    {}:{}", position.file, position.offset)?;
@@ -116,6 +131,9 @@ impl fmt::Display for Status {
                 "rows        {} inserts, {} updates, {} deletes read; {} rows loaded",
                 at.read.inserts, at.read.updates, at.read.deletes, at.loaded
             )?;
+        }
+        for (key, value) in &self.settings.params {
+            writeln!(f, "set         {key} = {value}, instead of the job file's")?;
         }
         if let Some(pace) = &self.pace {
             let seconds = pace.pause_millis as f64 / 1e3;
@@ -147,6 +165,9 @@ impl fmt::Display for Status {
         }
         if self.prepared > 0 {
             writeln!(f, "XA          {} prepared, waiting for XA COMMIT or XA ROLLBACK", self.prepared)?;
+        }
+        for table in &self.left_out {
+            writeln!(f, "left out    {table}: it has no primary key (noKeyTables: skip)")?;
         }
         for table in &self.tables {
             let state = if table.done() { "done" } else { "copying" };

@@ -22,6 +22,7 @@ use std::future::Future;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::progress::Retries;
 use crate::schema::{MappingOptions, TableName, TargetTable};
 use crate::{Result, config};
 
@@ -239,6 +240,11 @@ pub trait Target: Send + Sync + 'static {
         Pressure::default()
     }
 
+    /// A target that does not count has this answer.
+    fn retries(&self) -> Retries {
+        Retries::default()
+    }
+
     /// Pre-flight of `load_together` for these tables, each problem one error. A target without transactions over
     /// several tables has this answer.
     fn check_together(&self, _tables: &[&TargetTable]) -> impl Future<Output = Vec<crate::Error>> + Send {
@@ -257,6 +263,22 @@ pub trait Target: Send + Sync + 'static {
         async { Err(no_transactions()) }
     }
 
+    /// Whether the table has any row, of those that are visible.
+    fn has_rows(&self, _table: &TableName) -> impl Future<Output = Result<bool>> + Send {
+        async { Err(no_row_hashes()) }
+    }
+
+    /// Of a table whose key is a row hash and a copy number: the numbers below `below` of the rows with each of these hashes,
+    /// at most as many as are said beside it. All loads of the table that have returned are seen; none may be under way.
+    fn copies(
+        &self,
+        _table: &TableName,
+        _below: i64,
+        _wanted: &[(i128, usize)],
+    ) -> impl Future<Output = Result<Vec<Vec<i64>>>> + Send {
+        async { Err(no_row_hashes()) }
+    }
+
     /// Ends the doubt about a try of `load_together` that an earlier run has left: when this returns `Ok` it is in, or
     /// it is out and stays out, whatever that run still had on its way.
     fn end_transaction(&self, _database: &str, _label: &str) -> impl Future<Output = Result<()>> + Send {
@@ -266,6 +288,11 @@ pub trait Target: Send + Sync + 'static {
 
 fn no_changes(table: &TableName) -> crate::Error {
     crate::Error::definite(format!("table {table}: this target does not change tables"))
+}
+
+fn no_row_hashes() -> crate::Error {
+    crate::Error::definite("this target cannot be asked for the rows of tables without a key")
+        .hint("leave `noKeyTables: rowHash` out of the job file")
 }
 
 fn no_transactions() -> crate::Error {

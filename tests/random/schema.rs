@@ -259,8 +259,11 @@ impl Table {
         }
         lines.shuffle(random);
         let names = key.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
-        let is_primary = random.random_bool(0.9);
-        lines.push(format!("{} ({names})", if is_primary { "PRIMARY KEY" } else { "UNIQUE KEY" }));
+        let keyless = random.random_bool(0.25);
+        let is_primary = !keyless && random.random_bool(0.9);
+        if !keyless {
+            lines.push(format!("{} ({names})", if is_primary { "PRIMARY KEY" } else { "UNIQUE KEY" }));
+        }
         let unique = others.iter().find(|column| column.kind.is_integer()).filter(|_| random.random_bool(0.3));
         lines.extend(unique.map(|column| format!("UNIQUE KEY u ({})", column.name)));
         let partitions = is_primary && unique.is_none() && random.random_bool(0.15);
@@ -276,6 +279,7 @@ impl Table {
             (0..random.random_range(3..12)).map(|_| key.iter().map(|column| column.value(random)).collect()).collect();
         let hidden = product == Product::Mariadb && ddl.contains(" VIRTUAL");
         let images: &[&str] = match (is_primary, unique) {
+            _ if keyless => &["FULL"],
             // The job's key may be the other one of the two, which statements change.
             (false, Some(_)) => &["FULL"],
             _ if hidden => &["FULL", "NOBLOB"],

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Gets MySQL and MariaDB without root, for tests and for `towpath demo`.
 #
-#   tests/servers/get.sh [mysql] [mariadb] [openssl]      the two servers when none is named
+#   tests/servers/get.sh [mysql] [mariadb] [openssl] [prometheus]      the two servers when none is named
 #
 # The packages of this machine's own distribution are downloaded and unpacked, not installed: apt runs with a
 # private state, cache and source list, so nothing of the system changes. Each server ends up in
@@ -11,6 +11,7 @@
 # with a wrapper script (mysql/mysqld, mysql/mysql, mariadb/mariadbd) that takes the server's ordinary arguments.
 # `openssl` gets OpenSSL's headers and static libraries into .../servers/openssl/{include,lib} (an OPENSSL_DIR): the crate
 # mysql_cdc, the tests' second decoder, is built with them on a machine that has none.
+# `prometheus` gets Prometheus and its promtool into .../servers/prometheus/, for the test of dashboards and alerts.
 # What is there already is left alone. With TOWPATH_MYSQLD or TOWPATH_MARIADBD set, that one is not fetched.
 set -eu
 
@@ -29,7 +30,8 @@ for server; do
         mysql) name=mysqld; own=${TOWPATH_MYSQLD:-}; variable=TOWPATH_MYSQLD ;;
         mariadb) name=mariadbd; own=${TOWPATH_MARIADBD:-}; variable=TOWPATH_MARIADBD ;;
         openssl) [ -f "$cache/openssl/lib/libssl.a" ] || wanted="$wanted openssl"; continue ;;
-        *) say "unknown server '$server'"; say "usage: $0 [mysql] [mariadb] [openssl]"; exit 2 ;;
+        prometheus) [ -x "$cache/prometheus/promtool" ] || wanted="$wanted prometheus"; continue ;;
+        *) say "unknown server '$server'"; say "usage: $0 [mysql] [mariadb] [openssl] [prometheus]"; exit 2 ;;
     esac
     if [ -n "$own" ]; then
         [ -x "$own" ] || fail "$variable is set to '$own', which is not an executable file"
@@ -247,9 +249,29 @@ get_openssl() {
     mv "$tree" "$cache/openssl"
 }
 
+# get_prometheus: two programs that need nothing but libc.
+get_prometheus() {
+    [ ! -x "$cache/prometheus/promtool" ] || return 0
+    say "getting Prometheus into $cache/prometheus"
+    apt_in machine
+    [ -s "$state/update.log" ] || update
+    rm -f "$state"/archives/*.deb
+    # Without its dependencies: they are its web pages' scripts.
+    # shellcheck disable=SC2086
+    (cd "$state/archives" && apt-get $apt -q download prometheus) >"$state/install.log" 2>&1 ||
+        { cat "$state/update.log" "$state/install.log" >&2; fail "apt could not download prometheus"; }
+    tree=$work/prometheus
+    mkdir -p "$tree/unpacked"
+    dpkg-deb -x "$state"/archives/prometheus_*.deb "$tree/unpacked" || fail "could not unpack prometheus"
+    cp "$tree/unpacked/usr/bin/prometheus" "$tree/unpacked/usr/bin/promtool" "$tree/"
+    rm -rf "$tree/unpacked" "${cache:?}/prometheus"
+    mv "$tree" "$cache/prometheus"
+}
+
 for server in $wanted; do
     case $server in
         openssl) get_openssl ;;
+        prometheus) get_prometheus ;;
         mysql) get mysql mysqld usr/sbin/mysqld usr/lib/mysql/plugin mysql-server-core mysql-server-core-8.4 mysql-server-core-8.0 ;;
         mariadb) get mariadb mariadbd usr/sbin/mariadbd usr/lib/mysql/plugin mariadb-server-core mariadb-server-core-10.6 ;;
     esac

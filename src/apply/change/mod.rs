@@ -70,6 +70,11 @@ impl Followed {
         self.mappings.values()
     }
 
+    /// Whether some table has no key.
+    pub(super) fn has_row_hashes(&self) -> bool {
+        self.mappings.values().any(|mapping| mapping.is_row_hash())
+    }
+
     /// Whether the table's rows are not replicated, on purpose.
     pub fn passes(&self, table: &TableName) -> bool {
         self.passed.contains(table)

@@ -225,6 +225,9 @@ impl Plan {
         }
         // One that the job file no longer selects, under its former name.
         let Some(mapping) = self.followed.mappings.remove(from) else { return self.arrive(table, verdict) };
+        if mapping.is_row_hash() {
+            return Err(no_key(from));
+        }
         let mut renamed = Mapping { source: table.as_ref().clone(), ..mapping.as_ref().clone() };
         if verdict.on(DdlKind::RenameTable, format_args!("table {from} is renamed to {to}")) {
             let old = &mapping.target.name;
@@ -256,6 +259,9 @@ impl Plan {
             return Err(Error::definite(format!("table {name}: the job and its history know it by different columns"))
                 .hint("this is a mistake of Towpath; begin a new job (another `name`) that copies, and report it"));
         }
+        if mapping.is_row_hash() {
+            return Err(no_key(name));
+        }
         let reshaped = reshape(mapping, altered, strict, verdict.rules, verdict)?;
         if !reshaped.is_same_at_target() {
             let (renamed, dropped) = reshaped.moved();
@@ -278,6 +284,17 @@ impl Plan {
             "leave the table out with source.excludeTables and start again, or begin a new job (another `name`) that copies",
         ))
     }
+}
+
+/// Its rows are known by hashes of all their cells.
+fn no_key(table: &TableName) -> Error {
+    Error::definite(format!(
+        "table {table} has no key: its rows are numbered under its name and known by all their columns, so neither may change"
+    ))
+    .hint(
+        "leave it out with source.excludeTables and start again, or begin a new job (another `name`) that copies; a primary key \
+         makes such changes possible",
+    )
 }
 
 /// Values that did not fit made the statement fail, so it met none. Of a statement that is no ALTER (an online tool's

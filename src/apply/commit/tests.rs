@@ -107,13 +107,14 @@ impl Scene {
                 together: false,
             },
             progress: Arc::default(),
-            pace: Arc::new(Pace::new(Duration::ZERO, self.target.pressure())),
+            pace: Pace::of(Duration::ZERO, 1000),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),
             letters: Arc::new(DeadLetters::new(&self.store, POLICY, [&Sample::new().mapping]).unwrap()),
             checkpoint: self.store.checkpoint().unwrap().unwrap_or_else(|| Checkpoint::at(position(0))),
             pieces: Pieces::default(),
             changer: crate::apply::sample::changer(),
+            numbers: Numbers::default(),
         }
     }
 

@@ -11,13 +11,14 @@ use super::super::commit::{Committer, LoadOptions, Pieces, settle};
 use super::super::encode::BinaryText;
 use super::super::flush::Epoch;
 use super::super::pace::Pace;
+use super::super::row_hash::Numbers;
 use super::super::sample::{Sample, position};
 use super::*;
 use crate::mysql::binlog::RowsKind;
 use crate::ring::Budget;
 use crate::schema::TargetTable;
 use crate::state::{Checkpoint, DeadLetter, Filter, LetterCounts, LetterState, PreparedChanges};
-use crate::target::{LabelState, Loaded, Pressure, Reason, Version};
+use crate::target::{LabelState, Loaded, Reason, Version};
 
 /// Refuses every load with a row whose text begins with `bad`, unless mended. Keeps what it takes, by key.
 #[derive(Default)]
@@ -133,9 +134,10 @@ impl Scene {
                 together: false,
             },
             progress: Arc::default(),
-            pace: Arc::new(Pace::new(Duration::ZERO, Pressure::default())),
+            pace: Pace::of(Duration::ZERO, 1000),
             pieces: Pieces::default(),
             changer: crate::apply::sample::changer(),
+            numbers: Numbers::default(),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),
             letters: Arc::new(DeadLetters::new(&self.store, self.policy, [&Sample::new().mapping]).unwrap()),

@@ -3,6 +3,8 @@ use std::thread::{self, JoinHandle};
 use super::super::batch::MERGED_ROW_BYTES;
 use super::super::sample::{Sample, place, position};
 use super::*;
+use crate::config::Params;
+use crate::live::Live;
 use crate::mysql::binlog::{RowsKind, Xid};
 use crate::ring::{Sender, ring};
 use crate::state::Store;
@@ -25,7 +27,7 @@ const ROW_BYTES: usize = 10 + MERGED_ROW_BYTES + 4;
 const SHORT: Duration = Duration::from_millis(300);
 
 fn pace(pause: Duration) -> Arc<Pace> {
-    Arc::new(Pace::new(pause, Pressure::default()))
+    Pace::of(pause, 1000)
 }
 
 fn tables(mappings: impl IntoIterator<Item = Arc<Mapping>>) -> Tables {
@@ -48,9 +50,11 @@ impl Scene {
         let mut flusher = Flusher {
             receiver,
             tables: tables([Arc::clone(&sample.mapping)]),
+            copied_at: CopiedAt::default(),
             xa: XaRows::open(&store, &budget, 1 << 18).unwrap(),
-            limits: Limits { rows: 1000, bytes: 1 << 20 },
+            limits: Limits { bytes: 1 << 20 },
             pace: pace(Duration::ZERO),
+            limiter: Limiter::new(Arc::new(Live::new(&Params::default()))),
             epochs: epochs_out,
             done: done_in,
             progress: Arc::default(),
@@ -116,8 +120,7 @@ fn the_next_epoch_fills_while_one_is_on_its_way() {
 #[test]
 fn a_full_batch_does_not_wait_for_the_pause() {
     let scene = Scene::new(|flusher| {
-        flusher.pace = pace(LONG * 10);
-        flusher.limits.rows = 2;
+        flusher.pace = Pace::of(LONG * 10, 2);
     });
     scene.row(1);
     scene.commit(100);
@@ -130,7 +133,7 @@ fn a_full_batch_does_not_wait_for_the_pause() {
 #[test]
 fn a_replay_closes_exactly_where_the_intent_says() {
     let scene = Scene::new(|flusher| {
-        flusher.limits.rows = 1;
+        flusher.pace = Pace::of(Duration::ZERO, 1);
         flusher.replay_until = Some(position(200));
     });
     scene.row(1);
@@ -398,7 +401,7 @@ fn rows_of_a_transaction_that_was_cut_off_leave_the_batch() {
 fn what_was_read_before_a_large_transaction_is_an_epoch_of_its_own() {
     let scene = Scene::new(|flusher| {
         flusher.pace = pace(LONG * 10);
-        flusher.limits = Limits { rows: 1000, bytes: 8 * ROW_BYTES };
+        flusher.limits = Limits { bytes: 8 * ROW_BYTES };
     });
     scene.row(1);
     scene.commit(100);
@@ -543,9 +546,8 @@ fn a_prepared_transaction_larger_than_memory_goes_out_in_pieces_when_it_is_commi
 #[test]
 fn while_the_pause_is_widened_the_number_of_rows_closes_nothing() {
     let scene = Scene::new(|flusher| {
-        flusher.pace = pace(Duration::ZERO);
+        flusher.pace = Pace::of(Duration::ZERO, 1);
         flusher.pace.widen(Pressure { refusals: 1, reason: "too many versions" });
-        flusher.limits.rows = 1;
         flusher.limits.bytes = 4 * ROW_BYTES;
     });
     scene.row(1);

@@ -9,6 +9,7 @@ use super::super::encode::BinaryText;
 use super::super::flush::Epoch;
 use super::super::label::is_transaction;
 use super::super::pace::Pace;
+use super::super::row_hash::Numbers;
 use super::super::sample::{Sample, position};
 use super::*;
 use crate::apply::dead_letter::{DeadLetters, Policy};
@@ -17,7 +18,7 @@ use crate::mysql::binlog::RowsKind;
 use crate::ring::Budget;
 use crate::schema::TargetTable;
 use crate::state::{Checkpoint, PreparedChanges, Store};
-use crate::target::{Format, LabelState, Loaded, NameTry, Pressure, Version};
+use crate::target::{Format, LabelState, Loaded, NameTry, Version};
 
 /// A target that notes what it is asked for, and what is written down at that moment.
 struct Scripted {
@@ -131,9 +132,10 @@ impl Scene {
                 together: true,
             },
             progress: Arc::default(),
-            pace: Arc::new(Pace::new(Duration::ZERO, Pressure::default())),
+            pace: Pace::of(Duration::ZERO, 1000),
             pieces: Pieces::default(),
             changer: crate::apply::sample::changer(),
+            numbers: Numbers::default(),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),
             letters: Arc::new(

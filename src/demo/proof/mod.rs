@@ -7,12 +7,14 @@
 //! bytes; the target's rows stream past it and take out what they match. What stays is missing at the target.
 //! Memory holds one row and SQLite's page cache; the rest is in an unnamed temporary file.
 //!
-//! Each cell is brought to one canonical form by its *source* type (see `cell`), so `1.50` and `1.5` are equal
+//! A table without a key has none at the target that the source could show. Then whole rows are counted: both sides must
+//! have each the same number of times.
+//!
+//! Each cell is brought to one canonical form by its *source* type (see [`crate::verify`]), so `1.50` and `1.5` are equal
 //! for a DECIMAL and different for a VARCHAR.
 //!
 //! Both sides must be at rest. A TIMESTAMP is read in the session time zone that the caller names.
 
-mod cell;
 mod report;
 
 use std::path::Path;
@@ -21,9 +23,10 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts, Row, Value};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use crate::config::ZeroDate;
 use crate::schema::TableName;
+use crate::verify::canonical::{Cell, Dialect, Form, Meaning, Rules, canonical};
 use crate::{Error, Result};
-use cell::{Cell, Dialect, Form, Meaning};
 pub use report::{Report, TableReport};
 
 /// A table and what should be the same at the target.
@@ -92,7 +95,7 @@ async fn compare_table(source: &mut Side, target: &mut Side, pair: &Pair, option
     let mut results = source.query(plan.source_sql(&pair.source)).await?;
     while let Some(row) = results.next().await.map_err(|error| source_error("source", &pair.source, error))? {
         let (key, cells) = plan.read(row, |column| &column.source);
-        rows.insert(&key, &cells)?;
+        rows.add(&key, &cells)?;
         report.source_rows += 1;
     }
     drop(results);
@@ -127,7 +130,7 @@ struct Plan {
     /// Key columns first.
     columns: Vec<PlannedColumn>,
     keys: usize,
-    zero_date: Option<String>,
+    rules: Rules,
 }
 
 struct PlannedColumn {
@@ -175,11 +178,14 @@ impl Plan {
             if is_key(&from.name) { keys.push(column) } else { rest.push(column) }
         }
         if keys.is_empty() {
-            return Err(Error::definite(format!("{} has no primary key to compare by", report.pair.target)));
+            // Neither side's key is on both: whole rows are compared.
+            std::mem::swap(&mut keys, &mut rest);
         }
+        let zero_date = options.zero_date.clone().map_or(ZeroDate::Null, ZeroDate::Value);
+        let rules = Rules::exact(jiff::tz::TimeZone::UTC, zero_date);
         let key_count = keys.len();
         keys.append(&mut rest);
-        Ok(Plan { columns: keys, keys: key_count, zero_date: options.zero_date.clone() })
+        Ok(Plan { columns: keys, keys: key_count, rules })
     }
 
     fn source_sql(&self, table: &TableName) -> String {
@@ -200,7 +206,7 @@ impl Plan {
                 // The text protocol sends nothing else.
                 other => Some(other.as_sql(true).into_bytes()),
             };
-            let cell = cell::canonical(column.meaning, side(column).form, bytes, self.zero_date.as_deref());
+            let cell = canonical(column.meaning, side(column).form, bytes, &self.rules);
             cell.write(if index < self.keys { &mut key } else { &mut cells });
         }
         (key, cells)
@@ -317,33 +323,42 @@ impl Rows {
         sqlite
             .execute_batch(
                 "PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -16384;
-                 CREATE TABLE source (key BLOB PRIMARY KEY, cells BLOB NOT NULL) WITHOUT ROWID;
+                 CREATE TABLE source (key BLOB PRIMARY KEY, cells BLOB NOT NULL, rows INTEGER NOT NULL) WITHOUT ROWID;
                  BEGIN;",
             )
             .map_err(sqlite_error)?;
         Ok(Rows { sqlite })
     }
 
-    fn insert(&self, key: &[u8], cells: &[u8]) -> Result<()> {
-        let mut statement = self.sqlite.prepare_cached("INSERT INTO source VALUES (?1, ?2)").map_err(sqlite_error)?;
+    /// One more row. Only rows that are keys as a whole may come more than once.
+    fn add(&self, key: &[u8], cells: &[u8]) -> Result<()> {
+        let mut statement = self
+            .sqlite
+            .prepare_cached(
+                "INSERT INTO source VALUES (?1, ?2, 1)
+                 ON CONFLICT (key) DO UPDATE SET rows = CASE WHEN cells = ?2 THEN rows + 1 END",
+            )
+            .map_err(sqlite_error)?;
         statement.execute(params![key, cells]).map(drop).map_err(sqlite_error)
     }
 
-    /// The cells under a key; they are gone then.
+    /// The cells under a key; one row less is there then.
     fn take(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        let mut statement =
-            self.sqlite.prepare_cached("DELETE FROM source WHERE key = ?1 RETURNING cells").map_err(sqlite_error)?;
+        let mut statement = self
+            .sqlite
+            .prepare_cached("UPDATE source SET rows = rows - 1 WHERE key = ?1 AND rows > 0 RETURNING cells")
+            .map_err(sqlite_error)?;
         statement.query_row([key], |row| row.get(0)).optional().map_err(sqlite_error)
     }
 
     fn count(&self) -> Result<u64> {
-        let count = self.sqlite.query_row("SELECT COUNT(*) FROM source", [], |row| row.get::<_, i64>(0));
+        let count = self.sqlite.query_row("SELECT coalesce(sum(rows), 0) FROM source", [], |row| row.get::<_, i64>(0));
         count.map(i64::unsigned_abs).map_err(sqlite_error)
     }
 
     fn first(&self, limit: usize) -> Result<Vec<Vec<u8>>> {
         let mut statement =
-            self.sqlite.prepare("SELECT key FROM source ORDER BY key LIMIT ?1").map_err(sqlite_error)?;
+            self.sqlite.prepare("SELECT key FROM source WHERE rows > 0 ORDER BY key LIMIT ?1").map_err(sqlite_error)?;
         let keys = statement.query_map([limit as i64], |row| row.get(0)).map_err(sqlite_error)?;
         keys.collect::<rusqlite::Result<_>>().map_err(sqlite_error)
     }

@@ -31,6 +31,9 @@ impl EventPlan {
         let Some(present) = &event.columns else {
             return Ok(EventPlan::whole(Arc::new(RowPlan::new(mapping, &event.table, options)?)));
         };
+        if mapping.is_row_hash() {
+            return Err(not_whole(mapping));
+        }
         let plan = |bits, absent| RowPlan::with_columns(mapping, &event.table, options, Some((bits, absent)));
         if event.kind == RowsKind::Insert {
             let absent = Absent::Default { mariadb: present.mariadb };
@@ -99,6 +102,15 @@ impl EventPlan {
 
 const FULL: &str = "SET GLOBAL binlog_row_image = 'FULL' at the source, connect its clients anew, then start a new job \
                     (another `name`)";
+
+/// A row that is known by a hash of all its columns.
+fn not_whole(mapping: &Mapping) -> Error {
+    Error::definite(format!(
+        "table {}: a row image lacks columns; the table has no key, so a row is known only by all of its columns",
+        mapping.source.name
+    ))
+    .hint(format!("give the table a primary key; or {FULL}"))
+}
 
 fn without_key(mapping: &Mapping, event: &RowsEvent) -> Error {
     let key: Vec<&str> = mapping.source.key_columns().map(|column| column.name.as_str()).collect();

@@ -80,9 +80,11 @@ pub struct RowsEvent {
     pub columns: Option<Arc<ImageColumns>>,
     /// The row images only, one after another: for an UPDATE before and after in turn.
     pub images: Bytes,
-    /// File and offset of the event, for messages.
+    /// File and offset of the event.
     pub file: Arc<str>,
     pub offset: u64,
+    /// Its transaction's; `None` without GTIDs, and of an XA transaction's rows that were kept.
+    pub gtid: Option<Gtid>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

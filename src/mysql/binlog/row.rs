@@ -172,9 +172,9 @@ impl RowPlan {
                 columns.push(PlanColumn { name: column.name.clone(), width });
             }
         }
-        let mut cells = Vec::with_capacity(mapping.target.columns.len());
+        let mut cells = Vec::with_capacity(mapping.carried().len());
         let mut places = Vec::new();
-        for target in &mapping.target.columns {
+        for target in mapping.carried() {
             let (Some(column), Some(logged)) = (source.columns.get(target.source), map.columns().get(target.source))
             else {
                 return Err(super::agreement::no_source(source, &target.name));

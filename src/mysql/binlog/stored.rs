@@ -105,7 +105,7 @@ impl StoredRows {
             })
         };
         let file = std::str::from_utf8(&file).ok()?.into();
-        Some(RowsEvent { table, kind, columns, images: stored, file, offset })
+        Some(RowsEvent { table, kind, columns, images: stored, file, offset, gtid: None })
     }
 }
 
@@ -139,6 +139,7 @@ mod tests {
             images: Bytes::copy_from_slice(images),
             file: "binlog.000007".into(),
             offset: u64::from(u32::MAX) + 5,
+            gtid: None,
         }
     }
 

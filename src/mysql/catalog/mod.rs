@@ -28,6 +28,8 @@ const NAMED_TABLES: usize = 300;
 ///
 /// With `NoKeyTables::Skip` a table without a primary key is left out, with a line in the log.
 ///
+/// With `NoKeyTables::RowHash` a table without any key has none here either.
+///
 /// # Errors
 /// *Definite*: no table matches; a type that cannot be replicated; a table without a key. *Transient*: the connection.
 pub async fn tables(
@@ -61,6 +63,9 @@ pub async fn tables(
             let (primary, indexes) = keys.finish(&columns);
             match choose_key(&columns, primary, &indexes, no_key) {
                 Some((key, primary)) => tables.push(listed.table(name, columns, (key, primary), indexes)),
+                None if no_key == NoKeyTables::RowHash => {
+                    tables.push(listed.table(name, columns, (Vec::new(), false), indexes));
+                }
                 None if no_key == NoKeyTables::Skip => {
                     tracing::warn!(table = %name, "left out: it has no primary key (noKeyTables: skip)");
                 }
@@ -75,7 +80,7 @@ pub async fn tables(
     }
     if tables.is_empty() {
         return Err(Error::definite("every table that source.tables matches is without a primary key")
-            .hint("give the tables primary keys, or set noKeyTables: uniqueKey"));
+            .hint("give the tables primary keys, or set noKeyTables: rowHash"));
     }
     tables.sort_by(|left, right| left.name.cmp(&right.name));
     Ok(tables)
@@ -133,9 +138,11 @@ fn charset_of(collation: Option<String>) -> Option<String> {
 fn no_key_text(no_key: NoKeyTables) -> &'static str {
     match no_key {
         NoKeyTables::UniqueKey => {
-            "no primary key, and no unique key whose columns are all NOT NULL; add one, or set noKeyTables: skip"
+            "no primary key, and no unique key whose columns are all NOT NULL; add one, or set noKeyTables: rowHash or skip"
         }
-        NoKeyTables::Skip | NoKeyTables::Error => "no primary key; add one, or set noKeyTables to uniqueKey or skip",
+        NoKeyTables::RowHash | NoKeyTables::Skip | NoKeyTables::Error => {
+            "no primary key; add one, or set noKeyTables to uniqueKey, rowHash or skip"
+        }
     }
 }
 
@@ -349,7 +356,7 @@ pub(super) fn choose_key(
     if let Some(primary) = primary {
         return Some((primary, true));
     }
-    if no_key != NoKeyTables::UniqueKey {
+    if !matches!(no_key, NoKeyTables::UniqueKey | NoKeyTables::RowHash) {
         return None;
     }
     let whole = |index: &Index| -> Option<Vec<usize>> { index.columns.iter().copied().collect() };

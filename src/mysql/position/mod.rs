@@ -19,7 +19,7 @@ pub use gtid::{Gtid, GtidSet};
 pub use mariadb::MariadbGtids;
 pub use mysql::MysqlGtids;
 pub use server::{Log, check, current, logs, oldest};
-pub(crate) use server::{Serves, WAYS_ON, at_start_of, serves};
+pub(crate) use server::{Serves, WAYS_ON, at_start_of, of_mariadb_snapshot, serves};
 
 /// A place between two transactions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -62,8 +62,27 @@ pub async fn current(conn: &mut Conn, flavor: Flavor) -> Result<Position> {
 async fn mariadb_committed(conn: &mut Conn) -> Result<Option<(String, u64)>> {
     let failed = |error| failed("cannot ask for the position of a consistent snapshot", error);
     conn.query_drop("START TRANSACTION WITH CONSISTENT SNAPSHOT").await.map_err(failed)?;
-    let rows: Vec<Row> = conn.query("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'").await.map_err(failed)?;
+    let place = mariadb_snapshot(conn).await?;
     conn.query_drop("ROLLBACK").await.map_err(failed)?;
+    Ok(place)
+}
+
+/// The place between the transactions that MariaDB's open snapshot shows and those that it does not.
+///
+/// # Errors
+/// Definite: the server writes no log.
+pub(crate) async fn of_mariadb_snapshot(conn: &mut Conn) -> Result<Position> {
+    let (file, offset) = mariadb_snapshot(conn).await?.ok_or_else(|| {
+        Error::definite("the source tells no binlog position of a consistent snapshot")
+            .hint("start the server with log_bin")
+    })?;
+    let gtids = mariadb_gtids_at(conn, &file, offset).await?;
+    Ok(Position { file, offset, gtids })
+}
+
+async fn mariadb_snapshot(conn: &mut Conn) -> Result<Option<(String, u64)>> {
+    let failed = |error| failed("cannot ask for the position of a consistent snapshot", error);
+    let rows: Vec<Row> = conn.query("SHOW STATUS LIKE 'binlog\\_snapshot\\_%'").await.map_err(failed)?;
     let value = |name: &str| {
         rows.iter()
             .find(|row| text(row, 0).is_some_and(|found| found.eq_ignore_ascii_case(name)))

@@ -27,6 +27,14 @@ impl Chunk {
     pub fn is_last(&self) -> bool {
         self.upper.is_none()
     }
+
+    /// The chunk's rows as a WHERE clause with a blank in front; nothing for a whole table.
+    ///
+    /// # Errors
+    /// Definite when its bounds are not of `table`'s key.
+    pub(crate) fn condition(&self, table: &SnapshotTable) -> Result<String> {
+        range(&table.key, self.lower.as_ref(), self.upper.as_ref())
+    }
 }
 
 /// Walks a table's key and cuts it into chunks, each when it is asked for: a bounded queue behind it bounds the
@@ -34,14 +42,13 @@ impl Chunk {
 #[derive(Debug, Clone)]
 pub struct ChunkPlanner {
     table: Arc<SnapshotTable>,
-    chunk_rows: u64,
     next: Option<(u64, Option<Key>)>,
 }
 
 impl ChunkPlanner {
-    /// Begins at the table's first row. `chunk_rows` is at least 1.
-    pub fn new(table: Arc<SnapshotTable>, chunk_rows: u64) -> Self {
-        ChunkPlanner { table, chunk_rows: chunk_rows.max(1), next: Some((0, None)) }
+    /// Begins at the table's first row.
+    pub fn new(table: Arc<SnapshotTable>) -> Self {
+        ChunkPlanner { table, next: Some((0, None)) }
     }
 
     /// Goes on behind `last`, the last chunk that was planned before.
@@ -51,18 +58,19 @@ impl ChunkPlanner {
         self
     }
 
-    /// The next chunk; `None` when the last one was given. The walk reads `chunk_rows` entries of the index at
+    /// The next chunk, of `chunk_rows` rows (at least 1); `None` when the last one was given. The walk reads `chunk_rows` entries of the index at
     /// the server and brings one key. After an error the same call may be made again. A table always has at least one
     /// chunk, and the last may be empty.
-    pub async fn next(&mut self, conn: &mut Conn) -> Result<Option<Chunk>> {
+    pub async fn next(&mut self, conn: &mut Conn, chunk_rows: u64) -> Result<Option<Chunk>> {
         let Some((number, lower)) = self.next.clone() else { return Ok(None) };
-        let upper = if self.table.key.is_empty() { None } else { self.bound(conn, lower.as_ref()).await? };
+        let upper =
+            if self.table.key.is_empty() { None } else { self.bound(conn, lower.as_ref(), chunk_rows.max(1)).await? };
         self.next = upper.clone().map(|upper| (number + 1, Some(upper)));
         Ok(Some(Chunk { table: self.table.name.clone(), number, lower, upper }))
     }
 
     /// The key `chunk_rows` rows behind `lower`, if there are so many.
-    async fn bound(&self, conn: &mut Conn, lower: Option<&Key>) -> Result<Option<Key>> {
+    async fn bound(&self, conn: &mut Conn, lower: Option<&Key>, chunk_rows: u64) -> Result<Option<Key>> {
         let table = &self.table;
         let expressions: Vec<String> = table.key.iter().map(|column| column.expression()).collect();
         let statement = format!(
@@ -71,7 +79,7 @@ impl ChunkPlanner {
             table.source(),
             range(&table.key, lower, None)?,
             table.order(),
-            self.chunk_rows - 1
+            chunk_rows - 1
         );
         let failed = |error| read_error(&table.name, error);
         let prepared = conn.prep(statement).await.map_err(failed)?;

@@ -23,6 +23,20 @@ const MOST_LISTED: usize = 256;
 #[serde(transparent)]
 pub struct Key(pub(super) Vec<KeyValue>);
 
+impl Key {
+    /// Each column's value by itself: a number's digits, a date's text (in UTC for a TIMESTAMP), the bytes of text in
+    /// the column's own character set. An ENUM's is its member's number.
+    pub(crate) fn values(&self) -> impl Iterator<Item = Vec<u8>> {
+        self.0.iter().map(|value| match value {
+            KeyValue::Integer(value) => value.to_string().into_bytes(),
+            KeyValue::Unsigned(value) => value.to_string().into_bytes(),
+            KeyValue::Digits(text) | KeyValue::Plain(text) => text.clone().into_bytes(),
+            KeyValue::Double(bits) => format!("{:e}", f64::from_bits(*bits)).into_bytes(),
+            KeyValue::Bytes(hex) => unhex(hex),
+        })
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum KeyValue {
@@ -195,6 +209,12 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// Of what `hex` wrote.
+fn unhex(hex: &str) -> Vec<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
+    hex.as_bytes().chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }
 
 /// The rows with `lower < key <= upper`, as a WHERE clause with a blank in front; nothing for no bounds.

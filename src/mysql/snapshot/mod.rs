@@ -30,15 +30,23 @@
 //!
 //! A chunk and its bounds are serialized into the state store. After a crash the planner goes on behind the last chunk
 //! it planned, and only chunks that were not finished are read again.
+//!
+//! # Tables without a key
+//! Applying a change of such a table twice counts it twice, so its copy has to show it as it was at one place of the log,
+//! and the log counts from there ([`at_one_place`]). It is one chunk without bounds, read in one transaction; after a failure
+//! or a crash it is read again from the start, at another place, into an empty table.
 
 mod chunk;
 mod key;
 mod read;
 mod row;
 mod table;
+mod whole;
 
 pub use chunk::{Chunk, ChunkPlanner};
 pub use key::Key;
 pub use read::{PageLimit, read_chunk};
 pub use row::{SnapshotPlan, select_expression};
 pub use table::{SnapshotTable, prepare_session};
+pub use whole::at_one_place;
+pub(crate) use whole::may_lock;

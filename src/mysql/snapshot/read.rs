@@ -1,7 +1,5 @@
 //! Reading one chunk: one SELECT, whose rows are handed over page by page as they arrive.
 
-use std::future::Future;
-
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row, Value};
 
@@ -30,17 +28,13 @@ pub struct PageLimit {
 ///
 /// [`select_expression`]: super::select_expression
 /// [`prepare_session`]: super::prepare_session
-pub async fn read_chunk<F, Fut>(
+pub async fn read_chunk(
     conn: &mut Conn,
     table: &SnapshotTable,
     chunk: &Chunk,
     limit: PageLimit,
-    mut on_page: F,
-) -> Result<u64>
-where
-    F: FnMut(Vec<Row>, usize) -> Fut,
-    Fut: Future<Output = Result<()>>,
-{
+    mut on_page: impl AsyncFnMut(Vec<Row>, usize) -> Result<()>,
+) -> Result<u64> {
     let failed = |error| read_error(&table.name, error);
     let condition = range(&table.key, chunk.lower.as_ref(), chunk.upper.as_ref())?;
     // No order is asked for: none is needed, the index gives its own, and nothing is ever sorted.

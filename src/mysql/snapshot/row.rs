@@ -38,8 +38,8 @@ impl SnapshotPlan {
     /// target's type cannot take its values.
     pub fn new(mapping: &Mapping, options: &ValueOptions) -> Result<SnapshotPlan> {
         let source = &mapping.source;
-        let mut cells = Vec::with_capacity(mapping.target.columns.len());
-        for target in &mapping.target.columns {
+        let mut cells = Vec::with_capacity(mapping.carried().len());
+        for target in mapping.carried() {
             let column = source.columns.get(target.source).ok_or_else(|| {
                 let message = format!("table {}: no source column for {} of the target", source.name, target.name);
                 crate::Error::definite(message)

@@ -89,7 +89,8 @@ impl SnapshotTable {
         if names.is_empty() { String::new() } else { format!(" ORDER BY {}", names.join(", ")) }
     }
 
-    pub(super) fn source(&self) -> String {
+    /// The table with the index that its key is in, for a FROM clause.
+    pub(crate) fn source(&self) -> String {
         format!("{}{}", self.name.quoted(), self.index)
     }
 }

@@ -27,6 +27,7 @@ pub(crate) use formatter::Formatter;
 pub(crate) use formatter::tests;
 pub(crate) use json_edit::apply as apply_json_changes;
 pub(crate) use number::packed_length as packed_decimal_bytes;
+pub(crate) use number::{Digits, double as double_digits, float as float_digits};
 pub(crate) use temporal::{Civil, Clock};
 
 /// Where a decoder writes one row's cells, in the order of the target's columns. The body formats

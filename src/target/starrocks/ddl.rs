@@ -23,12 +23,13 @@ pub(super) fn create_table(table: &TargetTable, properties: &BTreeMap<String, St
     let columns: Vec<String> = table.columns.iter().map(|column| format!("  {}", define(column))).collect();
     let key: Vec<String> = table.key().iter().map(|column| quote(&column.name)).collect();
     let key = key.join(", ");
+    let distribution: Vec<String> = table.distribution().iter().map(|column| quote(&column.name)).collect();
     let mut sql = format!("CREATE TABLE IF NOT EXISTS {} (\n{}\n)", table.name.quoted(), columns.join(",\n"));
     sql.push_str(&format!("\nENGINE=OLAP\nPRIMARY KEY ({key})"));
     if !table.comment.is_empty() {
         sql.push_str(&format!("\nCOMMENT {}", quote_text(&table.comment)));
     }
-    sql.push_str(&format!("\nDISTRIBUTED BY HASH ({key})"));
+    sql.push_str(&format!("\nDISTRIBUTED BY HASH ({})", distribution.join(", ")));
     if let Some(buckets) = properties.iter().find(|(name, _)| name.eq_ignore_ascii_case(BUCKETS)) {
         sql.push_str(&format!(" BUCKETS {}", buckets.1));
     }

@@ -6,6 +6,7 @@
 //! merely convertible would change values on their way in.
 
 use super::ddl::define;
+use super::read::StoredColumn;
 use super::sql::{RowText, Rows, Sql, quote_text};
 use crate::schema::{Fill, TableName, TargetColumn, TargetDefault, TargetTable, TargetType, quote};
 use crate::{Error, Result};
@@ -170,6 +171,17 @@ fn read_type(data_type: &str, column_type: &str, size: Option<u32>, digits: Opti
     })
 }
 
+/// The table's columns by name and bare type (`varchar`), lower case.
+pub(super) fn stored(existing: &[ExistingColumn]) -> Vec<StoredColumn> {
+    let bare = |text: &str| match text.split_once('(') {
+        Some((name, _)) if !text.starts_with("array") => name.to_owned(),
+        _ => text.to_owned(),
+    };
+    let column =
+        |column: &ExistingColumn| StoredColumn { name: column.name.clone(), data_type: bare(&column.type_text) };
+    existing.iter().map(column).collect()
+}
+
 /// A definite error that lists every difference and what to do about it.
 pub(super) fn check(wanted: &TargetTable, existing: &[ExistingColumn]) -> Result<()> {
     let differences = differences(wanted, existing);
@@ -184,7 +196,7 @@ pub(super) fn check(wanted: &TargetTable, existing: &[ExistingColumn]) -> Result
     .hint("change the table as said, or drop or rename it and let towpath create it (towpath ddl shows how)"))
 }
 
-fn differences(wanted: &TargetTable, existing: &[ExistingColumn]) -> Vec<String> {
+pub(super) fn differences(wanted: &TargetTable, existing: &[ExistingColumn]) -> Vec<String> {
     let mut found = Vec::new();
     let alter = format!("ALTER TABLE {}", wanted.name.quoted());
     let names = |names: Vec<&str>| names.join(", ");

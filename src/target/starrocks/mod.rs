@@ -13,7 +13,9 @@ mod ddl;
 mod existing;
 mod http;
 mod privileges;
+mod read;
 mod refused;
+mod rows;
 #[cfg(test)]
 mod script;
 mod sql;
@@ -26,10 +28,13 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use self::sql::{Sql, quote_text};
+pub(crate) use self::read::{RowReader, Selected, StoredColumn};
+use self::sql::Sql;
+pub(crate) use self::sql::quote_text;
 use self::stream_load::{Asked, StreamLoad};
 use super::{LabelState, Load, Loaded, NameTry, OP_COLUMN, Pressure, Target, Version};
 use crate::config;
+use crate::progress::Retries;
 use crate::schema::{TableName, TargetTable, quote};
 use crate::{Error, Result};
 
@@ -231,6 +236,14 @@ impl Target for StarRocks {
         self.load.load_together(loads, name).await
     }
 
+    async fn has_rows(&self, table: &TableName) -> Result<bool> {
+        self.any_row(table).await
+    }
+
+    async fn copies(&self, table: &TableName, below: i64, wanted: &[(i128, usize)]) -> Result<Vec<Vec<i64>>> {
+        self.copies_of(table, below, wanted).await
+    }
+
     async fn end_transaction(&self, database: &str, label: &str) -> Result<()> {
         self.load.end_transaction(database, label).await
     }
@@ -267,5 +280,9 @@ impl Target for StarRocks {
 
     fn pressure(&self) -> Pressure {
         self.load.pressure()
+    }
+
+    fn retries(&self) -> Retries {
+        self.load.retries.clone()
     }
 }

@@ -79,6 +79,10 @@ impl Sql {
         Sql { address: target.client_address.clone(), opts: opts.into(), statement_timeout, resting: Mutex::new(None) }
     }
 
+    pub(super) fn statement_timeout(&self) -> Duration {
+        self.statement_timeout
+    }
+
     pub(super) fn address(&self) -> &Address {
         &self.address
     }
@@ -152,9 +156,9 @@ impl Sql {
         }
     }
 
-    async fn connect(&self) -> Result<Conn> {
+    pub(super) async fn connect(&self) -> Result<Conn> {
         match timeout(self.statement_timeout, Conn::new(self.opts.clone())).await {
-            Ok(Ok(conn)) => Ok(conn),
+            Ok(Ok(conn)) => Ok(self.at_the_leader(conn).await),
             Ok(Err(mysql_async::Error::Server(error))) => Err(self.told(&error)),
             Ok(Err(error)) => Err(self.lost(error)),
             Err(_) => Err(Error::transient(format!("cannot log in to {}: no answer", self.address))
@@ -162,7 +166,15 @@ impl Sql {
         }
     }
 
-    fn told(&self, error: &mysql_async::ServerError) -> Error {
+    /// A follower FE may be behind with what the leader has done for us. Versions before 2.5.20, 3.1.9 and 3.2.4 do not know
+    /// the variable.
+    async fn at_the_leader(&self, mut conn: Conn) -> Conn {
+        // A connection that breaks here is found broken by the statement that it was opened for.
+        let _ = timeout(self.statement_timeout, conn.query_drop("SET follower_query_forward_mode = 'leader'")).await;
+        conn
+    }
+
+    pub(super) fn told(&self, error: &mysql_async::ServerError) -> Error {
         let text = format!("{}: {} (error {})", self.address, error.message, error.code);
         if error.code == ACCESS_DENIED {
             return Error::definite(text).hint("check target.username and target.password");
@@ -176,7 +188,7 @@ impl Sql {
         }
     }
 
-    fn lost(&self, error: mysql_async::Error) -> Error {
+    pub(super) fn lost(&self, error: mysql_async::Error) -> Error {
         let message = format!("cannot speak MySQL's protocol with {}", self.address);
         let lost = match error {
             mysql_async::Error::Io(mysql_async::IoError::Io(cause)) => Error::transient(message).caused_by(cause),
@@ -230,7 +242,7 @@ fn text(value: Value) -> Option<String> {
 }
 
 /// A string constant by StarRocks' rules, which are MySQL's: backslash escapes.
-pub(super) fn quote_text(text: &str) -> String {
+pub(crate) fn quote_text(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len() + 2);
     quoted.push('\'');
     for char in text.chars() {

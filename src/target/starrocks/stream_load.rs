@@ -20,6 +20,7 @@
 //! Where only BEs are named as `httpAddress`, no FE can be asked for a label's state. The same load is then
 //! sent again and again: the answer to a known label is its state.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,10 +28,11 @@ use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use tracing::warn;
 
 use super::answer::{Again, Verdict, classify, field, judge, parse};
-use super::http::{Http, Lost, encode_segment};
+use super::http::{Answer, Http, Lost, encode_segment};
 use super::refused;
 use crate::config;
-use crate::schema::quote;
+use crate::progress::Retries;
+use crate::schema::{TableName, quote};
 use crate::target::{Carried, Format, LabelState, Load, LoadColumn, Loaded, OP_COLUMN, Pressure, RefusedRows};
 use crate::{Error, Result, step};
 
@@ -54,7 +56,21 @@ pub(super) struct StreamLoad {
     /// How long the target may refuse to tell a load's fate.
     refusal_patience: Duration,
     pressure: Mutex<Pressure>,
+    pub(super) retries: Retries,
+    late: Mutex<Late>,
 }
+
+/// Labels that are committed and perhaps not visible yet. A table's versions become visible in order, so of its loads the
+/// last one tells for all.
+#[derive(Default)]
+struct Late {
+    tables: HashMap<TableName, String>,
+    /// Of loads of an earlier run, and of transactions, by their database.
+    databases: HashMap<String, VecDeque<String>>,
+}
+
+/// Labels of a database that are remembered; a start has no more loads open than it can send at once.
+const MOST_LATE: usize = 4096;
 
 /// Header names that decide whether rows are lost or how a body reads; the job file may not set them.
 const OURS: &[&str] = &[
@@ -151,6 +167,8 @@ impl StreamLoad {
             retry_wait: Duration::from_millis(params.retry_wait_time_ms.max(1)),
             refusal_patience: answer_timeout,
             pressure: Mutex::default(),
+            retries: Retries::default(),
+            late: Mutex::default(),
         })
     }
 
@@ -191,6 +209,7 @@ impl StreamLoad {
             step::reached("load-answered");
             let began = answer.as_ref().map_or_else(|lost| lost.began, |answer| answer.began);
             let from = answer.as_ref().ok().map(|answer| answer.from.clone());
+            let visible = answer.as_ref().is_ok_and(says_visible);
             let verdict = match answer {
                 Ok(answer) => judge(&answer, load.rows),
                 Err(Lost { began: true, error }) => Verdict::Undecided(error),
@@ -200,7 +219,10 @@ impl StreamLoad {
                 }
             };
             let error = match verdict {
-                Verdict::In { already } => return Ok(Loaded { retries, already }),
+                Verdict::In { already } => {
+                    self.is_in(load, visible);
+                    return Ok(Loaded { retries, already });
+                }
                 Verdict::Running => Error::transient("an earlier try under the same label was under way"),
                 Verdict::Undecided(error) => error,
                 Verdict::Failed { error, again, error_url } => {
@@ -232,7 +254,10 @@ impl StreamLoad {
             refused = None;
             warn!("{}: {error}; asking for the label's state", at());
             match self.settle(load).await {
-                Fate::In => return Ok(Loaded { retries, already: true }),
+                Fate::In => {
+                    self.is_in(load, false);
+                    return Ok(Loaded { retries, already: true });
+                }
                 Fate::NotIn { reason } => {
                     settled = true;
                     // The answer with the details was lost; a few more tries may bring it.
@@ -251,6 +276,51 @@ impl StreamLoad {
             }
             self.pause(&mut backoff, &mut retries, &at(), &error).await;
         }
+    }
+
+    /// Remembers a load that is in and may not be seen.
+    fn is_in(&self, load: &Load, visible: bool) {
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        match visible {
+            true => drop(late.tables.remove(&load.table)),
+            false => drop(late.tables.insert(load.table.clone(), load.label.clone())),
+        }
+    }
+
+    /// Remembers a label of which the table is not known.
+    pub(super) fn is_in_database(&self, database: &str, label: &str) {
+        let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+        let labels = late.databases.entry(database.to_owned()).or_default();
+        if labels.len() == MOST_LATE {
+            labels.pop_front();
+        }
+        labels.push_back(label.to_owned());
+    }
+
+    /// Waits until every load of the table that has returned can be seen.
+    ///
+    /// # Errors
+    /// The target refuses to tell, or no FE can be asked.
+    pub(super) async fn until_visible(&self, table: &TableName) -> Result<()> {
+        let labels: Vec<String> = {
+            let mut late = self.late.lock().unwrap_or_else(PoisonError::into_inner);
+            let of_database = late.databases.remove(&table.database).unwrap_or_default();
+            late.tables.remove(table).into_iter().chain(of_database).collect()
+        };
+        for label in labels {
+            let mut poll = Backoff::new(FIRST_POLL, MAX_POLL);
+            let at = format!("waiting for label {label} to become visible");
+            let mut asked = Asked::default();
+            loop {
+                match self.ask_text(&table.database, &label).await {
+                    Ok(Some(state)) if state != COMMITTED => break,
+                    Ok(Some(_)) => tokio::time::sleep(poll.next()).await,
+                    Ok(None) => return Err(no_fe(&label)),
+                    Err(error) => self.patience(&mut asked, &at, error).await?,
+                }
+            }
+        }
+        Ok(())
     }
 
     /// For a question that belongs to a load: waits before it is asked again, as a load does.
@@ -273,6 +343,7 @@ impl StreamLoad {
     pub(super) async fn pause(&self, backoff: &mut Backoff, retries: &mut u32, at: &str, error: &Error) {
         let wait = backoff.next();
         *retries += 1;
+        self.retries.count();
         warn!("{at}: {error}; try {} in {} ms", *retries + 1, wait.as_millis());
         tokio::time::sleep(wait).await;
     }
@@ -306,14 +377,25 @@ impl StreamLoad {
 
     pub(super) async fn label_state(&self, database: &str, label: &str) -> Result<LabelState> {
         let state = self.ask(database, label).await.map_err(|error| error.context(format!("label {label}")))?;
-        state.ok_or_else(|| {
-            Error::definite(format!("label {label}: none of target.httpAddress is an FE that could be asked"))
-                .hint("add the FE's HTTP port (8030 by default) to target.httpAddress")
-        })
+        if state == Some(LabelState::Finished) {
+            self.is_in_database(database, label);
+        }
+        state.ok_or_else(|| no_fe(label))
     }
 
     /// `None`: no address knows the question, so they are all BEs.
     pub(super) async fn ask(&self, database: &str, label: &str) -> Result<Option<LabelState>> {
+        self.ask_as(database, label, read_state).await
+    }
+
+    /// The state as the server words it, in capitals.
+    async fn ask_text(&self, database: &str, label: &str) -> Result<Option<String>> {
+        let word =
+            |text: &str, status| read_state(text, status).map(|_| field(&parse(text), &["state"]).to_ascii_uppercase());
+        self.ask_as(database, label, word).await
+    }
+
+    async fn ask_as<S>(&self, database: &str, label: &str, read: impl Fn(&str, u16) -> Result<S>) -> Result<Option<S>> {
         let path = format!("/api/{}/get_load_state?label={}", encode_segment(database), encode_segment(label));
         let mut failure: Option<Error> = None;
         // A refusal says more than a silence.
@@ -324,7 +406,7 @@ impl StreamLoad {
         for address in self.http.in_order() {
             match self.http.get(address, &path).await {
                 Ok(answer) if matches!(answer.status, 404 | 405) => {}
-                Ok(answer) => match read_state(&answer.text, answer.status) {
+                Ok(answer) => match read(&answer.text, answer.status) {
                     Ok(state) => return Ok(Some(state)),
                     Err(error) => keep(error.context(address)),
                 },
@@ -379,6 +461,19 @@ impl StreamLoad {
             }
         }
     }
+}
+
+/// Committed, and not visible yet.
+const COMMITTED: &str = "COMMITTED";
+
+/// `Publish Timeout`, and a label that was in use, may be committed without being visible.
+fn says_visible(answer: &Answer) -> bool {
+    matches!(field(&parse(&answer.text), &["Status", "status"]).as_str(), "Success" | "OK")
+}
+
+fn no_fe(label: &str) -> Error {
+    Error::definite(format!("label {label}: none of target.httpAddress is an FE that could be asked"))
+        .hint("add the FE's HTTP port (8030 by default) to target.httpAddress")
 }
 
 /// The one error of a load that does not mean that the load is not in.

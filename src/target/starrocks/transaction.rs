@@ -155,7 +155,10 @@ impl StreamLoad {
             number += 1;
             let at = || format!("transaction {label} of {rows} rows in database {database}");
             let Out { error, again, error_url } = match self.attempt(database, &label, &loads).await {
-                Attempt::In { already } => return Ok(Loaded { retries, already }),
+                Attempt::In { already } => {
+                    self.is_in_database(database, &label);
+                    return Ok(Loaded { retries, already });
+                }
                 Attempt::Used => continue,
                 Attempt::Out(out) => out,
             };
@@ -179,6 +182,7 @@ impl StreamLoad {
         // Says so when no address is an FE's; then asking on would have no end.
         self.label_state(database, label).await?;
         self.end(database, label).await;
+        self.is_in_database(database, label);
         Ok(())
     }
 

@@ -80,7 +80,7 @@ impl Scene {
         let whole = |columns: &[usize]| columns.len() == ALL.len();
         let columns = if whole(before.0) && whole(after.0) { None } else { Some(Arc::new(columns)) };
         let (table, file) = (Arc::clone(&self.map), "binlog.000001".into());
-        RowsEvent { table, kind, columns, images: Bytes::from(images), file, offset: 4 }
+        RowsEvent { table, kind, columns, images: Bytes::from(images), file, offset: 4, gtid: None }
     }
 
     fn add(&self, batch: &mut Batch, event: &RowsEvent) -> Result<()> {

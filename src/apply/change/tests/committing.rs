@@ -13,11 +13,12 @@ use crate::apply::dead_letter::{DeadLetters, Policy};
 use crate::apply::encode::BinaryText;
 use crate::apply::flush::Epoch;
 use crate::apply::pace::Pace;
+use crate::apply::row_hash::Numbers;
 use crate::apply::sample::position;
 use crate::config::OnError;
 use crate::schema::{Mapping, TargetTable};
 use crate::state::{Checkpoint, PreparedChanges, Store};
-use crate::target::{LabelState, Load, Loaded, Pressure, Target, Version};
+use crate::target::{LabelState, Load, Loaded, Target, Version};
 
 /// A target that notes what it is asked for, and fails when it is told to.
 struct Noting {
@@ -127,12 +128,13 @@ impl Scene {
                 together: false,
             },
             progress: Arc::default(),
-            pace: Arc::new(Pace::new(std::time::Duration::ZERO, Pressure::default())),
+            pace: Pace::of(std::time::Duration::ZERO, 1000),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),
             letters: Arc::new(DeadLetters::new(&self.store, policy, followed.mappings()).unwrap()),
             checkpoint: self.store.checkpoint().unwrap().unwrap_or_else(|| Checkpoint::at(position(0))),
             pieces: Pieces::default(),
+            numbers: Numbers::default(),
             changer: Changer::new(rules(&[]), Patience::default(), Arc::new(followed)),
         }
     }

@@ -87,10 +87,11 @@ impl Follower {
             None => self.begin(at, None, 0, true)?,
         };
         let first = !std::mem::replace(&mut transaction.rows, true);
-        let xa = transaction.xa;
+        let (xa, gtid) = (transaction.xa, transaction.gtid.clone());
         self.clear_passed(out)?;
         let bytes = images.len() + SLOT_BYTES;
-        let event = RowsEvent { table, kind: row_kind, columns, images, file: Arc::clone(&self.file), offset: at };
+        let event =
+            RowsEvent { table, kind: row_kind, columns, images, file: Arc::clone(&self.file), offset: at, gtid };
         out(if xa { Slot::XaRows { first, event } } else { Slot::Rows(event) }, bytes)?;
         Ok(())
     }

@@ -3,20 +3,26 @@
 //! What a cell means is decided by its source type. How a side's bytes have to be read is decided by that side: MySQL
 //! sends a BIT as raw bytes, StarRocks a LARGEINT as text. A cell that cannot be read as its type should be keeps its
 //! bytes behind a mark, so that it differs from every readable one and shows in the report.
+//!
+//! Nothing here is shared with the formatters that carry the data: a proof must not use the code that it proves.
 
 use std::fmt::{self, Write as _};
 
+use jiff::civil;
+use jiff::tz::TimeZone;
 use serde_json::Value as Json;
 
+use crate::config::ZeroDate;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Dialect {
+pub(crate) enum Dialect {
     Mysql,
     Mariadb,
     StarRocks,
 }
 
 impl Dialect {
-    pub(super) fn of(version: &str, comment: &str) -> Self {
+    pub(crate) fn of(version: &str, comment: &str) -> Self {
         let comment = comment.to_ascii_lowercase();
         if comment.contains("starrocks") || comment.contains("doris") {
             Dialect::StarRocks
@@ -28,7 +34,7 @@ impl Dialect {
     }
 
     /// The expression that gives a column without loss, and the form its text has.
-    pub(super) fn select(self, column: &str, data_type: &str, meaning: Meaning) -> (String, Form) {
+    pub(crate) fn select(self, column: &str, data_type: &str, meaning: Meaning) -> (String, Form) {
         if self == Dialect::StarRocks {
             let text_of_bytes = meaning == Meaning::Binary && (data_type == "varchar" || data_type == "char");
             return (column.to_owned(), if text_of_bytes { Form::Hex } else { Form::Text });
@@ -50,8 +56,10 @@ impl Dialect {
 
 /// How a side's bytes are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Form {
+pub(crate) enum Form {
     Text,
+    /// A moment in UTC, to be shown in the job's zone.
+    Utc,
     /// Two hexadecimal digits a byte.
     Hex,
     /// An unsigned number, most significant byte first.
@@ -62,7 +70,7 @@ pub(super) enum Form {
 
 /// What a cell means, by its source type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Meaning {
+pub(crate) enum Meaning {
     /// Integers, decimals, YEAR, BIT: by value, exactly.
     Number,
     /// By bits.
@@ -81,7 +89,7 @@ pub(super) enum Meaning {
 }
 
 impl Meaning {
-    pub(super) fn of(source_type: &str, target_type: &str) -> Self {
+    pub(crate) fn of(source_type: &str, target_type: &str) -> Self {
         match source_type {
             "tinyint" | "smallint" | "mediumint" | "int" | "integer" | "bigint" | "decimal" | "numeric" | "year"
             | "bit" => Meaning::Number,
@@ -108,7 +116,7 @@ fn is_geometry(data_type: &str) -> bool {
 
 /// A canonical cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Cell {
+pub(crate) enum Cell {
     Null,
     Value(Vec<u8>),
     /// Not readable as its type.
@@ -117,7 +125,7 @@ pub(super) enum Cell {
 
 impl Cell {
     /// Appends a tag, the length and the bytes.
-    pub(super) fn write(&self, to: &mut Vec<u8>) {
+    pub(crate) fn write(&self, to: &mut Vec<u8>) {
         let (tag, bytes): (u8, &[u8]) = match self {
             Cell::Null => (0, &[]),
             Cell::Value(bytes) => (1, bytes),
@@ -129,7 +137,7 @@ impl Cell {
     }
 
     /// Reads what `write` wrote, cell after cell.
-    pub(super) fn read_all(mut from: &[u8]) -> Vec<Cell> {
+    pub(crate) fn read_all(mut from: &[u8]) -> Vec<Cell> {
         let mut cells = Vec::new();
         while let Some(([tag], rest)) = from.split_first_chunk::<1>() {
             let Some((length, rest)) = rest.split_first_chunk::<8>() else { break };
@@ -171,46 +179,72 @@ impl fmt::Display for Cell {
     }
 }
 
-/// `zero_date` stands for dates that do not exist (`0000-00-00`, `2024-02-31`); `None` is NULL.
-pub(super) fn canonical(meaning: Meaning, form: Form, bytes: Option<Vec<u8>>, zero_date: Option<&str>) -> Cell {
+/// What a job and a user decide about meaning.
+#[derive(Debug, Clone)]
+pub(crate) struct Rules {
+    /// Stands for dates that do not exist (`0000-00-00`, `2024-02-31`). `Error`: nothing does, they differ from all.
+    pub(crate) zero_date: ZeroDate,
+    /// The zone in which [`Form::Utc`] is shown.
+    pub(crate) zone: TimeZone,
+    /// Significant digits of FLOAT and DOUBLE that count; `None`: all bits.
+    pub(crate) float_digits: Option<u8>,
+    /// Digits of a second's fraction that count; `None`: all.
+    pub(crate) time_digits: Option<u8>,
+    /// An empty text is a NULL.
+    pub(crate) empty_equals_null: bool,
+}
+
+impl Rules {
+    /// Without any tolerance.
+    pub(crate) fn exact(zone: TimeZone, zero_date: ZeroDate) -> Rules {
+        Rules { zero_date, zone, float_digits: None, time_digits: None, empty_equals_null: false }
+    }
+}
+
+pub(crate) fn canonical(meaning: Meaning, form: Form, bytes: Option<Vec<u8>>, rules: &Rules) -> Cell {
     let Some(bytes) = bytes else { return Cell::Null };
     let canonical = match (form, meaning) {
         (Form::BigEndian, _) => big_endian(&bytes),
         (Form::LittleEndianFloats, _) => {
             let (chunks, rest) = bytes.as_chunks::<4>();
-            rest.is_empty().then(|| floats(chunks.iter().map(|bytes| f32::from_le_bytes(*bytes))))
+            rest.is_empty().then(|| floats(chunks.iter().map(|bytes| f32::from_le_bytes(*bytes)), rules.float_digits))
         }
         (Form::Hex, _) => unhex(&bytes),
+        (_, Meaning::Text | Meaning::Binary) if rules.empty_equals_null && bytes.is_empty() => return Cell::Null,
         (_, Meaning::Text | Meaning::Binary) => return Cell::Value(bytes),
-        (_, meaning) => match std::str::from_utf8(&bytes) {
+        (form, meaning) => match std::str::from_utf8(&bytes) {
             Err(_) => None,
             Ok(text) => match meaning {
                 Meaning::Number => number(text),
-                Meaning::Float => text.parse::<f32>().ok().map(|value| float(value).into_bytes()),
-                Meaning::Double => text.parse::<f64>().ok().map(|value| double(value).into_bytes()),
-                Meaning::Date | Meaning::DateTime => match date(text) {
-                    DateText::Exists => Some(temporal(text)),
-                    DateText::DoesNot => match zero_date {
-                        None => return Cell::Null,
-                        Some(date) if meaning == Meaning::DateTime => Some(temporal(&midnight(date))),
-                        Some(date) => Some(temporal(date)),
+                Meaning::Float => text.parse::<f32>().ok().map(|value| float(value, rules.float_digits).into_bytes()),
+                Meaning::Double => text.parse::<f64>().ok().map(|value| double(value, rules.float_digits).into_bytes()),
+                Meaning::Date | Meaning::DateTime => match (date(text), form) {
+                    (DateText::Exists, Form::Utc) => {
+                        in_zone(text, &rules.zone).map(|text| temporal(&text, rules.time_digits))
+                    }
+                    (DateText::Exists, _) => Some(temporal(text, rules.time_digits)),
+                    (DateText::DoesNot, _) => match &rules.zero_date {
+                        ZeroDate::Null => return Cell::Null,
+                        ZeroDate::Value(date) if meaning == Meaning::DateTime => Some(temporal(&midnight(date), None)),
+                        ZeroDate::Value(date) => Some(temporal(date, None)),
+                        ZeroDate::Error => None,
                     },
-                    DateText::Odd => None,
+                    (DateText::Odd, _) => None,
                 },
-                Meaning::Time => Some(temporal(text)),
+                Meaning::Time => Some(temporal(text, rules.time_digits)),
                 Meaning::Json => serde_json::from_str(text).ok().map(|json| {
                     let mut out = String::new();
-                    write_json(&json, &mut out);
+                    write_json(&json, rules.float_digits, &mut out);
                     out.into_bytes()
                 }),
-                Meaning::Wkt => Some(wkt(text).into_bytes()),
+                Meaning::Wkt => Some(wkt(text, rules.float_digits).into_bytes()),
                 Meaning::Floats => {
                     let list: Option<Vec<f32>> = match text.trim().strip_prefix('[').and_then(|s| s.strip_suffix(']')) {
                         Some("") => Some(Vec::new()),
                         Some(items) => items.split(',').map(|item| item.trim().parse().ok()).collect(),
                         None => None,
                     };
-                    list.map(|list| floats(list.into_iter()))
+                    list.map(|list| floats(list.into_iter(), rules.float_digits))
                 }
                 Meaning::Text | Meaning::Binary => Some(bytes.clone()),
             },
@@ -220,6 +254,20 @@ pub(super) fn canonical(meaning: Meaning, form: Form, bytes: Option<Vec<u8>>, ze
         Some(canonical) => Cell::Value(canonical),
         None => Cell::Odd(bytes),
     }
+}
+
+/// A moment that is given in UTC, as clocks in `zone` show it.
+fn in_zone(utc: &str, zone: &TimeZone) -> Option<String> {
+    let moment: civil::DateTime = utc.parse().ok()?;
+    let shown = moment.to_zoned(TimeZone::UTC).ok()?.with_time_zone(zone.clone()).datetime();
+    Some(shown.strftime("%Y-%m-%d %H:%M:%S%.6f").to_string())
+}
+
+/// The other way round; of an hour that clocks show twice, the first.
+pub(crate) fn to_utc(shown: &str, zone: &TimeZone) -> Option<String> {
+    let shown: civil::DateTime = shown.parse().ok()?;
+    let moment = shown.to_zoned(zone.clone()).ok()?.with_time_zone(TimeZone::UTC).datetime();
+    Some(moment.strftime("%Y-%m-%d %H:%M:%S%.6f").to_string())
 }
 
 fn big_endian(bytes: &[u8]) -> Option<Vec<u8>> {
@@ -267,17 +315,23 @@ fn number(text: &str) -> Option<Vec<u8>> {
     Some(out.into_bytes())
 }
 
-/// The shortest text that reads back to the same bits; it keeps the sign of zero.
-fn float(value: f32) -> String {
-    format!("{value:e}")
+/// The shortest text that reads back to the same bits, or `digits` significant digits; it keeps the sign of zero.
+fn float(value: f32, digits: Option<u8>) -> String {
+    match digits {
+        None => format!("{value:e}"),
+        Some(digits) => format!("{value:.0$e}", usize::from(digits.max(1)) - 1),
+    }
 }
 
-fn double(value: f64) -> String {
-    format!("{value:e}")
+fn double(value: f64, digits: Option<u8>) -> String {
+    match digits {
+        None => format!("{value:e}"),
+        Some(digits) => format!("{value:.0$e}", usize::from(digits.max(1)) - 1),
+    }
 }
 
-fn floats(values: impl Iterator<Item = f32>) -> Vec<u8> {
-    format!("[{}]", values.map(float).collect::<Vec<_>>().join(",")).into_bytes()
+fn floats(values: impl Iterator<Item = f32>, digits: Option<u8>) -> Vec<u8> {
+    format!("[{}]", values.map(|value| float(value, digits)).collect::<Vec<_>>().join(",")).into_bytes()
 }
 
 enum DateText {
@@ -310,18 +364,22 @@ fn midnight(date: &str) -> String {
     if date.contains(' ') { date.to_owned() } else { format!("{date} 00:00:00") }
 }
 
-/// Zeros at the end of the fraction say nothing.
-fn temporal(text: &str) -> Vec<u8> {
+/// Zeros at the end of the fraction say nothing; digits behind `digits` are cut off.
+fn temporal(text: &str, digits: Option<u8>) -> Vec<u8> {
     match text.split_once('.') {
         None => text.as_bytes().to_vec(),
-        Some((whole, fraction)) => match fraction.trim_end_matches('0') {
+        Some((whole, fraction)) => match kept(fraction, digits).trim_end_matches('0') {
             "" => whole.as_bytes().to_vec(),
             fraction => format!("{whole}.{fraction}").into_bytes(),
         },
     }
 }
 
-fn write_json(json: &Json, out: &mut String) {
+fn kept(fraction: &str, digits: Option<u8>) -> &str {
+    digits.and_then(|digits| fraction.get(..usize::from(digits))).unwrap_or(fraction)
+}
+
+fn write_json(json: &Json, digits: Option<u8>, out: &mut String) {
     match json {
         Json::Object(members) => {
             let mut members: Vec<_> = members.iter().collect();
@@ -332,7 +390,7 @@ fn write_json(json: &Json, out: &mut String) {
                     out.push(',');
                 }
                 let _ = write!(out, "{}:", Json::String(name.clone()));
-                write_json(value, out);
+                write_json(value, digits, out);
             }
             out.push('}');
         }
@@ -342,11 +400,11 @@ fn write_json(json: &Json, out: &mut String) {
                 if index > 0 {
                     out.push(',');
                 }
-                write_json(item, out);
+                write_json(item, digits, out);
             }
             out.push(']');
         }
-        Json::Number(number) => out.push_str(&json_number(&number.to_string())),
+        Json::Number(number) => out.push_str(&json_number(&number.to_string(), digits)),
         other => {
             let _ = write!(out, "{other}");
         }
@@ -354,7 +412,7 @@ fn write_json(json: &Json, out: &mut String) {
 }
 
 /// Integers of 64 bits by value, everything else as a DOUBLE: what both servers can hold in a JSON value.
-fn json_number(text: &str) -> String {
+fn json_number(text: &str, digits: Option<u8>) -> String {
     if let Ok(integer) = text.parse::<i128>()
         && (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&integer)
     {
@@ -363,14 +421,14 @@ fn json_number(text: &str) -> String {
     match text.parse::<f64>() {
         // Up to 2^53 a whole DOUBLE and an integer cannot be told apart by value.
         Ok(value) if value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0 => (value as i64).to_string(),
-        Ok(value) => double(value),
+        Ok(value) => double(value, digits),
         Err(_) => text.to_owned(),
     }
 }
 
 /// Keywords in upper case, no blanks but between coordinates, points of a MULTIPOINT without parentheses of their own
 /// (servers differ), numbers by their bits.
-fn wkt(text: &str) -> String {
+fn wkt(text: &str, digits: Option<u8>) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     let mut depth = 0_u32;
@@ -407,7 +465,7 @@ fn wkt(text: &str) -> String {
                     out.push(' ');
                 }
                 match token.parse::<f64>() {
-                    Ok(value) => out.push_str(&double(value)),
+                    Ok(value) => out.push_str(&double(value, digits)),
                     Err(_) => {
                         let keyword = token.to_ascii_uppercase();
                         if keyword == "MULTIPOINT" {
@@ -427,8 +485,12 @@ fn wkt(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn exact() -> Rules {
+        Rules::exact(TimeZone::UTC, ZeroDate::Null)
+    }
+
     fn text(meaning: Meaning, text: &str) -> Cell {
-        canonical(meaning, Form::Text, Some(text.as_bytes().to_vec()), None)
+        canonical(meaning, Form::Text, Some(text.as_bytes().to_vec()), &exact())
     }
 
     fn same(meaning: Meaning, a: &str, b: &str) -> bool {
@@ -468,8 +530,16 @@ mod tests {
         for day in ["0000-00-00", "2024-00-10", "2023-02-29"] {
             assert_eq!(text(Meaning::Date, day), Cell::Null);
         }
-        let value = canonical(Meaning::DateTime, Form::Text, Some(b"0000-00-00 00:00:00".to_vec()), Some("1970-01-01"));
+        let rules = Rules { zero_date: ZeroDate::Value("1970-01-01".into()), ..exact() };
+        let value = canonical(Meaning::DateTime, Form::Text, Some(b"0000-00-00 00:00:00".to_vec()), &rules);
         assert_eq!(value, text(Meaning::DateTime, "1970-01-01 00:00:00"));
+    }
+
+    #[test]
+    fn days_that_do_not_exist_equal_nothing_where_the_job_refuses_them() {
+        let rules = Rules { zero_date: ZeroDate::Error, ..exact() };
+        let cell = canonical(Meaning::Date, Form::Text, Some(b"0000-00-00".to_vec()), &rules);
+        assert_eq!(cell, Cell::Odd(b"0000-00-00".to_vec()));
     }
 
     #[test]
@@ -495,13 +565,36 @@ mod tests {
 
     #[test]
     fn each_side_has_its_own_form() {
-        let bits = canonical(Meaning::Number, Form::BigEndian, Some(vec![0xff; 8]), None);
+        let bits = canonical(Meaning::Number, Form::BigEndian, Some(vec![0xff; 8]), &exact());
         assert_eq!(bits, text(Meaning::Number, "18446744073709551615"));
-        let hex = canonical(Meaning::Binary, Form::Hex, Some(b"00fF".to_vec()), None);
+        let hex = canonical(Meaning::Binary, Form::Hex, Some(b"00fF".to_vec()), &exact());
         assert_eq!(hex, Cell::Value(vec![0, 255]));
         let vector = [1.5_f32, -2.0].iter().flat_map(|value| value.to_le_bytes()).collect();
-        let vector = canonical(Meaning::Floats, Form::LittleEndianFloats, Some(vector), None);
+        let vector = canonical(Meaning::Floats, Form::LittleEndianFloats, Some(vector), &exact());
         assert_eq!(vector, text(Meaning::Floats, "[1.5, -2]"));
+    }
+
+    #[test]
+    fn a_moment_is_shown_in_the_jobs_zone_and_found_again() {
+        let rules = Rules::exact(TimeZone::get("Europe/Berlin").unwrap(), ZeroDate::Null);
+        let shown = canonical(Meaning::DateTime, Form::Utc, Some(b"2024-07-01 22:30:00.250".to_vec()), &rules);
+        assert_eq!(shown, text(Meaning::DateTime, "2024-07-02 00:30:00.25"));
+        assert_eq!(to_utc("2024-07-02 00:30:00.25", &rules.zone).unwrap(), "2024-07-01 22:30:00.250000");
+        assert_eq!(canonical(Meaning::DateTime, Form::Utc, Some(b"0000-00-00 00:00:00".to_vec()), &rules), Cell::Null);
+    }
+
+    #[test]
+    fn tolerance_is_only_what_was_asked_for() {
+        let rules = Rules { float_digits: Some(4), time_digits: Some(3), empty_equals_null: true, ..exact() };
+        let tolerant = |meaning, text: &str| canonical(meaning, Form::Text, Some(text.as_bytes().to_vec()), &rules);
+        assert_eq!(tolerant(Meaning::Double, "1.23449"), tolerant(Meaning::Double, "1.23441"));
+        assert_ne!(tolerant(Meaning::Double, "1.2346"), tolerant(Meaning::Double, "1.2344"));
+        assert_eq!(tolerant(Meaning::Json, "[1.23449]"), tolerant(Meaning::Json, "[1.23441]"));
+        assert_ne!(tolerant(Meaning::Number, "1.23449"), tolerant(Meaning::Number, "1.23441"));
+        assert_eq!(tolerant(Meaning::Time, "01:02:03.123456"), text(Meaning::Time, "01:02:03.123"));
+        assert_ne!(tolerant(Meaning::Time, "01:02:03.122"), text(Meaning::Time, "01:02:03.123"));
+        assert_eq!(tolerant(Meaning::Text, ""), Cell::Null);
+        assert_ne!(text(Meaning::Text, ""), Cell::Null);
     }
 
     #[test]

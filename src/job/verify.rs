@@ -1,0 +1,89 @@
+//! Joins what a comparison needs: the job file's source and target, its tables as they are now, its state store.
+
+use std::sync::Arc;
+
+use crate::config::{self, Address, TableFilter};
+use crate::mysql::catalog;
+use crate::mysql::connect::{self, Patience, source_zone};
+use crate::schema::map_table;
+use crate::state::{RunOutcome, RunRecord, Store, now_micros};
+use crate::target::starrocks::StarRocks;
+use crate::target::{Target as _, mapping_options};
+use crate::verify::{self, Progress, Report, Subject};
+use crate::{Error, Result};
+
+/// Which tables, and from where.
+#[derive(Debug, Clone, Default)]
+pub struct VerifyOptions {
+    /// Patterns over the source's `database.table`; empty: all of the job's.
+    pub tables: Vec<String>,
+    /// A replica of the source to read from.
+    pub source_host: Option<Address>,
+    pub compare: verify::Options,
+}
+
+/// A comparison that has ended. Its differences are in the state store.
+#[derive(Debug)]
+pub struct Verified {
+    pub run: u64,
+    pub outcome: RunOutcome,
+    pub report: Report,
+}
+
+/// Compares the job's tables on both sides. The job may run meanwhile, in any process.
+///
+/// # Errors
+/// The job has never run or still copies; a server cannot be reached; no table is left to compare.
+pub async fn verify(
+    job: &config::Job,
+    starrocks: &StarRocks,
+    options: &VerifyOptions,
+    progress: &Progress,
+) -> Result<Verified> {
+    let store = Store::amend(&job.state_dir, &job.name)?.ok_or_else(|| {
+        Error::definite(format!("job {} has not been run yet: no state in {}", job.name, job.state_dir.display()))
+            .hint("start it with `towpath run`, or name the right `stateDir`")
+    })?;
+    let begun_at = now_micros();
+    let patience = Patience::of(&job.params);
+    let job_connect = connect::connector(&job.source, patience);
+    let connect = match &options.source_host {
+        None => Arc::clone(&job_connect),
+        Some(host) => {
+            let source = config::Source { hosts: vec![host.clone()], ..job.source.clone() };
+            connect::connector(&source, patience)
+        }
+    };
+    let mut connection = connect(None).await?;
+    let server = connect::server_info(&mut connection).await?;
+    let filter = job.source.table_filter(server.lower_case_table_names)?;
+    let mut tables = catalog::tables(&mut connection, &server, &filter, job.no_key_tables).await?;
+    if !options.tables.is_empty() {
+        let wanted = TableFilter::new(&options.tables, &[], server.lower_case_table_names != 0)?;
+        tables.retain(|table| wanted.matches(&table.name));
+    }
+    if tables.is_empty() {
+        return Err(Error::usage(format!("--tables {}: no table of the job matches", options.tables.join(" "))));
+    }
+    let mapping = mapping_options(&job.target, &job.zero_date, starrocks.version().await?);
+    let mappings = tables.iter().map(|table| map_table(table, &mapping).map(Arc::new)).collect::<Result<Vec<_>>>()?;
+    let subject = Subject {
+        mappings,
+        starrocks,
+        connect,
+        job_connect,
+        replica: options.source_host.is_some(),
+        flavor: server.flavor,
+        zone: source_zone(&server, job.source.timezone.as_deref())?,
+        zero_date: job.zero_date.clone(),
+        state_dir: job.state_dir.clone(),
+        job: job.name.clone(),
+    };
+    let compare = verify::Options { read_patience: patience, ..options.compare.clone() };
+    store.begin_run()?;
+    let report = verify::run(&subject, &store, &compare, progress).await?;
+    let outcome = report.outcome();
+    let text = serde_json::to_string(&report).map_err(|error| Error::definite("the report").caused_by(error))?;
+    let run = store.end_run(&RunRecord { id: 0, begun_at, ended_at: now_micros(), outcome, report: text })?;
+    Ok(Verified { run, outcome, report })
+}
