@@ -32,7 +32,7 @@ pub(super) fn followed(store: &Store, options: &MappingOptions) -> Result<Follow
 pub(super) fn history<T>(context: &Context<'_, T>, followed: &Followed) -> Result<History> {
     let prepared = context.prepared;
     let surroundings = Surroundings::new(&prepared.server, prepared.filter.clone(), context.job.no_key_tables)
-        .with_catalogue(Arc::clone(&prepared.connect), Handle::current());
+        .with_catalogue(prepared.connect.clone(), Handle::current());
     match context.store.definitions()?.history {
         Some(state) => History::restore(&state, surroundings),
         None => Ok(History::new(tables(followed.mappings())).with(surroundings)),

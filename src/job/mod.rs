@@ -259,7 +259,7 @@ async fn begin(job: &config::Job, prepared: &Prepared, store: &Arc<Store>) -> Re
         let undecided = binlog::Undecided { connect, flavor, server_id: job.replica_id(), end };
         keep_undecided(&undecided, &moment, prepared, store).await?;
     }
-    let databases = catalog::databases(&mut connect(None).await?).await?;
+    let databases = catalog::databases(&mut connect.sql(None).await?).await?;
     step::reached("position-found");
     store.begin(&identity, &definitions::begun(&prepared.mappings, databases, job)?)?;
     step::reached("job-begun");

@@ -64,7 +64,7 @@ impl Surroundings {
         let no_key = self.no_key;
         self.catalogue = Some(Arc::new(move |name| {
             runtime.block_on(async {
-                let mut connection = connect(None).await?;
+                let mut connection = connect.sql(None).await?;
                 let info = connect::server_info(&mut connection).await?;
                 catalog::table(&mut connection, &info, name, no_key).await
             })
