@@ -1,7 +1,7 @@
 //! The tables of a job that follows the log: as they were at its checkpoint, which the state store has, and never as the
 //! catalogue has them now.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use mysql_async::Conn;
@@ -9,10 +9,9 @@ use tokio::runtime::Handle;
 
 use super::Context;
 use crate::apply::change::Followed;
-use crate::config::{self, TableFilter};
-use crate::mysql::catalog;
-use crate::mysql::connect::Flavor;
-use crate::mysql::history::{Catalogue, History, ShadowNames, Surroundings};
+use crate::config::{self, Startup, TableFilter};
+use crate::mysql::history::{Catalogue, History, Past, Surroundings};
+use crate::mysql::{binlog, catalog};
 use crate::mysql::position::Position;
 use crate::schema::{Mapping, MappingOptions, Table, TableName, map_table};
 use crate::state::{AtTarget, DefinitionChanges, Selection, Store};
@@ -52,16 +51,8 @@ pub(super) fn history<T>(context: &Context<'_, T>, followed: &Followed) -> Resul
         let answer = runtime.block_on(stop.run_until_cancelled(asking));
         answer.unwrap_or_else(|| Err(Error::transient("stopped while the source's catalogue was asked")))
     });
-    let filter = prepared.filter.clone();
-    let surroundings = Surroundings {
-        mariadb: prepared.server.flavor == Flavor::Mariadb,
-        lower_case_table_names: prepared.server.lower_case_table_names,
-        explicit_timestamps: prepared.server.variable("explicit_defaults_for_timestamp") != Some("OFF"),
-        no_key,
-        wanted: Arc::new(move |table| filter.matches(table)),
-        shadows: ShadowNames::default(),
-        catalogue: Some(catalogue),
-    };
+    let surroundings = Surroundings::new(&prepared.server, prepared.filter.clone(), no_key);
+    let surroundings = Surroundings { catalogue: Some(catalogue), ..surroundings };
     match context.store.definitions()?.history {
         Some(state) => History::restore(&state, surroundings),
         None => Ok(History::new(tables(followed.mappings())).with(surroundings)),
@@ -72,14 +63,27 @@ fn tables<'a>(mappings: impl IntoIterator<Item = &'a Arc<Mapping>>) -> impl Iter
     mappings.into_iter().map(|mapping| Arc::new(mapping.source.clone()))
 }
 
-/// What a job begins with. `databases`: their default character sets.
-pub(super) fn begun(
-    mappings: &[Arc<Mapping>],
-    databases: HashMap<String, String>,
-    job: &config::Job,
-) -> Result<DefinitionChanges> {
-    let history = History::new(tables(mappings)).with_databases(databases);
-    let tables = mappings.iter().map(|mapping| (mapping.source.name.clone(), Some(Arc::clone(mapping))));
+/// What a job begins with. Behind a place in the past the statements come that made some of today's tables.
+///
+/// # Errors
+/// Definite: a table's definition at that place is not known.
+pub(super) async fn begun(prepared: &Prepared, job: &config::Job, start: &Position) -> Result<DefinitionChanges> {
+    let databases = catalog::databases(&mut (prepared.connect)(None).await?).await?;
+    let surroundings = Surroundings::new(&prepared.server, prepared.filter.clone(), job.no_key_tables);
+    let today = History::new(tables(&prepared.mappings)).with(surroundings).with_databases(databases);
+    let history = match job.source.startup {
+        Startup::Initial | Startup::Full | Startup::Latest => today,
+        Startup::Earliest | Startup::Position { .. } | Startup::Gtid(_) | Startup::Timestamp(_) => {
+            let mut past = Past::new(today);
+            let watched = (prepared.wanted(), prepared.noticed());
+            let (connect, flavor) = (&prepared.connect, prepared.server.flavor);
+            binlog::scan(connect, flavor, job.replica_id(), start, watched, &mut |slot| past.see(&slot)).await?;
+            past.history()?
+        }
+    };
+    let there: HashSet<&TableName> = history.tables().map(|table| &table.name).collect();
+    let mappings = prepared.mappings.iter().filter(|mapping| there.contains(&mapping.source.name));
+    let tables = mappings.map(|mapping| (mapping.source.name.clone(), Some(Arc::clone(mapping))));
     Ok(DefinitionChanges {
         tables: tables.collect(),
         selection: Some(selection(job)),
@@ -113,6 +117,7 @@ pub(super) async fn select(
     }
     if let Some(before) = &stored.selection {
         let before = TableFilter::new(&before.tables, &before.exclude, ignore_case)?;
+        let before = before.with_shadows(filter.shadows().clone());
         let known = |name: &TableName| {
             stored.tables.iter().any(|(table, _)| table.name == *name) || stored.passed.contains(name)
         };

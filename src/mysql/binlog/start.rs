@@ -5,7 +5,8 @@
 //! after the time. What is read is not kept, so a log of a gigabyte takes seconds.
 
 use super::event::kind;
-use super::follower::{Event, Follower};
+use super::Slot;
+use super::follower::{Event, Follower, Stop, Wanted};
 use super::stream::{self, Request};
 use crate::config::Startup;
 use crate::mysql::connect::{Connect, Flavor, Patience};
@@ -130,6 +131,35 @@ pub async fn with_gtids(
         .hint("give that place, or one that SHOW BINARY LOG STATUS or `towpath status` has shown"))
 }
 
+/// Reads from a place to the log's present end: rows and statements on the tables that are wanted, and statements on those
+/// that are to be noticed.
+pub async fn scan(
+    connect: &Connect,
+    flavor: Flavor,
+    server_id: u32,
+    from: &Position,
+    (wanted, noticed): (Wanted, Wanted),
+    out: &mut (dyn FnMut(Slot) + Send),
+) -> Result<()> {
+    let by_gtid = from.file.is_empty();
+    let request = Request { by_gtid, ..to_end(flavor, server_id, from) };
+    let mut stream = stream::open(connect(None).await?, &request).await?;
+    let mut follower = Follower::new(from.clone(), wanted).noticing(noticed);
+    follower.restart(!by_gtid && stream::first_offset(from) < from.offset);
+    while let Some(event) = stream::next(&mut stream, server_id).await? {
+        let event = stream::take(event, || follower.here())?;
+        let sent = follower.event(&event, &mut |slot, _| {
+            out(slot);
+            Ok(())
+        });
+        match sent {
+            Ok(()) | Err(Stop::Closed) => {}
+            Err(Stop::Failed(error)) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// Reads up to the event at which `enough` says so, or to the log's end.
 async fn read_until(
     connect: &Connect,
@@ -148,8 +178,8 @@ async fn read_until(
             break;
         }
         match follower.event(&event, &mut |_, _| Ok(())) {
-            Ok(()) | Err(super::follower::Stop::Closed) => {}
-            Err(super::follower::Stop::Failed(error)) => return Err(error),
+            Ok(()) | Err(Stop::Closed) => {}
+            Err(Stop::Failed(error)) => return Err(error),
         }
     }
     Ok(follower)
