@@ -7,7 +7,7 @@ use std::sync::Arc;
 use mysql_async::Conn;
 use tokio::runtime::Handle;
 
-use super::Context;
+use super::{Context, Prepared};
 use crate::apply::change::Followed;
 use crate::config::{self, Startup, TableFilter};
 use crate::mysql::history::{Catalogue, History, Past, Surroundings};

@@ -380,18 +380,20 @@ impl History {
         let (had_key, has_key) = (!before.key.is_empty(), evolved.has_key);
         let after = Arc::new(evolved.table);
         self.state.tables.insert(before.name.clone(), Known::Sure(Arc::clone(&after)));
-        Ok(if had_key && !has_key {
+        let refill = |reason: String| vec![SchemaChange::Refill { table: Arc::clone(&after), reason }];
+        let skips = self.surroundings.no_key == NoKeyTables::Skip;
+        Ok(if skips && had_key && !has_key {
             vec![SchemaChange::Leave { table: before.name.clone(), to: None }]
-        } else if !had_key && has_key {
-            vec![SchemaChange::Arrive(after)]
-        } else if !has_key {
-            Vec::new()
+        } else if skips && !had_key {
+            if has_key { vec![SchemaChange::Arrive(after)] } else { Vec::new() }
         } else if let Some(clause) = evolved.rows_unlogged {
-            vec![SchemaChange::Refill { table: after, reason: format!("{clause} leaves no rows in the log") }]
+            refill(format!("{clause} leaves no rows in the log"))
         } else if another_key {
-            vec![SchemaChange::Refill { table: after, reason: "its key has other columns".to_owned() }]
+            refill("its key has other columns".to_owned())
         } else if after.reads_like(&before) {
             Vec::new()
+        } else if !has_key {
+            refill("without a key its rows are told apart by all of their columns".to_owned())
         } else {
             vec![SchemaChange::Alter(Altered { before, after, was: evolved.was })]
         })
@@ -482,9 +484,9 @@ impl History {
         }
     }
 
-    /// A definition with something to tell rows apart by; or one without, if the job leaves such tables out.
+    /// A definition with something to tell rows apart by; or one without, if the job does something about such tables.
     fn with_key(&self, evolved: Evolved, statement: &Statement) -> Result<Evolved> {
-        if evolved.has_key || self.surroundings.no_key == NoKeyTables::Skip {
+        if evolved.has_key || !matches!(self.surroundings.no_key, NoKeyTables::UniqueKey | NoKeyTables::Error) {
             return Ok(evolved);
         }
         let name = &evolved.table.name;
