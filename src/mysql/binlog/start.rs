@@ -4,8 +4,8 @@
 //! the file is found by bisection; then that file is read up to the first transaction that was committed at or
 //! after the time. What is read is not kept, so a log of a gigabyte takes seconds.
 
-use super::event::kind;
 use super::Slot;
+use super::event::kind;
 use super::follower::{Event, Follower, Stop, Wanted};
 use super::stream::{self, Request};
 use crate::config::Startup;

@@ -115,7 +115,11 @@ impl Charsets {
                 TableChange::DefaultCharset(charset) => charsets.default = Some(resolve(charset)?),
                 TableChange::ConvertCharset(charset) => {
                     charsets.convert = Some(resolve(charset)?);
-                    charsets.default = charsets.convert.clone();
+                    // MariaDB keeps a default that the statement names beside it.
+                    let named = |change: &TableChange| matches!(change, TableChange::DefaultCharset(_));
+                    if !(rules.mariadb && changes.iter().any(named)) {
+                        charsets.default.clone_from(&charsets.convert);
+                    }
                 }
                 _ => {}
             }
@@ -495,7 +499,9 @@ fn converted(ty: ColumnType, charset: &str) -> Result<ColumnType, String> {
         ColumnType::Char { chars, .. } => ColumnType::Char { chars, charset: charset_of() },
         ColumnType::Varchar { chars, .. } => ColumnType::Varchar { chars, charset: charset_of() },
         // What becomes of them differs with server and version.
-        ColumnType::Enum { members } | ColumnType::Set { members } if !members.iter().all(|member| member.is_ascii()) => {
+        ColumnType::Enum { members } | ColumnType::Set { members }
+            if !members.iter().all(|member| member.is_ascii()) =>
+        {
             return Err("members of an ENUM or SET beyond ASCII get another character set".to_owned());
         }
         ColumnType::Text { size, charset: old } => {
