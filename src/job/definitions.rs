@@ -1,18 +1,18 @@
 //! The tables of a job that follows the log: as they were at its checkpoint, which the state store has, and never as the
 //! catalogue has them now.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use mysql_async::Conn;
 use tokio::runtime::Handle;
 
-use super::Context;
+use super::{Context, Prepared};
 use crate::apply::change::Followed;
-use crate::config::{self, TableFilter};
-use crate::mysql::catalog;
-use crate::mysql::history::{History, Surroundings};
+use crate::config::{self, Startup, TableFilter};
+use crate::mysql::history::{Catalogue, History, Past, Surroundings};
 use crate::mysql::position::Position;
+use crate::mysql::{binlog, catalog};
 use crate::schema::{Mapping, MappingOptions, Table, TableName, map_table};
 use crate::state::{AtTarget, DefinitionChanges, Selection, Store};
 use crate::{Error, Result};
@@ -31,8 +31,28 @@ pub(super) fn followed(store: &Store, options: &MappingOptions) -> Result<Follow
 /// Their history there.
 pub(super) fn history<T>(context: &Context<'_, T>, followed: &Followed) -> Result<History> {
     let prepared = context.prepared;
-    let surroundings = Surroundings::new(&prepared.server, prepared.filter.clone(), context.job.no_key_tables)
-        .with_catalogue(prepared.connect.clone(), Handle::current());
+    let (connect, server, no_key) = (prepared.connect.clone(), prepared.server.clone(), context.job.no_key_tables);
+    let (runtime, patience, stop) = (Handle::current(), context.patience(), context.options.stop.clone());
+    let catalogue: Catalogue = Arc::new(move |table| {
+        let asking = async {
+            let mut pauses = patience.pauses();
+            loop {
+                let asked = async { catalog::table(&mut connect.sql(None).await?, &server, table, no_key).await };
+                match asked.await {
+                    Err(error) if error.is_transient() => {
+                        let pause = pauses.take();
+                        tracing::warn!(%error, ?pause, "the source's catalogue does not answer, trying again");
+                        tokio::time::sleep(pause).await;
+                    }
+                    answer => return answer,
+                }
+            }
+        };
+        let answer = runtime.block_on(stop.run_until_cancelled(asking));
+        answer.unwrap_or_else(|| Err(Error::transient("stopped while the source's catalogue was asked")))
+    });
+    let surroundings = Surroundings::new(&prepared.server, prepared.filter.clone(), no_key);
+    let surroundings = Surroundings { catalogue: Some(catalogue), ..surroundings };
     match context.store.definitions()?.history {
         Some(state) => History::restore(&state, surroundings),
         None => Ok(History::new(tables(followed.mappings())).with(surroundings)),
@@ -43,14 +63,27 @@ fn tables<'a>(mappings: impl IntoIterator<Item = &'a Arc<Mapping>>) -> impl Iter
     mappings.into_iter().map(|mapping| Arc::new(mapping.source.clone()))
 }
 
-/// What a job begins with. `databases`: their default character sets.
-pub(super) fn begun(
-    mappings: &[Arc<Mapping>],
-    databases: HashMap<String, String>,
-    job: &config::Job,
-) -> Result<DefinitionChanges> {
-    let history = History::new(tables(mappings)).with_databases(databases);
-    let tables = mappings.iter().map(|mapping| (mapping.source.name.clone(), Some(Arc::clone(mapping))));
+/// What a job begins with. Behind a place in the past the statements come that made some of today's tables.
+///
+/// # Errors
+/// Definite: a table's definition at that place is not known.
+pub(super) async fn begun(prepared: &Prepared, job: &config::Job, start: &Position) -> Result<DefinitionChanges> {
+    let databases = catalog::databases(&mut prepared.connect.sql(None).await?).await?;
+    let surroundings = Surroundings::new(&prepared.server, prepared.filter.clone(), job.no_key_tables);
+    let today = History::new(tables(&prepared.mappings)).with(surroundings).with_databases(databases);
+    let history = match job.source.startup {
+        Startup::Initial | Startup::Full | Startup::Latest => today,
+        Startup::Earliest | Startup::Position { .. } | Startup::Gtid(_) | Startup::Timestamp(_) => {
+            let mut past = Past::new(today);
+            let watched = (prepared.wanted(), prepared.noticed());
+            let (connect, flavor) = (&prepared.connect, prepared.server.flavor);
+            binlog::scan(connect, flavor, job.replica_id(), start, watched, &mut |slot| past.see(&slot)).await?;
+            past.history()?
+        }
+    };
+    let there: HashSet<&TableName> = history.tables().map(|table| &table.name).collect();
+    let mappings = prepared.mappings.iter().filter(|mapping| there.contains(&mapping.source.name));
+    let tables = mappings.map(|mapping| (mapping.source.name.clone(), Some(Arc::clone(mapping))));
     Ok(DefinitionChanges {
         tables: tables.collect(),
         selection: Some(selection(job)),
@@ -84,6 +117,7 @@ pub(super) async fn select(
     }
     if let Some(before) = &stored.selection {
         let before = TableFilter::new(&before.tables, &before.exclude, ignore_case)?;
+        let before = before.with_shadows(filter.shadows().clone());
         let known = |name: &TableName| {
             stored.tables.iter().any(|(table, _)| table.name == *name) || stored.passed.contains(name)
         };

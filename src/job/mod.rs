@@ -20,6 +20,7 @@ mod settings;
 mod target;
 mod verify;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +33,6 @@ use crate::apply::xa::XaRows;
 use crate::config;
 use crate::live::Live;
 use crate::mysql::binlog::{self, Slot, XaStep};
-use crate::mysql::catalog;
 use crate::mysql::connect::Patience;
 use crate::mysql::position::Position;
 use crate::progress::Progress;
@@ -132,7 +132,7 @@ async fn start<T: Target>(job: &config::Job, store: &Arc<Store>, target: &T) -> 
     }
     let identity = match begun {
         Some(identity) => prepared.resume(job, store, identity).await?,
-        None => begin(job, &prepared, store).await?,
+        None => begin(job, &mut prepared, store).await?,
     };
     prepared.keeps_row_hashes(store)?;
     store.set_left_out(&prepared.left_out)?;
@@ -236,7 +236,7 @@ fn last_call(stop: &CancellationToken) -> CancellationToken {
 }
 
 /// Records the position first, before anything is read: what changes after it is in the log behind it.
-async fn begin(job: &config::Job, prepared: &Prepared, store: &Arc<Store>) -> Result<Identity> {
+async fn begin(job: &config::Job, prepared: &mut Prepared, store: &Arc<Store>) -> Result<Identity> {
     let connect = &prepared.connect;
     let flavor = prepared.server.flavor;
     // A place that is given says itself what lies before it.
@@ -259,9 +259,12 @@ async fn begin(job: &config::Job, prepared: &Prepared, store: &Arc<Store>) -> Re
         let undecided = binlog::Undecided { connect, flavor, server_id: job.replica_id(), end };
         keep_undecided(&undecided, &moment, prepared, store).await?;
     }
-    let databases = catalog::databases(&mut connect.sql(None).await?).await?;
     step::reached("position-found");
-    store.begin(&identity, &definitions::begun(&prepared.mappings, databases, job)?)?;
+    let definitions = definitions::begun(prepared, job, &identity.start).await?;
+    // The others come by a statement.
+    let there: HashSet<_> = definitions.tables.iter().map(|(name, _)| name).collect();
+    prepared.mappings.retain(|mapping| there.contains(&mapping.source.name));
+    store.begin(&identity, &definitions)?;
     step::reached("job-begun");
     Ok(identity)
 }

@@ -140,6 +140,11 @@ pub(super) fn plan(
 impl Plan {
     fn create(&mut self, table: &Arc<Table>, place: &Place, verdict: &mut Verdict<'_>) -> Result<()> {
         let name = &table.name;
+        if table.key.is_empty() {
+            self.warnings.push(format!("table {name} is left out: it has no primary key (noKeyTables: skip)"));
+            self.followed.passed.insert(name.clone());
+            return Ok(());
+        }
         if !verdict.on(DdlKind::CreateTable, format_args!("table {name} is created")) {
             self.followed.passed.insert(name.clone());
             return Ok(());

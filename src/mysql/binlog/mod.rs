@@ -36,7 +36,7 @@ pub(crate) use filler::write_any;
 pub use overlay::Overlay;
 pub use reader::{Heard, ReaderOptions, spawn};
 pub use row::RowPlan;
-pub use start::{resolve, with_gtids};
+pub use start::{resolve, scan, with_gtids};
 pub use stored::{Damaged, StoredRows};
 pub use table_map::TableMap;
 #[cfg(test)]

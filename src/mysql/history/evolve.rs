@@ -10,6 +10,8 @@
 //! 4  character sets: a column's own, else the table's default after the statement; CONVERT TO overrules both
 //! ```
 //!
+//! Indexes that the servers make for foreign keys by themselves are not followed: they decide about no rows.
+//!
 //! What a column's words mean is read by the code that reads the catalogue's, so that both tell the same.
 
 use super::charset::{self, max_bytes};
@@ -113,7 +115,11 @@ impl Charsets {
                 TableChange::DefaultCharset(charset) => charsets.default = Some(resolve(charset)?),
                 TableChange::ConvertCharset(charset) => {
                     charsets.convert = Some(resolve(charset)?);
-                    charsets.default = charsets.convert.clone();
+                    // MariaDB keeps a default that the statement names beside it.
+                    let named = |change: &TableChange| matches!(change, TableChange::DefaultCharset(_));
+                    if !(rules.mariadb && changes.iter().any(named)) {
+                        charsets.default.clone_from(&charsets.convert);
+                    }
                 }
                 _ => {}
             }
@@ -261,7 +267,14 @@ struct Draft {
 
 impl Draft {
     fn new(before: &Table, columns: Vec<(Column, Option<usize>)>) -> Self {
-        let now = |old: usize| columns.iter().position(|(_, was)| *was == Some(old));
+        // The servers look for a part by its column's name: one that is dropped and added anew keeps its place in a key.
+        let now = |old: usize| {
+            let name = before.columns.get(old).map_or("", |column| column.name.as_str());
+            columns.iter().position(|(column, was)| match was {
+                Some(was) => *was == old,
+                None => same(&column.name, name),
+            })
+        };
         let primary: Vec<usize> = before.key.iter().filter_map(|&old| now(old)).collect();
         let indexes = before.indexes.iter().filter_map(|index| {
             let parts: Vec<Option<usize>> = index
@@ -485,6 +498,12 @@ fn converted(ty: ColumnType, charset: &str) -> Result<ColumnType, String> {
     let ty = match ty {
         ColumnType::Char { chars, .. } => ColumnType::Char { chars, charset: charset_of() },
         ColumnType::Varchar { chars, .. } => ColumnType::Varchar { chars, charset: charset_of() },
+        // What becomes of them differs with server and version.
+        ColumnType::Enum { members } | ColumnType::Set { members }
+            if !members.iter().all(|member| member.is_ascii()) =>
+        {
+            return Err("members of an ENUM or SET beyond ASCII get another character set".to_owned());
+        }
         ColumnType::Text { size, charset: old } => {
             let bytes = (1_u64 << (8 * size.length_bytes())) - 1;
             let size = lob_size(bytes / max_bytes(&old)? * max_bytes(charset)?);

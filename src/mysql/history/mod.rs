@@ -33,12 +33,14 @@ mod charset;
 mod evolve;
 mod known;
 mod literal;
+mod past;
 mod rename;
 mod shadow;
 mod surroundings;
 
 use evolve::{Evolved, Rules};
 use known::{HistoryState, Known, Shadow};
+pub use past::Past;
 pub use surroundings::{Catalogue, Surroundings};
 
 #[derive(Clone, Default)]
@@ -68,11 +70,13 @@ impl History {
     /// # Errors
     /// Definite: the text is not one that `state` gave.
     pub fn restore(state: &str, surroundings: Surroundings) -> Result<Self> {
-        let state = serde_json::from_str(state).map_err(|error| {
+        let mut state: HistoryState = serde_json::from_str(state).map_err(|error| {
             Error::definite("the state store's history of the tables cannot be read")
                 .caused_by(error)
                 .hint("the state store was written by a later version of Towpath, or is damaged")
         })?;
+        // The job file may select other tables by now.
+        state.tables.retain(|name, _| (surroundings.wanted)(name));
         Ok(History { surroundings, state, revision: 0 })
     }
 
@@ -284,11 +288,9 @@ impl History {
         let mut changes = self.drop_table(&name);
         match made {
             Ok(Some(evolved)) => {
-                if let Some(evolved) = self.with_key(evolved, statement)? {
-                    let table = Arc::new(evolved.table);
-                    self.state.tables.insert(name, Known::Sure(Arc::clone(&table)));
-                    changes.push(SchemaChange::Create(table));
-                }
+                let table = Arc::new(self.with_key(evolved, statement)?.table);
+                self.state.tables.insert(name, Known::Sure(Arc::clone(&table)));
+                changes.push(SchemaChange::Create(table));
             }
             Ok(None) => changes.extend(self.propose(&name, statement, "its model is not known")?),
             Err(reason) => changes.extend(self.propose(&name, statement, &reason)?),
@@ -319,8 +321,7 @@ impl History {
             self.state.tables.insert(name.clone(), Known::Lost { statement: text });
             return Ok(Vec::new());
         };
-        let Some(evolved) = self.with_key(Evolved::unchanged(table), statement)? else { return Ok(Vec::new()) };
-        let table = Arc::new(evolved.table);
+        let table = Arc::new(self.with_key(Evolved::unchanged(table), statement)?.table);
         let known = Known::Provisional { table: Arc::clone(&table), statement: text };
         self.state.tables.insert(name.clone(), known);
         Ok(vec![SchemaChange::Create(table)])
@@ -375,18 +376,24 @@ impl History {
 
     fn altered(&mut self, before: Arc<Table>, evolved: Evolved, statement: &Statement) -> Result<Vec<SchemaChange>> {
         let another_key = evolved.has_another_key(&before);
-        let Some(evolved) = self.with_key(evolved, statement)? else {
-            self.state.tables.remove(&before.name);
-            return Ok(vec![SchemaChange::Leave { table: before.name.clone(), to: None }]);
-        };
+        let evolved = self.with_key(evolved, statement)?;
+        let (had_key, has_key) = (!before.key.is_empty(), evolved.has_key);
         let after = Arc::new(evolved.table);
         self.state.tables.insert(before.name.clone(), Known::Sure(Arc::clone(&after)));
-        Ok(if let Some(clause) = evolved.rows_unlogged {
-            vec![SchemaChange::Refill { table: after, reason: format!("{clause} leaves no rows in the log") }]
+        let refill = |reason: String| vec![SchemaChange::Refill { table: Arc::clone(&after), reason }];
+        let skips = self.surroundings.no_key == NoKeyTables::Skip;
+        Ok(if skips && had_key && !has_key {
+            vec![SchemaChange::Leave { table: before.name.clone(), to: None }]
+        } else if skips && !had_key {
+            if has_key { vec![SchemaChange::Arrive(after)] } else { Vec::new() }
+        } else if let Some(clause) = evolved.rows_unlogged {
+            refill(format!("{clause} leaves no rows in the log"))
         } else if another_key {
-            vec![SchemaChange::Refill { table: after, reason: "its key has other columns".to_owned() }]
+            refill("its key has other columns".to_owned())
         } else if after.reads_like(&before) {
             Vec::new()
+        } else if !has_key {
+            refill("without a key its rows are told apart by all of their columns".to_owned())
         } else {
             vec![SchemaChange::Alter(Altered { before, after, was: evolved.was })]
         })
@@ -477,16 +484,12 @@ impl History {
         }
     }
 
-    /// A definition with something to tell rows apart by. `None`: it has none, and the job leaves such tables out.
-    fn with_key(&self, evolved: Evolved, statement: &Statement) -> Result<Option<Evolved>> {
-        if evolved.has_key {
-            return Ok(Some(evolved));
+    /// A definition with something to tell rows apart by; or one without, if the job does something about such tables.
+    fn with_key(&self, evolved: Evolved, statement: &Statement) -> Result<Evolved> {
+        if evolved.has_key || !matches!(self.surroundings.no_key, NoKeyTables::UniqueKey | NoKeyTables::Error) {
+            return Ok(evolved);
         }
         let name = &evolved.table.name;
-        if self.surroundings.no_key == NoKeyTables::Skip {
-            tracing::warn!(table = %name, "left out: it has no primary key (noKeyTables: skip)");
-            return Ok(None);
-        }
         Err(stops(statement, &format!("{name} has no key to tell its rows apart by")).hint(
             "leave it out with source.excludeTables, or give it a primary key and copy it anew with a new job (another `name`); \
              noKeyTables: skip leaves out all such tables",

@@ -120,7 +120,10 @@ impl History {
                     let shadow = Shadow { table: None, altered: true, renames: false };
                     changes.extend(self.shadow_moves(&shadow, step, &mut replaced, statement)?);
                 }
-                Was::Unknown if self.is_ours(&step.last) => changes.extend(self.arrives(&step.last, statement)?),
+                // A name of the job that is not known is none (MariaDB's IF EXISTS).
+                Was::Unknown if self.is_ours(&step.last) && !(self.surroundings.wanted)(&step.first) => {
+                    changes.extend(self.arrives(&step.last, statement)?)
+                }
                 Was::Unknown => {}
             }
         }

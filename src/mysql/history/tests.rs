@@ -516,3 +516,75 @@ mod tools {
         assert_eq!(swapped("ALTER TABLE _t_new ENGINE=InnoDB"), [""; 0]);
     }
 }
+
+/// A job that begins in the past, with `t` as the catalogue has it now.
+mod past {
+    use super::*;
+    use crate::mysql::binlog::{RowsEvent, RowsKind, Slot, table_map_of};
+
+    enum Seen {
+        Rows(&'static str),
+        Statement(&'static str),
+    }
+    use Seen::{Rows, Statement as Said};
+
+    fn begun(seen: &[Seen]) -> Result<Vec<String>> {
+        let today = after(&[T, "CREATE TABLE u (id INT PRIMARY KEY)"]);
+        let t = Table::clone(today.tables().next().unwrap());
+        let mut past = Past::new(today);
+        for seen in seen {
+            past.see(&match seen {
+                Said(sql) => Slot::Statement(statement(sql)),
+                Rows(name) => Slot::Rows(RowsEvent {
+                    table: Arc::new(table_map_of(&Table { name: TableName::new("shop", *name), ..t.clone() }, false)),
+                    kind: RowsKind::Insert,
+                    columns: None,
+                    images: Default::default(),
+                    file: "binlog.000001".into(),
+                    offset: 4,
+                }),
+            });
+        }
+        Ok(past.history()?.tables().map(|table| columns(table)).collect())
+    }
+
+    #[test]
+    fn a_table_is_there_from_the_statement_on_that_makes_it() {
+        let (t, u) = ("shop.t(id a b; id)", "shop.u(id; id)");
+        for (seen, there) in [
+            (&[Rows("t"), Said("ALTER TABLE t ADD INDEX (a)"), Said("TRUNCATE t"), Rows("t")][..], &[t, u][..]),
+            (&[Said(T), Rows("t"), Said("ALTER TABLE t DROP a")], &[u]),
+            (&[Said("DROP TABLE IF EXISTS t"), Said(T), Rows("t")], &[u]),
+            (&[Rows("t"), Said("CREATE TABLE IF NOT EXISTS t (id INT PRIMARY KEY)")], &[t, u]),
+            (&[Said("CREATE TABLE x LIKE t"), Said("RENAME TABLE x TO other.x"), Said("DROP TABLE other.x")], &[t, u]),
+            (&[Said("ALTER TABLE gone ADD c INT"), Said("DROP TABLE gone")], &[t, u]),
+        ] {
+            assert_eq!(begun(seen).unwrap(), there);
+        }
+    }
+
+    #[test]
+    fn a_table_that_was_another_then_is_not_guessed() {
+        for seen in [
+            &[Said("ALTER TABLE t ADD b VARCHAR(10)")][..],
+            &[Rows("t"), Said("DROP TABLE t"), Said(T)],
+            &[Rows("gone"), Said("DROP TABLE gone")],
+            &[Rows("t"), Said("DROP DATABASE shop"), Said(T)],
+            &[Said("RENAME TABLE t TO x, u TO t, x TO u")],
+            &[Said("ALTER TABLE t ADD SYSTEM VERSIONING")],
+        ] {
+            let error = begun(seen).unwrap_err().to_string();
+            assert!(error.contains("has been changed since") && error.contains("binlog.000001:200"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_column_that_is_dropped_and_added_anew_keeps_its_place_in_an_index() {
+    let history = after(&[T, "ALTER TABLE t ADD UNIQUE u (b, a)", "ALTER TABLE t DROP b, ADD b INT FIRST"]);
+    let table = history.tables().next().unwrap();
+    assert_eq!(table.indexes[0].columns, [Some(0), Some(2)]);
+    let mut history = after(&["CREATE TABLE t (id INT PRIMARY KEY, e ENUM('é')) CHARSET latin1"]);
+    assert_eq!(read(&mut history, "ALTER TABLE t CONVERT TO CHARACTER SET utf8mb4"), [""; 0]);
+    assert!(history.awaits_rows(&TableName::new("shop", "t")));
+}
