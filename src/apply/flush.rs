@@ -13,6 +13,9 @@
 //! hold the checkpoint back for ever. When such a transaction is cut off, its rows are in the target already; then the
 //! next transaction has to be the same one, which writes them again, or the job stops.
 //!
+//! A statement that changes tables is a barrier ([`super::change`]): an epoch is closed before it, it goes to the committer
+//! by itself, and the next row is read with the tables as they are behind it.
+//!
 //! After a crash the first epoch is a *replay*: it closes exactly where the intent said, whatever the limits
 //! say, so its loads have the labels they had.
 
@@ -25,6 +28,7 @@ use crossbeam_channel as channel;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Batch, MERGED_ROW_BYTES};
+use super::change::{Change, Followed};
 use super::pace::Pace;
 use super::xa::{Replay, Waiting, XaRows};
 use crate::live::Limiter;
@@ -35,7 +39,7 @@ use crate::mysql::position::{Gtid, GtidSet, Position, order_places};
 use crate::mysql::value::ValueOptions;
 use crate::progress::Progress;
 use crate::ring::{Budget, Closed, Entry, Receiver};
-use crate::schema::{Mapping, SchemaChange, TableName};
+use crate::schema::{Mapping, SchemaChange};
 use crate::state::PreparedChanges;
 use crate::{Error, Result, step};
 
@@ -51,6 +55,8 @@ pub struct Epoch {
     pub anew: bool,
     /// What is prepared at `end` and was not at `begin`, or the other way round.
     pub prepared: PreparedChanges,
+    /// A statement between the two; then there are no rows. `begin` = `end` if its transaction goes on.
+    pub change: Option<Change>,
 }
 
 /// When a batch is full.
@@ -68,13 +74,16 @@ impl Limits {
     }
 }
 
-/// The tables of the job, with the plan for each table map, and set of columns in its events, that was seen.
+/// The tables of the job at the place that is being read, with the plan for each table map, and set of columns in its
+/// events, that was seen.
 pub struct Tables {
-    /// Their definitions at the place that is being read.
+    /// Their definitions.
     history: History,
-    mappings: HashMap<TableName, Arc<Mapping>>,
+    followed: Arc<Followed>,
     values: ValueOptions,
     known: HashMap<Seen, Known>,
+    /// As before a statement inside the transaction that is being read.
+    before: Option<(History, Arc<Followed>)>,
 }
 
 /// What an event's plan depends on: the addresses of its table map and its columns, and with columns its kind.
@@ -90,27 +99,31 @@ struct Known {
 }
 
 impl Tables {
-    pub fn new(mappings: impl IntoIterator<Item = Arc<Mapping>>, values: ValueOptions) -> Self {
-        let mappings: HashMap<_, _> =
-            mappings.into_iter().map(|mapping| (mapping.source.name.clone(), mapping)).collect();
-        let history = History::new(mappings.values().map(|mapping| Arc::new(mapping.source.clone())));
-        Tables { history, mappings, values, known: HashMap::new() }
+    pub fn new(history: History, followed: Arc<Followed>, values: ValueOptions) -> Self {
+        Tables { history, followed, values, known: HashMap::new(), before: None }
     }
 
-    fn of(&mut self, event: &RowsEvent) -> Result<Known> {
+    /// `None`: the table's rows are not replicated.
+    fn of(&mut self, event: &RowsEvent) -> Result<Option<Known>> {
         let columns = event.columns.as_ref().map(|columns| (Arc::as_ptr(columns) as usize, event.kind));
         let seen = (Arc::as_ptr(&event.table) as usize, columns);
         if let Some(known) = self.known.get(&seen) {
-            return Ok(known.clone());
+            return Ok(Some(known.clone()));
         }
         let name = &event.table.name;
-        let mapping = self.mappings.get(name).ok_or_else(|| {
-            Error::definite(format!("{name} at {}:{}: rows of a table the job does not know", event.file, event.offset))
-                .hint("the table was created or renamed after the job began; exclude it with `source.excludeTables`, or begin a new job")
-        })?;
+        let Some(mapping) = self.followed.mapping(name) else {
+            if self.followed.passes(name) {
+                return Ok(None);
+            }
+            return Err(Error::definite(format!(
+                "{name} at {}:{}: rows of a table the job does not know",
+                event.file, event.offset
+            ))
+            .hint("the table came by a way that the log does not tell; exclude it with `source.excludeTables`, or begin a new job (another `name`)"));
+        };
         let plan = EventPlan::new(mapping, event, &self.values)
             .map_err(|error| error.context(format!("{}:{}", event.file, event.offset)))?;
-        if self.known.len() >= 4 * self.mappings.len() + 256 {
+        if self.known.len() >= 4 * self.followed.mappings().len() + 256 {
             self.known.clear();
         }
         let known = Known {
@@ -120,7 +133,21 @@ impl Tables {
             plan,
         };
         self.known.insert(seen, known.clone());
-        Ok(known)
+        Ok(Some(known))
+    }
+
+    /// The target shows the tables so from here on.
+    fn follow(&mut self, followed: Arc<Followed>) {
+        self.followed = followed;
+        self.known.clear();
+    }
+
+    /// The transaction that is being read does not count; it had a statement inside if this is `true`.
+    fn undo(&mut self) -> bool {
+        let Some((history, followed)) = self.before.take() else { return false };
+        self.history = history;
+        self.follow(followed);
+        true
     }
 }
 
@@ -247,7 +274,10 @@ impl Flusher {
             match self.wait(&filling)? {
                 Woken::Slot(Entry { item, held }) => match item {
                     Slot::Rows(item) => self.rows(&mut filling, Entry { item, held })?,
-                    Slot::CutOff(gtid) => filling.cut_off(gtid),
+                    Slot::CutOff(gtid) => {
+                        filling.cut_off(gtid);
+                        filling.anew |= self.tables.undo();
+                    }
                     Slot::Commit(place) => self.commit(&mut filling, &place)?,
                     Slot::Passed(place, gtids) => {
                         filling.passes(&place)?;
@@ -255,11 +285,7 @@ impl Flusher {
                     }
                     Slot::XaRows { first, event } => self.xa.add(first, event, held)?,
                     Slot::Xa(place, step) => self.xa(&mut filling, &place, &step)?,
-                    Slot::Statement(statement) => match self.tables.history.read(&statement) {
-                        Ok(changes) if changes.is_empty() => self.boundary(&mut filling, &statement.place, None)?,
-                        Ok(changes) => return Err(self.stops(filling, not_followed(&statement, &changes))),
-                        Err(error) => return Err(self.stops(filling, error)),
-                    },
+                    Slot::Statement(statement) => self.statement(&mut filling, statement)?,
                 },
                 Woken::EpochIsIn => {
                     filling.in_flight = false;
@@ -333,7 +359,7 @@ impl Flusher {
     }
 
     fn join(&mut self, filling: &mut Filling, Entry { item: event, held }: Entry<RowsEvent>) -> Result<()> {
-        let Known { mapping, plan, .. } = self.tables.of(&event)?;
+        let Some(Known { mapping, plan, .. }) = self.tables.of(&event)? else { return Ok(()) };
         let (read, bytes) = (filling.batch.read().total(), held.bytes() as u64);
         filling.batch.add(&mapping, &plan, &event, held)?;
         self.limiter.took(filling.batch.read().total() - read, bytes);
@@ -346,6 +372,7 @@ impl Flusher {
                 batch: std::mem::take(&mut filling.batch),
                 anew: std::mem::take(&mut filling.anew),
                 prepared: PreparedChanges::default(),
+                change: None,
             };
             filling.in_pieces = true;
             self.hand_over(filling, piece)?;
@@ -358,7 +385,70 @@ impl Flusher {
         self.join_open(filling)?;
         filling.committed_at = place.committed_at;
         (filling.in_transaction, filling.open_at) = (false, None);
+        self.tables.before = None;
         self.boundary(filling, place, None)
+    }
+
+    /// A statement that may have changed tables.
+    fn statement(&mut self, filling: &mut Filling, statement: Statement) -> Result<()> {
+        if !statement.inside {
+            filling.comes_again(&statement.place)?;
+        }
+        let before = statement.inside.then(|| (self.tables.history.clone(), Arc::clone(&self.tables.followed)));
+        let changes = match self.tables.history.read(&statement) {
+            Ok(changes) if changes.is_empty() => return self.boundary(filling, &statement.place, None),
+            Ok(changes) => changes,
+            Err(error) => {
+                // Everything before the statement is in when the job stops.
+                self.close_before_statement(filling)?;
+                return Err(error);
+            }
+        };
+        self.close_before_statement(filling)?;
+        self.tables.before = before;
+        self.change(filling, statement, changes)
+    }
+
+    /// An epoch ends before the statement, and is in.
+    fn close_before_statement(&mut self, filling: &mut Filling) -> Result<()> {
+        if filling.has_news() && !filling.in_transaction {
+            // A replay that comes here ends where it was to end: a statement is never within an epoch.
+            self.replay_until = None;
+            self.close(filling)?;
+        }
+        self.wait_for_flight(filling)
+    }
+
+    fn change(&mut self, filling: &mut Filling, statement: Statement, changes: Vec<SchemaChange>) -> Result<()> {
+        if statement.inside && filling.in_transaction {
+            let Place { file, offset, .. } = &statement.place;
+            return Err(Error::definite(format!(
+                "{file}:{offset}: a statement that changes tables stands behind rows of its transaction, which are more than                  memory holds: {}",
+                statement.sql
+            ))
+            .hint("raise params.totalDataInMemMb"));
+        }
+        let committed_at = statement.place.committed_at;
+        if !statement.inside {
+            advance(&mut filling.position, &statement.place, None);
+            filling.heard = true;
+            filling.committed_at = committed_at;
+        }
+        self.progress.read_to(committed_at, 1);
+        let (reply, followed) = channel::bounded(1);
+        let epoch = Epoch {
+            begin: std::mem::replace(&mut filling.begin, filling.position.clone()),
+            end: filling.position.clone(),
+            committed_at,
+            batch: Batch::default(),
+            anew: std::mem::take(&mut filling.anew),
+            prepared: self.xa.close()?,
+            change: Some(Change { statement, changes, history: self.tables.history.state()?, reply }),
+        };
+        self.hand_over(filling, epoch)?;
+        self.wait_for_flight(filling)?;
+        self.tables.follow(followed.recv().map_err(|_| committer_gone())?);
+        Ok(())
     }
 
     /// A step of an XA transaction. A commit is where its rows enter the batch.
@@ -454,6 +544,7 @@ impl Flusher {
             batch: std::mem::take(&mut filling.batch),
             anew: std::mem::take(&mut filling.anew),
             prepared: self.xa.close()?,
+            change: None,
         };
         self.hand_over(filling, epoch)
     }
@@ -480,15 +571,6 @@ impl Flusher {
         }
         self.wait_for_flight(&mut filling)?;
         Ok(ended)
-    }
-
-    /// Everything before a statement goes out; then the job stops.
-    fn stops(mut self, mut filling: Filling, error: Error) -> Error {
-        let flushed = if filling.in_transaction { Ok(()) } else { self.close(&mut filling) };
-        match flushed.and_then(|()| self.wait_for_flight(&mut filling)) {
-            Ok(()) => error,
-            Err(failed) => failed,
-        }
     }
 }
 
@@ -561,13 +643,6 @@ fn lost(torn: &Torn) -> Error {
         "copy the tables again: start a new job (another `name`, startup: initial) with empty target tables. A source with \
          sync_binlog=1, and a failover that loses nothing, keep this from happening",
     )
-}
-
-fn not_followed(statement: &Statement, changes: &[SchemaChange]) -> Error {
-    let tables: Vec<String> = changes.iter().map(|change| change.table().to_string()).collect();
-    let Place { file, offset, .. } = &statement.place;
-    Error::definite(format!("{file}:{offset}: a statement changes {}: {}", tables.join(", "), statement.sql))
-        .hint("begin a new job (another `name`) that copies the tables again")
 }
 
 fn reader_gone() -> Error {

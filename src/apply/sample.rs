@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::change::{Changer, Rules};
+use crate::config::Ddl;
 use crate::mysql::binlog::{EventPlan, Place, RowPlan, RowsEvent, RowsKind, TableMap};
+use crate::mysql::connect::Patience;
 use crate::mysql::position::Position;
 use crate::mysql::value::ValueOptions;
 use crate::schema::{Column, ColumnType, IntegerSize, Mapping, MappingOptions, Table, TableName, map_table};
@@ -53,6 +56,17 @@ impl Sample {
             offset: 4,
         }
     }
+}
+
+/// For committers that are given no schema changes.
+pub(super) fn changer() -> Changer {
+    let rules = Rules {
+        ddl: Ddl::default(),
+        mapping: MappingOptions::for_version(3, 5),
+        values: ValueOptions::default(),
+        skip_keyless: false,
+    };
+    Changer::new(rules, Patience::default(), Arc::default())
 }
 
 pub(super) fn position(offset: u64) -> Position {

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::document;
 use super::model::{
-    Address, Http, Job, NoKeyTables, OnError, Params, Password, Source, SourceType, Startup, Target, TargetKind, Tls,
-    TlsMode,
+    Address, Ddl, DdlKind, DdlPolicy, Http, Job, NoKeyTables, OnError, Params, Password, Source, SourceType, Startup,
+    Target, TargetKind, Tls, TlsMode,
 };
 use super::reader::{Group, Problem, Reader};
 use super::table_filter::{TableFilter, check_pattern};
@@ -110,6 +110,7 @@ fn build(job: &mut Group, reader: &mut Reader<'_>) -> Option<Job> {
     let source = source(&mut job.group("source"), reader);
     let target = target(&job.group("target"), reader);
     let params = params(&job.group("params"), reader);
+    let ddl = ddl(&job.group("ddl"));
     let http = http(&job.group("http"), reader);
     let zero_date = job.zero_date("defaultZeroDate");
     let on_error = match job.text("strategyOnError").as_deref() {
@@ -133,12 +134,30 @@ fn build(job: &mut Group, reader: &mut Reader<'_>) -> Option<Job> {
         source: source?,
         target: target?,
         params,
+        ddl,
         on_error,
         max_dead_letters: job.integer("maxDeadLetters")?,
         atomic_transactions,
         zero_date: zero_date?,
         no_key_tables,
         http,
+    })
+}
+
+fn ddl(group: &Group) -> Ddl {
+    let word = |key: &str| match group.text(key).as_deref() {
+        Some("apply") => Some(DdlPolicy::Apply),
+        Some("ignore") => Some(DdlPolicy::Ignore),
+        Some("warn") => Some(DdlPolicy::Warn),
+        Some("error") => Some(DdlPolicy::Error),
+        _ => None,
+    };
+    let default = word("default").unwrap_or(DdlPolicy::Apply);
+    Ddl::of(|kind| {
+        // The rows of a dropped table are gone for good, so that has to be said.
+        let absent =
+            if kind == DdlKind::DropTable && default == DdlPolicy::Apply { DdlPolicy::Ignore } else { default };
+        word(kind.key()).unwrap_or(absent)
     })
 }
 
@@ -334,6 +353,7 @@ fn params(group: &Group, reader: &mut Reader<'_>) -> Params {
         retry_wait_time_ms: count("retryWaitTimeMs") as u64,
         so_timeout_sec: count("soTimeoutSec") as u64,
         http_so_timeout_sec: count("httpSoTimeoutSec") as u64,
+        alter_timeout_sec: count("alterTimeoutSec") as u64,
     };
     if params.flush_batch_mb > params.total_data_in_mem_mb && params.total_data_in_mem_mb > 0 {
         let message = format!(

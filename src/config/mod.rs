@@ -24,8 +24,8 @@ mod tests;
 
 pub use fields::json_schema;
 pub use model::{
-    Address, Job, NoKeyTables, OnError, Params, Password, Source, SourceType, Startup, Target, TargetKind, Tls,
-    TlsMode, ZeroDate,
+    Address, Ddl, DdlKind, DdlPolicy, Job, NoKeyTables, OnError, Params, Password, Source, SourceType, Startup, Target,
+    TargetKind, Tls, TlsMode, ZeroDate,
 };
 pub use setting::Setting;
 pub use table_filter::TableFilter;

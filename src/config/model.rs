@@ -15,6 +15,7 @@ pub struct Job {
     pub source: Source,
     pub target: Target,
     pub params: Params,
+    pub ddl: Ddl,
     pub on_error: OnError,
     /// Live dead letters that stop the job when there are more; 0 = no limit.
     pub max_dead_letters: u64,
@@ -182,6 +183,8 @@ pub struct Params {
     pub so_timeout_sec: u64,
     /// Seconds for one load, publish wait included; sent as the load's `timeout`.
     pub http_so_timeout_sec: u64,
+    /// Seconds for one schema change at the target.
+    pub alter_timeout_sec: u64,
 }
 
 impl Default for Params {
@@ -202,7 +205,81 @@ impl Default for Params {
             retry_wait_time_ms: 500,
             so_timeout_sec: 60,
             http_so_timeout_sec: 600,
+            alter_timeout_sec: 86_400,
         }
+    }
+}
+
+/// What becomes of a change of a table's definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DdlPolicy {
+    /// The target is changed likewise.
+    Apply,
+    /// The target stays as it is.
+    Ignore,
+    /// As `Ignore`, and the log says so.
+    Warn,
+    /// The job stops before the statement.
+    Error,
+}
+
+/// The kinds that a policy can be chosen for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DdlKind {
+    CreateTable,
+    DropTable,
+    TruncateTable,
+    RenameTable,
+    AddColumn,
+    DropColumn,
+    RenameColumn,
+    ModifyColumn,
+}
+
+impl DdlKind {
+    pub const ALL: [DdlKind; 8] = [
+        DdlKind::CreateTable,
+        DdlKind::DropTable,
+        DdlKind::TruncateTable,
+        DdlKind::RenameTable,
+        DdlKind::AddColumn,
+        DdlKind::DropColumn,
+        DdlKind::RenameColumn,
+        DdlKind::ModifyColumn,
+    ];
+
+    /// Its key in the job file.
+    pub fn key(self) -> &'static str {
+        match self {
+            DdlKind::CreateTable => "createTable",
+            DdlKind::DropTable => "dropTable",
+            DdlKind::TruncateTable => "truncateTable",
+            DdlKind::RenameTable => "renameTable",
+            DdlKind::AddColumn => "addColumn",
+            DdlKind::DropColumn => "dropColumn",
+            DdlKind::RenameColumn => "renameColumn",
+            DdlKind::ModifyColumn => "modifyColumn",
+        }
+    }
+}
+
+/// A policy for each kind of change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ddl([DdlPolicy; DdlKind::ALL.len()]);
+
+impl Default for Ddl {
+    fn default() -> Self {
+        Ddl::of(|kind| if kind == DdlKind::DropTable { DdlPolicy::Ignore } else { DdlPolicy::Apply })
+    }
+}
+
+impl Ddl {
+    pub fn of(policy: impl Fn(DdlKind) -> DdlPolicy) -> Self {
+        Ddl(DdlKind::ALL.map(policy))
+    }
+
+    pub fn policy(&self, kind: DdlKind) -> DdlPolicy {
+        self.0[kind as usize]
     }
 }
 

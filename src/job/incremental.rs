@@ -7,11 +7,13 @@ use crossbeam_channel as channel;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, lag, last_call};
+use super::{Context, definitions, lag, last_call};
+use crate::apply::change::{Changer, Rules};
 use crate::apply::commit::{Committer, Pieces};
 use crate::apply::flush::{Ended, Flusher, Limits, Tables};
 use crate::apply::pace::Pace;
 use crate::apply::xa::XaRows;
+use crate::config::NoKeyTables;
 use crate::live::Limiter;
 use crate::mysql::binlog::{Heard, ReaderOptions, Slot, spawn};
 use crate::mysql::position;
@@ -67,6 +69,14 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         reader_stop.clone(),
     )?;
 
+    let followed = Arc::new(definitions::followed(store, &prepared.mapping_options)?);
+    let history = definitions::history(&followed);
+    let rules = Rules {
+        ddl: job.ddl.clone(),
+        mapping: prepared.mapping_options.clone(),
+        values: prepared.values.clone(),
+        skip_keyless: job.no_key_tables == NoKeyTables::Skip,
+    };
     let start = checkpoint.position.clone();
     let hurry = options.stop.child_token();
     let ended = hurry.clone().drop_guard();
@@ -87,11 +97,12 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         letters: Arc::new(context.letters()?),
         checkpoint,
         pieces: Pieces::default(),
+        changer: Changer::new(rules, context.patience(), Arc::clone(&followed)),
     };
     let flusher = Flusher {
         receiver,
         xa: XaRows::open(store, &budget, budget.total() / 12)?,
-        tables: Tables::new(prepared.mappings.iter().cloned(), prepared.values.clone()),
+        tables: Tables::new(history, followed, prepared.values.clone()),
         limits: Limits::new(&budget),
         pace: Arc::clone(&pace),
         limiter: Limiter::new(Arc::clone(live)),

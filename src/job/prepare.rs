@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use mysql_async::Conn;
 
+use super::definitions;
+use crate::apply::change::Followed;
 use crate::apply::encode::BinaryText;
 use crate::config::{self, TableFilter};
 use crate::mysql::connect::{self, Connect, Patience, ServerInfo, source_zone};
+use crate::mysql::preflight::Report;
 use crate::mysql::value::{self, ValueOptions};
 use crate::mysql::{catalog, preflight};
-use crate::schema::{Mapping, TableName, map_table};
-use crate::state::{Identity, Store};
+use crate::schema::{Mapping, MappingOptions, Table, TableName, map_table};
+use crate::state::{Identity, Stage, Store};
 use crate::target::{Target, Version, mapping_options};
 use crate::{Error, Result};
 
@@ -25,6 +28,7 @@ pub struct Prepared {
     pub values: ValueOptions,
     pub warnings: Vec<String>,
     pub target_version: Version,
+    pub(super) mapping_options: MappingOptions,
     filter: TableFilter,
 }
 
@@ -56,40 +60,86 @@ impl From<Error> for Problems {
 
 /// Looks at source and target, reads the catalogue and maps the tables. Changes nothing.
 pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepared, Problems> {
-    let connect = connect::connector(&job.source, Patience::of(&job.params));
-    let (source, version) = tokio::join!(look_at_source(job, &connect), target.version());
-    let mut problems = Vec::new();
-    let (mut connection, server, filter, tables) = match source {
-        Ok(source) => source,
+    let (connect, source, version) = look(job, target).await?;
+    let Source { mut connection, server, filter } = source;
+    let tables = catalog::tables(&mut connection, &server, &filter, job.no_key_tables).await;
+    let tables = match tables {
+        Ok(tables) => tables,
         Err(error) => {
-            problems.push(error);
             // The source's own problem is said first; the target's are said with it.
+            let mut problems = vec![error];
             problems.extend(target.check(&[]).await);
             return Err(Problems(problems));
         }
     };
     let report = preflight::check(&mut connection, job, &server, &tables).await;
-    problems.extend(report.problems);
-    let mut warnings = report.warnings;
-
-    let mut mappings = Vec::with_capacity(tables.len());
-    match &version {
-        Ok(version) => {
-            let options = mapping_options(&job.target, &job.zero_date, *version);
-            for table in tables {
-                match map_table(&table, &options) {
-                    Ok(mapping) => {
-                        warnings.extend(mapping.warnings());
-                        mappings.push(Arc::new(mapping));
-                    }
-                    Err(error) => problems.push(error),
-                }
+    let (mut problems, mut mappings) = (report.problems, Vec::with_capacity(tables.len()));
+    if let Ok(version) = &version {
+        let options = mapping_options(&job.target, &job.zero_date, *version);
+        for table in tables {
+            match map_table(&table, &options) {
+                Ok(mapping) => mappings.push(Arc::new(mapping)),
+                Err(error) => problems.push(error),
             }
         }
-        Err(_) => {
-            // `check` below says why the version is unknown.
+    }
+    let source = Source { connection, server, filter };
+    finish(job, target, (connect, source, version), mappings, Report { problems, ..report }).await
+}
+
+/// As [`prepare`], for a job that follows the log: its tables are those of its checkpoint, whatever the source's are now.
+pub(super) async fn prepare_again<T: Target>(
+    job: &config::Job,
+    target: &T,
+    store: &Store,
+) -> Result<Prepared, Problems> {
+    let (connect, mut source, version) = look(job, target).await?;
+    let options = version.as_ref().ok().map(|version| mapping_options(&job.target, &job.zero_date, *version));
+    let followed = match &options {
+        Some(options) => definitions::followed(store, options)?,
+        None => Followed::default(),
+    };
+    let mut mappings: Vec<_> = followed.mappings().cloned().collect();
+    mappings.retain(|mapping| source.filter.matches(&mapping.source.name));
+    mappings.sort_by(|left, right| left.source.name.cmp(&right.source.name));
+    let tables: Vec<Table> = mappings.iter().map(|mapping| mapping.source.clone()).collect();
+    let report = preflight::check_log(&mut source.connection, job, &source.server, &tables).await;
+    finish(job, target, (connect, source, version), mappings, report).await
+}
+
+/// The source as it answers.
+struct Source {
+    connection: Conn,
+    server: ServerInfo,
+    filter: TableFilter,
+}
+
+/// What was found out about both sides; an error is the source's.
+type Sides = (Connect, Source, Result<Version>);
+
+async fn look<T: Target>(job: &config::Job, target: &T) -> Result<Sides, Problems> {
+    let connect = connect::connector(&job.source, Patience::of(&job.params));
+    let (source, version) = tokio::join!(look_at_source(job, &connect), target.version());
+    match source {
+        Ok(source) => Ok((connect, source, version)),
+        Err(error) => {
+            let mut problems = vec![error];
+            problems.extend(target.check(&[]).await);
+            Err(Problems(problems))
         }
     }
+}
+
+async fn finish<T: Target>(
+    job: &config::Job,
+    target: &T,
+    (connect, source, version): Sides,
+    mappings: Vec<Arc<Mapping>>,
+    report: Report,
+) -> Result<Prepared, Problems> {
+    let Source { connection, server, filter } = source;
+    let Report { mut problems, mut warnings } = report;
+    warnings.extend(mappings.iter().flat_map(|mapping| mapping.warnings()));
     let databases: Vec<String> = mappings
         .iter()
         .map(|mapping| mapping.target.name.database.clone())
@@ -112,7 +162,18 @@ pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepare
         Ok(zone) if problems.is_empty() => {
             let values = ValueOptions { zone, zero_date: job.zero_date.clone() };
             warnings.extend(mappings.iter().flat_map(|mapping| value::warnings(mapping, &values)));
-            Ok(Prepared { connect, connection, server, mappings, values, warnings, target_version, filter })
+            let mapping_options = mapping_options(&job.target, &job.zero_date, target_version);
+            Ok(Prepared {
+                connect,
+                connection,
+                server,
+                mappings,
+                values,
+                warnings,
+                target_version,
+                mapping_options,
+                filter,
+            })
         }
         Ok(_) => Err(Problems(problems)),
         Err(error) => {
@@ -133,23 +194,20 @@ fn partial_rows(server: &ServerInfo) -> Option<Error> {
     })
 }
 
-async fn look_at_source(
-    job: &config::Job,
-    connect: &Connect,
-) -> Result<(Conn, ServerInfo, TableFilter, Vec<crate::schema::Table>)> {
+async fn look_at_source(job: &config::Job, connect: &Connect) -> Result<Source> {
     let mut connection = connect(None).await?;
     let server = connect::server_info(&mut connection).await?;
     let filter = job.source.table_filter(server.lower_case_table_names)?;
-    let tables = catalog::tables(&mut connection, &server, &filter, job.no_key_tables).await?;
-    Ok((connection, server, filter, tables))
+    Ok(Source { connection, server, filter })
 }
 
 impl Prepared {
     /// Checks that a job goes on with what it was begun with.
     ///
     /// # Errors
-    /// Definite: another server without GTIDs to find the place by; tables that came, went or changed.
-    pub(super) fn resume(&self, store: &Store, identity: Identity) -> Result<Identity> {
+    /// Definite: another server without GTIDs to find the place by; tables that came, went or changed while they are
+    /// copied; tables that the patterns now match and did not before.
+    pub(super) async fn resume(&mut self, job: &config::Job, store: &Store, identity: Identity) -> Result<Identity> {
         let position = store.checkpoint()?.map_or(identity.start.clone(), |checkpoint| checkpoint.position);
         if identity.server != self.server_identity() && position.gtids.is_none() {
             return Err(Error::definite(format!(
@@ -159,23 +217,41 @@ impl Prepared {
             ))
             .hint("connect to the first server again, choose a place of this one's log with `towpath reposition`, or begin a new job (another `name` or `stateDir`)"));
         }
-        let stored = store.tables()?;
-        let known: HashSet<&TableName> = stored.iter().map(|table| &table.name).collect();
+        if matches!(identity.stage, Stage::Schema | Stage::Full) {
+            self.unchanged(store)?;
+        } else {
+            let selection = definitions::selection(job);
+            let ignore_case = self.server.lower_case_table_names != 0;
+            definitions::select(store, &selection, &self.filter, ignore_case, &position, &mut self.connection).await?;
+        }
+        Ok(identity)
+    }
+
+    /// The tables are those that are being copied.
+    fn unchanged(&self, store: &Store) -> Result<()> {
+        let stored = store.definitions()?.tables;
+        let known: HashSet<&TableName> = stored.iter().map(|(table, _)| &table.name).collect();
         let now: HashSet<&TableName> = self.mappings.iter().map(|mapping| &mapping.source.name).collect();
         let mut differences: Vec<String> = Vec::new();
         differences.extend(now.difference(&known).map(|table| format!("{table} is new")));
         differences.extend(known.difference(&now).map(|table| format!("{table} is gone")));
         for mapping in &self.mappings {
-            if stored.iter().any(|table| table.name == mapping.source.name && *table != mapping.source) {
+            if stored.iter().any(|(table, _)| table.name == mapping.source.name && *table != mapping.source) {
                 differences.push(format!("{} has another definition", mapping.source.name));
             }
         }
         if differences.is_empty() {
-            return Ok(identity);
+            return Ok(());
         }
         differences.sort();
-        Err(Error::definite(format!("the source's tables are not those the job was begun with: {}", differences.join(", ")))
-            .hint("the job does not follow schema changes: exclude new tables with `source.excludeTables`, or begin a new job (another `name`)"))
+        Err(Error::definite(format!(
+            "the source's tables have changed before they were copied: {}",
+            differences.join(", ")
+        ))
+        .hint(
+            "schema changes are followed from the end of the copy on: exclude new tables with `source.excludeTables`, or \
+             begin a new job (another `name`) with empty target tables",
+        ))
     }
 
     /// Tells which server a position belongs to.

@@ -39,6 +39,14 @@ pub fn replica_host(job: &str) -> String {
 
 /// Checks the source for `job`. A failure to ask is a problem too; nothing is changed at the source.
 pub async fn check(conn: &mut Conn, job: &Job, info: &ServerInfo, tables: &[Table]) -> Report {
+    let mut report = check_log(conn, job, info, tables).await;
+    let checked = check_tables(conn, tables, &mut report).await;
+    report.problems.extend(checked.err());
+    report
+}
+
+/// What following the log needs. `tables` are as they were at the place where it goes on; the source's may be others now.
+pub async fn check_log(conn: &mut Conn, job: &Job, info: &ServerInfo, tables: &[Table]) -> Report {
     let mut report = Report::default();
     check_product(job, info, &mut report);
     // Full data alone reads no binlog.
@@ -49,8 +57,6 @@ pub async fn check(conn: &mut Conn, job: &Job, info: &ServerInfo, tables: &[Tabl
         let checked = check_replication(conn, job, info, tables, &mut report).await;
         report.problems.extend(checked.err());
     }
-    let checked = check_tables(conn, tables, &mut report).await;
-    report.problems.extend(checked.err());
     report
 }
 

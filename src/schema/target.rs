@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::TableName;
+use super::{Fill, TableName};
 
 /// Columns the target stores: key columns first, in key order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +40,9 @@ pub struct TargetColumn {
     pub nullable: bool,
     pub default: Option<TargetDefault>,
     pub comment: String,
+    /// What rows that exist hold in it when it is added to their table.
+    #[serde(default)]
+    pub fill: Fill,
     /// Index of the source column in `Table::columns`.
     pub source: usize,
 }

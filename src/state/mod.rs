@@ -1,7 +1,7 @@
 //! The state store: one SQLite file a job, `<stateDir>/<job>.db`.
 //!
 //! It holds what a restart needs and nothing else: the position everything before which is in the target
-//! (the *checkpoint*), the epoch that may be half-way there (the *intent*), the table definitions, and how
+//! (the *checkpoint*), the epoch that may be half-way there (the *intent*), the table definitions at the checkpoint, and how
 //! far the full copy got; and the rows that the target refused (*dead letters*). Each method is one transaction;
 //! `synchronous=FULL`, so a return means it is on the disk.
 //!
@@ -9,6 +9,7 @@
 
 mod checkpoint;
 mod dead_letter;
+mod definitions;
 mod file;
 mod pace;
 mod prepared;
@@ -21,6 +22,9 @@ mod store;
 pub use checkpoint::{Checkpoint, Intent, LoadName, RowCounts, now_micros};
 pub use dead_letter::{
     DeadLetter, Filter, LetterChanges, LetterCounts, LetterKey, LetterShape, LetterState, NewLetter, Settled,
+};
+pub use definitions::{
+    AtTarget, ChangeCount, DefinitionChanges, Definitions, LetterMove, Outcome, RunningChange, Selection,
 };
 pub use pace::PaceRecord;
 pub use prepared::{PreparedChanges, PreparedPart, PreparedTransaction};

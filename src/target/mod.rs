@@ -174,6 +174,61 @@ pub trait Target: Send + Sync + 'static {
     /// every value of `table`. Calling it again is harmless. `true`: it was created by this call.
     fn ensure_table(&self, table: &TargetTable) -> impl Future<Output = Result<bool>> + Send;
 
+    /// Checks that a table can take every value of `table`; `false`: it is not there. Creates nothing.
+    fn check_table(&self, table: &TargetTable) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Brings a table that is there from `before`'s shape to `after`'s, which have one name, by comparison with what the
+    /// target has: what is so already is left, and so are columns that are in neither. `was[i]`: index in
+    /// `before.columns` of what `after.columns[i]` was. Returns when the target shows it. No load of the table may be under
+    /// way, and with StarRocks no transaction of its database open.
+    ///
+    /// Calling it again, or after a crash in between, is harmless, as long as no load has brought rows of the new shape
+    /// since: a column that was dropped and made again under its name is made once more.
+    ///
+    /// # Errors
+    /// Definite: what [`Target::cannot_alter`] tells; the target has cancelled the change, or was not done within
+    /// `params.alterTimeoutSec`; the table is in no state between the two.
+    fn alter_table(
+        &self,
+        _before: &TargetTable,
+        after: &TargetTable,
+        _was: &[Option<usize>],
+    ) -> impl Future<Output = Result<()>> + Send {
+        let error = no_changes(&after.name);
+        async { Err(error) }
+    }
+
+    /// What of the change the target cannot do in place (empty: it can): each with the column and why, in words for an
+    /// error message. Beside it ask [`crate::schema::rewrites_rows`], which knows what the source did to the rows.
+    fn cannot_alter(&self, _before: &TargetTable, after: &TargetTable, _was: &[Option<usize>]) -> Vec<String> {
+        vec![no_changes(&after.name).message().to_owned()]
+    }
+
+    /// Removes all rows. The table is there.
+    fn truncate_table(&self, table: &TableName) -> impl Future<Output = Result<()>> + Send {
+        let error = no_changes(table);
+        async { Err(error) }
+    }
+
+    /// Harmless when the table is not there. The target may keep it for a while to be brought back.
+    fn drop_table(&self, table: &TableName) -> impl Future<Output = Result<()>> + Send {
+        let error = no_changes(table);
+        async { Err(error) }
+    }
+
+    /// Harmless when it is done already, that is, when only `to` is there. Both and neither are definite errors.
+    fn rename_table(&self, from: &TableName, _to: &TableName) -> impl Future<Output = Result<()>> + Send {
+        let error = no_changes(from);
+        async { Err(error) }
+    }
+
+    /// Lets two tables that are there exchange their names at one moment. A second call exchanges them back: who may crash
+    /// between it and writing down that it is done needs a mark that tells the two apart.
+    fn swap_tables(&self, table: &TableName, _with: &TableName) -> impl Future<Output = Result<()>> + Send {
+        let error = no_changes(table);
+        async { Err(error) }
+    }
+
     /// See the module's contract.
     fn load(&self, load: &Load) -> impl Future<Output = Result<Loaded>> + Send;
 
@@ -213,6 +268,10 @@ pub trait Target: Send + Sync + 'static {
     fn end_transaction(&self, _database: &str, _label: &str) -> impl Future<Output = Result<()>> + Send {
         async { Err(no_transactions()) }
     }
+}
+
+fn no_changes(table: &TableName) -> crate::Error {
+    crate::Error::definite(format!("table {table}: this target does not change tables"))
 }
 
 fn no_transactions() -> crate::Error {

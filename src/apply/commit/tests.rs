@@ -47,6 +47,10 @@ impl Target for Scripted {
         Ok(false)
     }
 
+    async fn check_table(&self, _: &TargetTable) -> Result<bool> {
+        Ok(true)
+    }
+
     async fn load(&self, load: &Load) -> Result<Loaded> {
         let seen = Seen {
             label: load.label.clone(),
@@ -109,6 +113,7 @@ impl Scene {
             letters: Arc::new(DeadLetters::new(&self.store, POLICY, [&Sample::new().mapping]).unwrap()),
             checkpoint: self.store.checkpoint().unwrap().unwrap_or_else(|| Checkpoint::at(position(0))),
             pieces: Pieces::default(),
+            changer: crate::apply::sample::changer(),
         }
     }
 
@@ -129,6 +134,7 @@ fn epoch(begin: u64, end: u64, rows: &[(i32, &str)]) -> Epoch {
         batch,
         anew: false,
         prepared: PreparedChanges::default(),
+        change: None,
     }
 }
 
@@ -186,6 +192,7 @@ fn an_epoch_without_rows_only_moves_the_checkpoint() {
         batch: Batch::default(),
         anew: false,
         prepared: PreparedChanges::default(),
+        change: None,
     };
     scene.committer().commit(empty).unwrap();
     assert_eq!(scene.seen(), []);

@@ -52,6 +52,10 @@ impl Target for Picky {
         Ok(false)
     }
 
+    async fn check_table(&self, _: &TargetTable) -> Result<bool> {
+        Ok(true)
+    }
+
     async fn load(&self, load: &Load) -> Result<Loaded> {
         let open = self.store.lock().unwrap().as_ref().unwrap().open_loads()?;
         assert!(open.iter().any(|name| name.label == load.label), "a load that is not written down goes out");
@@ -131,6 +135,7 @@ impl Scene {
             progress: Arc::default(),
             pace: Pace::of(Duration::ZERO, 1000),
             pieces: Pieces::default(),
+            changer: crate::apply::sample::changer(),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),
             letters: Arc::new(DeadLetters::new(&self.store, self.policy, [&Sample::new().mapping]).unwrap()),
@@ -186,6 +191,7 @@ fn epoch(number: u64, changes: &[Change<'_>]) -> Epoch {
         batch,
         anew: false,
         prepared: PreparedChanges::default(),
+        change: None,
     }
 }
 

@@ -213,7 +213,7 @@ fn load_columns(table: &TargetTable, format: Format) -> Vec<LoadColumn> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::TableName;
+    use crate::schema::{Fill, TableName};
 
     fn table() -> TargetTable {
         let column = |name: &str, ty| TargetColumn {
@@ -222,6 +222,7 @@ mod tests {
             nullable: true,
             default: None,
             comment: String::new(),
+            fill: Fill::Unknown,
             source: 0,
         };
         TargetTable {

@@ -30,6 +30,12 @@ fn pace(pause: Duration) -> Arc<Pace> {
     Pace::of(pause, 1000)
 }
 
+fn tables(mappings: impl IntoIterator<Item = Arc<Mapping>>) -> Tables {
+    let followed = Followed::new(mappings, [], []);
+    let history = History::new(followed.mappings().map(|mapping| Arc::new(mapping.source.clone())));
+    Tables::new(history, Arc::new(followed), ValueOptions::default())
+}
+
 impl Scene {
     /// A flusher without a pause between epochs that begins at offset 0.
     fn new(adjust: impl FnOnce(&mut Flusher)) -> Scene {
@@ -43,7 +49,7 @@ impl Scene {
         let stop = CancellationToken::new();
         let mut flusher = Flusher {
             receiver,
-            tables: Tables::new([Arc::clone(&sample.mapping)], ValueOptions::default()),
+            tables: tables([Arc::clone(&sample.mapping)]),
             xa: XaRows::open(&store, &budget, 1 << 18).unwrap(),
             limits: Limits { bytes: 1 << 20 },
             pace: pace(Duration::ZERO),
@@ -233,7 +239,8 @@ fn a_statement_stops_the_job_behind_what_came_before_it() {
     let scene = Scene::new(|flusher| flusher.pace = pace(LONG * 10));
     scene.row(1);
     scene.commit(100);
-    let statement = Statement { place: place(200), database: "shop".into(), sql: "ALTER TABLE t ADD x INT".into() };
+    let statement =
+        Statement { place: place(200), database: "shop".into(), sql: "ALTER TABLE t ADD x INT".into(), inside: false };
     scene.slots.send(Slot::Statement(statement), 0).unwrap();
     assert_eq!(scene.epoch(), (0, 100, 1));
     let error = scene.flusher.join().unwrap().unwrap_err().to_string();
@@ -249,7 +256,7 @@ fn an_index_and_another_databases_end_are_places_like_any_other() {
         });
         scene.row(1);
         scene.commit(100);
-        let statement = Statement { place: place(200), database: "shop".into(), sql: sql.into() };
+        let statement = Statement { place: place(200), database: "shop".into(), sql: sql.into(), inside: false };
         scene.slots.send(Slot::Statement(statement), 0).unwrap();
         assert_eq!(scene.epoch(), (0, 200, 1), "{sql}");
         assert_eq!(scene.flusher.join().unwrap().unwrap(), Ended::CaughtUp);
@@ -259,16 +266,16 @@ fn an_index_and_another_databases_end_are_places_like_any_other() {
 #[test]
 fn the_end_of_the_tables_database_stops_the_job() {
     let scene = Scene::new(|_| {});
-    let statement = Statement { place: place(200), database: String::new(), sql: "DROP DATABASE shop".into() };
+    let statement =
+        Statement { place: place(200), database: String::new(), sql: "DROP DATABASE shop".into(), inside: false };
     scene.slots.send(Slot::Statement(statement), 0).unwrap();
-    assert_eq!(scene.epoch(), (0, 0, 0));
     let error = scene.flusher.join().unwrap().unwrap_err().to_string();
     assert!(error.contains("DROP DATABASE shop"), "{error}");
 }
 
 #[test]
 fn rows_of_a_table_the_job_does_not_know_stop_it() {
-    let scene = Scene::new(|flusher| flusher.tables = Tables::new([], ValueOptions::default()));
+    let scene = Scene::new(|flusher| flusher.tables = tables([]));
     scene.row(1);
     scene.commit(100);
     let error = scene.flusher.join().unwrap().unwrap_err().to_string();

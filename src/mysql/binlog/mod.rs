@@ -116,10 +116,12 @@ pub struct Place {
     pub committed_at: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Statement {
     pub place: Place,
     /// Default database of the session that ran it.
     pub database: String,
     pub sql: String,
+    /// It stands inside a transaction, which goes on behind it.
+    pub inside: bool,
 }

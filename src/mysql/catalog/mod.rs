@@ -82,6 +82,15 @@ pub async fn tables(
     Ok(tables)
 }
 
+/// The names of the tables that `filter` matches.
+pub async fn names(conn: &mut Conn, filter: &TableFilter) -> Result<Vec<TableName>> {
+    let listing = Listing::read(conn, filter).await?;
+    let tables = listing.matched.into_iter();
+    Ok(tables
+        .flat_map(|(database, tables)| tables.into_keys().map(move |table| TableName::new(database.clone(), table)))
+        .collect())
+}
+
 fn no_key_text(no_key: NoKeyTables) -> &'static str {
     match no_key {
         NoKeyTables::UniqueKey => {

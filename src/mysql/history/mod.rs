@@ -12,7 +12,7 @@ use super::ddl::{self, Ddl};
 use crate::schema::{SchemaChange, Table, TableName};
 use crate::{Error, Result};
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct History {
     tables: HashMap<TableName, Arc<Table>>,
 }
@@ -21,6 +21,11 @@ impl History {
     /// As at the place where reading begins.
     pub fn new(tables: impl IntoIterator<Item = Arc<Table>>) -> Self {
         History { tables: tables.into_iter().map(|table| (table.name.clone(), table)).collect() }
+    }
+
+    /// What a restart needs besides the tables, for the state store.
+    pub fn state(&self) -> Result<Option<String>> {
+        Ok(None)
     }
 
     /// What a statement did to the job's tables; nothing, if it leaves their rows and definitions as they are.

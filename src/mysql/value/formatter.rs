@@ -411,7 +411,7 @@ fn not_finite() -> ValueError {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::schema::Generated;
+    use crate::schema::{Fill, Generated};
 
     /// Cells as text, for tests of every formatter and decoder.
     #[derive(Debug, Default)]
@@ -473,6 +473,7 @@ pub(crate) mod tests {
             nullable: true,
             default: None,
             comment: String::new(),
+            fill: Fill::Unknown,
             source: 0,
         };
         Formatter::new(&column, &target, key, &ValueOptions::default())

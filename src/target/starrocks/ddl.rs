@@ -82,10 +82,11 @@ fn has_fast_evolution(facts: Facts) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schema::{TableName, TargetType};
+    use crate::schema::{Fill, TableName, TargetType};
 
     fn column(name: &str, ty: TargetType) -> TargetColumn {
-        TargetColumn { name: name.into(), ty, nullable: false, default: None, comment: String::new(), source: 0 }
+        let comment = String::new();
+        TargetColumn { name: name.into(), ty, nullable: false, default: None, comment, fill: Fill::Unknown, source: 0 }
     }
 
     fn table() -> TargetTable {

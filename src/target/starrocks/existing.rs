@@ -7,7 +7,7 @@
 
 use super::ddl::define;
 use super::sql::{RowText, Rows, Sql, quote_text};
-use crate::schema::{TableName, TargetColumn, TargetTable, TargetType, quote};
+use crate::schema::{Fill, TableName, TargetColumn, TargetDefault, TargetTable, TargetType, quote};
 use crate::{Error, Result};
 
 /// What a VARBINARY without a length holds.
@@ -20,16 +20,86 @@ pub(super) struct ExistingColumn {
     ty: Option<TargetType>,
     type_text: String,
     nullable: bool,
+    /// Its DEFAULT as the catalogue writes it.
+    default: Option<String>,
     /// It has a default, or fills itself in another way.
     fills_itself: bool,
     key: bool,
+    comment: String,
 }
 
 impl ExistingColumn {
+    /// One that a table made by the mapping has.
+    #[cfg(test)]
+    pub(super) fn like(column: &TargetColumn, key: bool) -> ExistingColumn {
+        let default = column.default.as_ref().map(|default| match default {
+            TargetDefault::Literal(text) => text.clone(),
+            TargetDefault::CurrentTimestamp => "CURRENT_TIMESTAMP".to_owned(),
+        });
+        ExistingColumn {
+            name: column.name.clone(),
+            ty: Some(column.ty),
+            type_text: column.ty.to_string().to_lowercase(),
+            nullable: column.nullable,
+            fills_itself: default.is_some(),
+            default,
+            key,
+            comment: column.comment.clone(),
+        }
+    }
+
     /// As the table spells it.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
+
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        same_name(&self.name, name)
+    }
+
+    pub(super) fn comment(&self) -> &str {
+        &self.comment
+    }
+
+    /// Whether it takes every value of `wanted` unchanged.
+    pub(super) fn takes(&self, wanted: &TargetColumn) -> bool {
+        self.ty.is_some_and(|ty| holds(ty, wanted.ty)) && (self.nullable || !wanted.nullable)
+    }
+
+    /// The column with this type and these NULLs, as MODIFY COLUMN needs it: StarRocks takes what is not written as gone,
+    /// and refuses another default, so it is repeated. With an equal comment a longer VARCHAR is no rewrite.
+    pub(super) fn redefined(&self, ty: TargetType, nullable: bool) -> String {
+        let mut column = TargetColumn {
+            name: self.name.clone(),
+            ty,
+            nullable: self.nullable || nullable,
+            default: None,
+            comment: self.comment.clone(),
+            fill: Fill::Unknown,
+            source: 0,
+        };
+        column.default = self.default.as_ref().map(|text| match self.ty {
+            Some(TargetType::DateTime) if text.eq_ignore_ascii_case("CURRENT_TIMESTAMP") => {
+                TargetDefault::CurrentTimestamp
+            }
+            _ => TargetDefault::Literal(text.clone()),
+        });
+        define(&column)
+    }
+
+    /// `None`: a type that no mapping gives.
+    pub(super) fn ty(&self) -> Option<TargetType> {
+        self.ty
+    }
+
+    pub(super) fn type_text(&self) -> &str {
+        &self.type_text
+    }
+}
+
+/// Column names compare without case.
+pub(super) fn same_name(left: &str, right: &str) -> bool {
+    left.eq_ignore_ascii_case(right) || left.to_lowercase() == right.to_lowercase()
 }
 
 /// The table's columns in its own order; empty when there is no such table.
@@ -38,7 +108,7 @@ pub(super) async fn read(sql: &Sql, name: &TableName) -> Result<Vec<ExistingColu
     let rows = sql
         .rows(&format!(
             "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, ORDINAL_POSITION, COLUMN_DEFAULT, IS_NULLABLE, DATA_TYPE, \
-             COLUMN_TYPE, COLUMN_KEY, EXTRA, COLUMN_SIZE, DECIMAL_DIGITS FROM information_schema.columns \
+             COLUMN_TYPE, COLUMN_KEY, EXTRA, COLUMN_COMMENT, COLUMN_SIZE, DECIMAL_DIGITS FROM information_schema.columns \
              WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} ORDER BY ORDINAL_POSITION",
             quote_text(&name.database),
             quote_text(&name.table)
@@ -64,10 +134,12 @@ fn column(row: RowText<'_>) -> ExistingColumn {
         ty: read_type(&data_type, &column_type, size, digits),
         type_text: if column_type.is_empty() { data_type } else { column_type },
         nullable: text("IS_NULLABLE") == "yes",
+        default: row.get("COLUMN_DEFAULT").map(str::to_owned),
         fills_itself: row.get("COLUMN_DEFAULT").is_some()
             || extra.contains("auto_increment")
             || extra.contains("generated"),
         key: text("COLUMN_KEY") == "pri",
+        comment: row.get("COLUMN_COMMENT").unwrap_or_default().to_owned(),
     }
 }
 
@@ -159,7 +231,7 @@ fn column_difference(wanted: &TargetColumn, existing: &ExistingColumn, alter: &s
 }
 
 /// Whether `existing` takes every value of `wanted` unchanged.
-fn holds(existing: TargetType, wanted: TargetType) -> bool {
+pub(super) fn holds(existing: TargetType, wanted: TargetType) -> bool {
     use TargetType::{Boolean, Decimal, Double, Float, Varbinary, Varchar};
     match (existing, wanted) {
         (Varchar { bytes: has }, Varchar { bytes: needs }) | (Varbinary { bytes: has }, Varbinary { bytes: needs }) => {
@@ -178,7 +250,7 @@ fn holds(existing: TargetType, wanted: TargetType) -> bool {
     }
 }
 
-fn integer_rank(ty: TargetType) -> Option<u8> {
+pub(super) fn integer_rank(ty: TargetType) -> Option<u8> {
     match ty {
         TargetType::TinyInt => Some(1),
         TargetType::SmallInt => Some(2),
@@ -200,6 +272,7 @@ mod tests {
             nullable: *nullable,
             default: None,
             comment: String::new(),
+            fill: Fill::Unknown,
             source: 0,
         };
         TargetTable {
@@ -212,7 +285,17 @@ mod tests {
 
     fn existing(name: &str, ty: TargetType, nullable: bool, key: bool) -> ExistingColumn {
         let type_text = ty.to_string().to_lowercase();
-        ExistingColumn { name: name.into(), ty: Some(ty), type_text, nullable, fills_itself: false, key }
+        let (default, comment) = (None, String::new());
+        ExistingColumn {
+            name: name.into(),
+            ty: Some(ty),
+            type_text,
+            nullable,
+            default,
+            fills_itself: false,
+            key,
+            comment,
+        }
     }
 
     const TEXT: TargetType = TargetType::Varchar { bytes: 40 };

@@ -1,10 +1,13 @@
 //! StarRocks: tables over the FE's MySQL port, rows over Stream Load.
 //!
 //! [`StarRocks`] only joins the parts: [`sql`] speaks to the FE, [`ddl`] words the CREATE statements,
-//! [`existing`] judges a table that is there already, [`check`] is the pre-flight, and [`stream_load`] with
+//! [`existing`] judges a table that is there already, [`alter`] names the next statement that brings it to another shape
+//! and [`change`] sends it and waits, [`check`] is the pre-flight, and [`stream_load`] with
 //! [`http`] and [`answer`] brings rows in exactly once; [`transaction`] does so for several tables at one moment.
 
+mod alter;
 mod answer;
+mod change;
 mod check;
 mod ddl;
 mod existing;
@@ -36,6 +39,8 @@ pub struct StarRocks {
     sql: Sql,
     load: StreamLoad,
     username: String,
+    /// For one call that alters a table.
+    alter_timeout: Duration,
     table_properties: BTreeMap<String, String>,
     facts: OnceLock<Facts>,
     /// The columns of tables that have had partial updates, as the tables spell them.
@@ -65,6 +70,7 @@ impl StarRocks {
             sql: Sql::new(target, Duration::from_secs(params.so_timeout_sec.max(1))),
             load: StreamLoad::new(target, params)?,
             username: target.username.clone(),
+            alter_timeout: Duration::from_secs(params.alter_timeout_sec.max(1)),
             table_properties: target.table_properties.clone(),
             facts: OnceLock::new(),
             spelled: tokio::sync::Mutex::default(),
@@ -189,14 +195,21 @@ impl Target for StarRocks {
     }
 
     async fn ensure_table(&self, table: &TargetTable) -> Result<bool> {
-        let at = |error: Error| error.context(format!("target table {}", table.name));
-        let existing = existing::read(&self.sql, &table.name).await.map_err(at)?;
-        if !existing.is_empty() {
-            existing::check(table, &existing)?;
+        if self.check_table(table).await? {
             return Ok(false);
         }
-        self.create(table).await.map_err(at)?;
+        self.create(table).await.map_err(|error| error.context(format!("target table {}", table.name)))?;
         info!("created table {}", table.name);
+        Ok(true)
+    }
+
+    async fn check_table(&self, table: &TargetTable) -> Result<bool> {
+        let existing = existing::read(&self.sql, &table.name).await;
+        let existing = existing.map_err(|error| error.context(format!("target table {}", table.name)))?;
+        if existing.is_empty() {
+            return Ok(false);
+        }
+        existing::check(table, &existing)?;
         Ok(true)
     }
 
@@ -221,6 +234,36 @@ impl Target for StarRocks {
 
     async fn end_transaction(&self, database: &str, label: &str) -> Result<()> {
         self.load.end_transaction(database, label).await
+    }
+
+    async fn alter_table(&self, before: &TargetTable, after: &TargetTable, was: &[Option<usize>]) -> Result<()> {
+        self.spelled.lock().await.remove(&after.name);
+        change::alter_table(self, before, after, was).await
+    }
+
+    /// Until the server has told its version it is taken for an old one.
+    fn cannot_alter(&self, before: &TargetTable, after: &TargetTable, was: &[Option<usize>]) -> Vec<String> {
+        let version = self.facts.get().map_or(Version::OLDEST_COMMON, |facts| facts.version);
+        alter::cannot(&alter::Change { before, after, was, version })
+    }
+
+    async fn truncate_table(&self, table: &TableName) -> Result<()> {
+        change::truncate_table(self, table).await
+    }
+
+    async fn drop_table(&self, table: &TableName) -> Result<()> {
+        self.spelled.lock().await.remove(table);
+        change::drop_table(self, table).await
+    }
+
+    async fn rename_table(&self, from: &TableName, to: &TableName) -> Result<()> {
+        self.spelled.lock().await.retain(|name, _| name != from && name != to);
+        change::rename_table(self, from, to).await
+    }
+
+    async fn swap_tables(&self, table: &TableName, with: &TableName) -> Result<()> {
+        self.spelled.lock().await.retain(|name, _| name != table && name != with);
+        change::swap_tables(self, table, with).await
     }
 
     fn pressure(&self) -> Pressure {

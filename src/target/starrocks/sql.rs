@@ -93,14 +93,38 @@ impl Sql {
         if let Some(conn) = rested {
             match self.rows_over(conn, statement).await {
                 Err(Failure::Lost(_)) => {}
-                Err(Failure::Told(error)) => return Err(error),
+                Err(Failure::Told(error) | Failure::Silent(error)) => return Err(error),
                 Ok(rows) => return Ok(rows),
             }
         }
         let conn = self.connect().await?;
         self.rows_over(conn, statement).await.map_err(|failure| match failure {
-            Failure::Lost(error) | Failure::Told(error) => error,
+            Failure::Lost(error) | Failure::Told(error) | Failure::Silent(error) => error,
         })
+    }
+
+    /// Runs a statement that must not run twice: only over a connection that has just answered.
+    pub(super) async fn once(&self, statement: &str) -> Sent {
+        let rested = self.resting.lock().await.take();
+        let alive = match rested {
+            Some(mut conn) => match timeout(self.statement_timeout, conn.ping()).await {
+                Ok(Ok(())) => Some(conn),
+                _ => None,
+            },
+            None => None,
+        };
+        let conn = match alive {
+            Some(conn) => conn,
+            None => match self.connect().await {
+                Ok(conn) => conn,
+                Err(error) => return Sent::Refused(error),
+            },
+        };
+        match self.rows_over(conn, statement).await {
+            Ok(_) => Sent::Done,
+            Err(Failure::Told(error)) => Sent::Refused(error),
+            Err(Failure::Lost(error) | Failure::Silent(error)) => Sent::Lost(error),
+        }
     }
 
     async fn rows_over(&self, mut conn: Conn, statement: &str) -> Result<Rows, Failure> {
@@ -109,7 +133,7 @@ impl Sql {
             // The connection goes with it: the server may still be at work on the statement.
             Err(_) => {
                 let seconds = self.statement_timeout.as_secs();
-                return Err(Failure::Told(
+                return Err(Failure::Silent(
                     Error::transient(format!("{}: no answer to a statement within {seconds} s", self.address))
                         .hint("raise params.soTimeoutSec"),
                 ));
@@ -166,11 +190,24 @@ impl Sql {
 pub(super) const GRANT_HINT: &str = "grant the user SELECT, INSERT and ALTER on the tables, and CREATE TABLE on the \
      database (CREATE DATABASE on the catalog if the database is not there yet)";
 
+pub(super) const DROP_HINT: &str = "grant the user DROP on the tables, or drop the table yourself";
+
+/// What became of a statement.
+pub(super) enum Sent {
+    Done,
+    /// It was not carried out.
+    Refused(Error),
+    /// Nobody knows, so far.
+    Lost(Error),
+}
+
 enum Failure {
     /// The connection broke.
     Lost(Error),
-    /// The server said no, or took too long.
+    /// The server said no.
     Told(Error),
+    /// It took too long.
+    Silent(Error),
 }
 
 async fn read(conn: &mut Conn, statement: &str) -> mysql_async::Result<Rows> {

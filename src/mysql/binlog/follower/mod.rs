@@ -566,7 +566,7 @@ impl Follower {
             self.transaction = None;
             self.remember(place.gtid.as_ref());
         }
-        let statement = Statement { place, database: database.into_owned(), sql: sql.to_owned() };
+        let statement = Statement { place, database: database.into_owned(), sql: sql.to_owned(), inside };
         let bytes = statement.sql.len() + SLOT_BYTES;
         out(Slot::Statement(statement), bytes)?;
         Ok(())
