@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::{Batch, MERGED_ROW_BYTES};
 use super::change::{Change, Followed};
+use super::join::{Errand, Errands, Task};
 use super::pace::Pace;
 use super::xa::{Replay, Waiting, XaRows};
 use crate::live::Limiter;
@@ -57,6 +58,8 @@ pub struct Epoch {
     pub prepared: PreparedChanges,
     /// A statement between the two; then there are no rows. `begin` = `end` if its transaction goes on.
     pub change: Option<Change>,
+    /// Something for a table that is being copied; then there is nothing else, and `begin` = `end`.
+    pub(crate) task: Option<Task>,
 }
 
 /// When a batch is full.
@@ -142,6 +145,11 @@ impl Tables {
         self.known.clear();
     }
 
+    /// A statement stands inside the transaction that is being read.
+    fn is_inside(&self) -> bool {
+        self.before.is_some()
+    }
+
     /// The transaction that is being read does not count; it had a statement inside if this is `true`.
     fn undo(&mut self) -> bool {
         let Some((history, followed)) = self.before.take() else { return false };
@@ -162,6 +170,8 @@ pub enum Ended {
 
 /// How long a stop waits for the end of the transaction that is being read.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
+/// A stop is noticed within this time even when nothing happens.
+const LOOK: Duration = Duration::from_millis(200);
 /// A checkpoint that only moves the position is written at most this often.
 const IDLE_CHECKPOINT: Duration = Duration::from_secs(1);
 
@@ -190,6 +200,8 @@ pub struct Flusher {
     pub until_by_place: bool,
     /// The end of an open intent: the first epoch closes here and nowhere else.
     pub replay_until: Option<Position>,
+    /// What tables that are being copied ask for.
+    pub(crate) errands: Errands,
 }
 
 /// The epoch being filled.
@@ -229,6 +241,7 @@ struct Torn {
 enum Woken {
     Slot(Entry<Slot>),
     EpochIsIn,
+    Errand(Errand),
     Timer,
 }
 
@@ -256,7 +269,7 @@ impl Flusher {
         };
         let mut stop_asked: Option<Instant> = None;
         loop {
-            if self.is_at_end(&filling) && !filling.in_transaction {
+            if self.is_at_end(&filling) && !filling.in_transaction && !self.copies() {
                 return self.finish(filling, Ended::CaughtUp);
             }
             if self.stop.is_cancelled() {
@@ -291,7 +304,11 @@ impl Flusher {
                     filling.in_flight = false;
                     self.close_if_due(&mut filling)?;
                 }
+                Woken::Errand(errand) => self.errands(&mut filling, Some(errand))?,
                 Woken::Timer => self.close_if_due(&mut filling)?,
+            }
+            if self.errands.any() {
+                self.errands(&mut filling, None)?;
             }
         }
     }
@@ -303,21 +320,29 @@ impl Flusher {
         {
             return Ok(Woken::Slot(entry));
         }
-        // A stop is noticed within this time even when nothing happens.
-        let mut patience = held_back.unwrap_or(Duration::from_millis(200));
+        let mut patience = held_back.unwrap_or(LOOK);
         if !filling.in_flight && filling.has_news() {
             patience = patience.min(self.due_at(filling).saturating_duration_since(Instant::now()));
         }
-        let nothing = channel::never();
+        let (nothing, no_errand) = (channel::never(), channel::never());
         channel::select! {
             recv(if held_back.is_none() { self.receiver.inner() } else { &nothing }) -> entry => entry.map(Woken::Slot).map_err(|_| reader_gone()),
             recv(self.done) -> done => done.map(|()| Woken::EpochIsIn).map_err(|_| committer_gone()),
+            recv(if self.errands.is_free() { self.errands.inbox() } else { &no_errand }) -> errand => errand.map(Woken::Errand).map_err(|_| reader_gone()),
             default(patience) => Ok(Woken::Timer),
         }
     }
 
     fn is_at_end(&self, filling: &Filling) -> bool {
-        let Some(until) = &self.until else { return false };
+        self.until.as_ref().is_some_and(|until| self.has_passed(filling, until))
+    }
+
+    /// Tables are being copied, or will be: that is a part of what is to be done before the end.
+    fn copies(&self) -> bool {
+        self.errands.are_open() || self.tables.followed.has_copies()
+    }
+
+    fn has_passed(&self, filling: &Filling, until: &Position) -> bool {
         let place = |position: &Position| (position.file.clone(), position.offset);
         filling.position.reached(until)
             || self.until_by_place && filling.heard && {
@@ -360,6 +385,9 @@ impl Flusher {
 
     fn join(&mut self, filling: &mut Filling, Entry { item: event, held }: Entry<RowsEvent>) -> Result<()> {
         let Some(Known { mapping, plan, .. }) = self.tables.of(&event)? else { return Ok(()) };
+        if let Some(watch) = self.errands.watch_of(&mapping.source.name) {
+            watch.note(&mapping, &plan, &event)?;
+        }
         let (read, bytes) = (filling.batch.read().total(), held.bytes() as u64);
         filling.batch.add(&mapping, &plan, &event, held)?;
         self.limiter.took(filling.batch.read().total() - read, bytes);
@@ -373,6 +401,7 @@ impl Flusher {
                 anew: std::mem::take(&mut filling.anew),
                 prepared: PreparedChanges::default(),
                 change: None,
+                task: None,
             };
             filling.in_pieces = true;
             self.hand_over(filling, piece)?;
@@ -406,7 +435,7 @@ impl Flusher {
         };
         self.close_before_statement(filling)?;
         self.tables.before = before;
-        self.change(filling, statement, changes)
+        self.change(filling, statement, changes, false)
     }
 
     /// An epoch ends before the statement, and is in.
@@ -419,7 +448,14 @@ impl Flusher {
         self.wait_for_flight(filling)
     }
 
-    fn change(&mut self, filling: &mut Filling, statement: Statement, changes: Vec<SchemaChange>) -> Result<()> {
+    /// `asked`: it is no statement of the log.
+    fn change(
+        &mut self,
+        filling: &mut Filling,
+        statement: Statement,
+        changes: Vec<SchemaChange>,
+        asked: bool,
+    ) -> Result<()> {
         if statement.inside && filling.in_transaction {
             let Place { file, offset, .. } = &statement.place;
             return Err(Error::definite(format!(
@@ -443,7 +479,8 @@ impl Flusher {
             batch: Batch::default(),
             anew: std::mem::take(&mut filling.anew),
             prepared: self.xa.close()?,
-            change: Some(Change { statement, changes, history: self.tables.history.state()?, reply }),
+            change: Some(Change { statement, changes, history: self.tables.history.state()?, reply, asked }),
+            task: None,
         };
         self.hand_over(filling, epoch)?;
         self.wait_for_flight(filling)?;
@@ -545,6 +582,7 @@ impl Flusher {
             anew: std::mem::take(&mut filling.anew),
             prepared: self.xa.close()?,
             change: None,
+            task: None,
         };
         self.hand_over(filling, epoch)
     }
@@ -659,5 +697,6 @@ impl From<Closed> for Error {
     }
 }
 
+mod errands;
 #[cfg(test)]
 mod tests;

@@ -14,12 +14,14 @@ pub mod dead_letter;
 pub mod encode;
 pub mod flush;
 mod isolate;
+pub(crate) mod join;
 mod key_only;
 mod label;
 pub mod pace;
 mod retry;
 #[cfg(test)]
 mod sample;
+pub(crate) mod selected;
 mod together;
 pub(crate) mod unwritable;
 pub mod xa;

@@ -263,9 +263,21 @@ impl DdlKind {
     }
 }
 
+/// What becomes of a table that the target cannot bring to its new definition, or whose rows the log does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnImpossible {
+    /// The job stops before the statement.
+    Error,
+    /// The table is copied anew, beside the one that serves.
+    Recopy,
+}
+
 /// A policy for each kind of change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ddl([DdlPolicy; DdlKind::ALL.len()]);
+pub struct Ddl {
+    policies: [DdlPolicy; DdlKind::ALL.len()],
+    on_impossible: OnImpossible,
+}
 
 impl Default for Ddl {
     fn default() -> Self {
@@ -275,11 +287,20 @@ impl Default for Ddl {
 
 impl Ddl {
     pub fn of(policy: impl Fn(DdlKind) -> DdlPolicy) -> Self {
-        Ddl(DdlKind::ALL.map(policy))
+        Ddl { policies: DdlKind::ALL.map(policy), on_impossible: OnImpossible::Error }
+    }
+
+    #[must_use]
+    pub fn with_on_impossible(self, on_impossible: OnImpossible) -> Self {
+        Ddl { on_impossible, ..self }
     }
 
     pub fn policy(&self, kind: DdlKind) -> DdlPolicy {
-        self.0[kind as usize]
+        self.policies[kind as usize]
+    }
+
+    pub fn on_impossible(&self) -> OnImpossible {
+        self.on_impossible
     }
 }
 

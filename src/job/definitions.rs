@@ -10,19 +10,24 @@ use crate::config::{self, TableFilter};
 use crate::mysql::catalog;
 use crate::mysql::history::History;
 use crate::mysql::position::Position;
-use crate::schema::{Mapping, MappingOptions, TableName, map_table};
+use crate::schema::{Mapping, MappingOptions, Table, TableName, map_table};
 use crate::state::{AtTarget, DefinitionChanges, Selection, Store};
 use crate::{Error, Result};
 
 /// The tables at the checkpoint.
 pub(super) fn followed(store: &Store, options: &MappingOptions) -> Result<Followed> {
     let stored = store.definitions()?;
-    let mapping = |(source, at_target)| match at_target {
-        Some(AtTarget { target, unfed }) => Ok(Arc::new(Mapping { source, target, unfed })),
+    let joins = store.joins()?;
+    let mapping = |(source, at_target): (Table, Option<AtTarget>)| match at_target {
+        Some(AtTarget { target, unfed }) => {
+            let join = joins.iter().find(|(table, join)| join.live && *table == source.name);
+            let twin = join.and_then(|(_, join)| join.serves.clone());
+            Ok(Arc::new(Mapping { source, target, unfed, twin }))
+        }
         None => map_table(&source, options).map(Arc::new),
     };
     let mappings = stored.tables.into_iter().map(mapping).collect::<Result<Vec<_>>>()?;
-    Ok(Followed::new(mappings, stored.passed, stored.left))
+    Ok(Followed::new(mappings, stored.passed, stored.left).with_joins(joins))
 }
 
 /// Their history there.

@@ -11,6 +11,7 @@ mod checkpoint;
 mod dead_letter;
 mod definitions;
 mod file;
+mod join;
 mod pace;
 mod prepared;
 mod schema;
@@ -26,6 +27,7 @@ pub use dead_letter::{
 pub use definitions::{
     AtTarget, ChangeCount, DefinitionChanges, Definitions, LetterMove, Outcome, RunningChange, Selection,
 };
+pub use join::{Asked, Join};
 pub use pace::PaceRecord;
 pub use prepared::{PreparedChanges, PreparedPart, PreparedTransaction};
 pub use setting::Settings;

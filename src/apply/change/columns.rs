@@ -133,7 +133,7 @@ pub(super) fn reshape(
     };
     let was = columns.iter().chain(&unfed).map(|(was, _)| *was).collect();
     let unfed = unfed.into_iter().map(|(_, column)| column).collect();
-    let mapped = Mapping { source: after.as_ref().clone(), target, unfed };
+    let mapped = Mapping { source: after.as_ref().clone(), target, unfed, twin: mapping.twin.clone() };
     Ok(Reshaped { before: mapping.whole_target(), after: mapped.whole_target(), was, mapping: mapped })
 }
 

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use super::copy::Case;
 use super::plan::{Plan, Step, plan};
 use super::*;
 use crate::Result;
@@ -52,7 +53,7 @@ fn followed(tables: &[&Arc<Table>]) -> Followed {
 }
 
 fn planned(followed: &Followed, changes: &[SchemaChange], policies: &[(DdlKind, DdlPolicy)]) -> Result<Plan> {
-    plan(followed, changes, &place(1570), &rules(policies))
+    plan(followed, changes, &place(1570), &rules(policies), &Case { number: 7, ..Case::default() })
 }
 
 /// `was` by names: those of `after` that had another one, or (`""`) are new.

@@ -125,3 +125,10 @@ pub struct Statement {
     /// It stands inside a transaction, which goes on behind it.
     pub inside: bool,
 }
+
+impl Statement {
+    /// No statement of the log, but something that the job does at a place of it.
+    pub(crate) fn of_job(place: Place, sql: String) -> Statement {
+        Statement { place, database: String::new(), sql, inside: false }
+    }
+}

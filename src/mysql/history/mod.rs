@@ -23,6 +23,11 @@ impl History {
         History { tables: tables.into_iter().map(|table| (table.name.clone(), table)).collect() }
     }
 
+    /// From here on a table is the job's that it did not know.
+    pub(crate) fn arrive(&mut self, table: Arc<Table>) {
+        self.tables.insert(table.name.clone(), table);
+    }
+
     /// What a restart needs besides the tables, for the state store.
     pub fn state(&self) -> Result<Option<String>> {
         Ok(None)

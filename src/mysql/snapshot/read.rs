@@ -38,7 +38,7 @@ pub async fn read_chunk(
     let failed = |error| read_error(&table.name, error);
     let condition = range(&table.key, chunk.lower.as_ref(), chunk.upper.as_ref())?;
     // No order is asked for: none is needed, the index gives its own, and nothing is ever sorted.
-    let statement = format!("SELECT {} FROM {}{condition}", table.select, table.source());
+    let statement = format!("SELECT {} FROM {}{condition}{}", table.select, table.source(), table.lock);
     let prepared = conn.prep(statement).await.map_err(failed)?;
     let mut total = 0;
     {

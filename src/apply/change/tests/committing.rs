@@ -109,7 +109,7 @@ impl Scene {
             Some(_) => Followed::new(
                 stored.tables.into_iter().map(|(source, at)| {
                     let at = at.unwrap();
-                    Arc::new(Mapping { source, target: at.target, unfed: at.unfed })
+                    Arc::new(Mapping { source, target: at.target, unfed: at.unfed, twin: None })
                 }),
                 stored.passed,
                 stored.left,
