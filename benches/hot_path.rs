@@ -131,6 +131,8 @@ fn table() -> Table {
     let char = |chars| ColumnType::Char { chars, charset: "utf8mb4".into() };
     Table {
         primary: true,
+        charset: None,
+        indexes: Vec::new(),
         name: TableName::new("sbtest", "sbtest1"),
         columns: vec![
             Column::new("id", int()),

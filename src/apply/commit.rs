@@ -138,7 +138,7 @@ impl<T: Target> Committer<T> {
         }
         let began = Instant::now();
         let number = self.checkpoint.epoch + 1;
-        let Epoch { begin, end, committed_at, mut batch, anew, prepared, change: _, task: _ } = epoch;
+        let Epoch { begin, end, committed_at, mut batch, anew, prepared, change: _, history, task: _ } = epoch;
         if anew {
             self.pieces = Pieces::default();
             self.changer.forget_pending();
@@ -190,7 +190,7 @@ impl<T: Target> Committer<T> {
             loaded: last.loaded + counted.loaded,
         };
         let metrics = self.progress.metrics();
-        let definitions = if is_piece { None } else { self.changer.take_pending() };
+        let definitions = if is_piece { None } else { self.changer.take_pending(history) };
         metrics.timed(Phase::Checkpoint, || {
             self.store.close_epoch_with(&self.checkpoint, &changes, &prepared, definitions.as_ref())
         })?;
@@ -201,7 +201,7 @@ impl<T: Target> Committer<T> {
             let ms = began.elapsed().as_millis() as u64;
             tracing::info!(epoch = number, position = %format_args!("{file}:{offset}"), rows, ms, "epoch is in");
         }
-        if definitions.is_some() {
+        if definitions.is_some_and(|changes| changes.ends_change) {
             self.letters.follow(self.changer.followed().mappings())?;
         }
         // Shown at once, recorded with the end.

@@ -34,7 +34,9 @@ use super::pace::Pace;
 use super::xa::{Replay, Waiting, XaRows};
 use crate::live::Limiter;
 use crate::metrics::Phase;
-use crate::mysql::binlog::{EventPlan, ImageColumns, Place, RowsEvent, RowsKind, Slot, Statement, TableMap, XaStep};
+use crate::mysql::binlog::{
+    EventPlan, ImageColumns, Place, RowsEvent, RowsKind, Slot, Statement, StatementSession, TableMap, XaStep,
+};
 use crate::mysql::history::History;
 use crate::mysql::position::{Gtid, GtidSet, Position, order_places};
 use crate::mysql::value::ValueOptions;
@@ -60,6 +62,8 @@ pub struct Epoch {
     pub change: Option<Change>,
     /// Something for a table that is being copied; then there is nothing else, and `begin` = `end`.
     pub(crate) task: Option<Task>,
+    /// What the history remembers at `end`, if that is not what it did at `begin`.
+    pub history: Option<String>,
 }
 
 /// When a batch is full.
@@ -82,11 +86,19 @@ impl Limits {
 pub struct Tables {
     /// Their definitions.
     history: History,
+    /// The history's revision that went out last.
+    stored: u64,
     followed: Arc<Followed>,
     values: ValueOptions,
     known: HashMap<Seen, Known>,
-    /// As before a statement inside the transaction that is being read.
-    before: Option<(History, Arc<Followed>)>,
+    before: Option<Before>,
+}
+
+/// The tables as they were before a statement inside the transaction that is being read.
+struct Before {
+    history: History,
+    stored: u64,
+    followed: Arc<Followed>,
 }
 
 /// What an event's plan depends on: the addresses of its table map and its columns, and with columns its kind.
@@ -103,7 +115,8 @@ struct Known {
 
 impl Tables {
     pub fn new(history: History, followed: Arc<Followed>, values: ValueOptions) -> Self {
-        Tables { history, followed, values, known: HashMap::new(), before: None }
+        let stored = history.revision();
+        Tables { history, stored, followed, values, known: HashMap::new(), before: None }
     }
 
     /// `None`: the table's rows are not replicated.
@@ -150,10 +163,19 @@ impl Tables {
         self.before.is_some()
     }
 
+    /// What the history has to be stored as, if it is not stored so yet.
+    fn unstored(&mut self) -> Result<Option<String>> {
+        if self.history.revision() == self.stored {
+            return Ok(None);
+        }
+        self.stored = self.history.revision();
+        self.history.state()
+    }
+
     /// The transaction that is being read does not count; it had a statement inside if this is `true`.
     fn undo(&mut self) -> bool {
-        let Some((history, followed)) = self.before.take() else { return false };
-        self.history = history;
+        let Some(Before { history, stored, followed }) = self.before.take() else { return false };
+        (self.history, self.stored) = (history, stored);
         self.follow(followed);
         true
     }
@@ -355,6 +377,9 @@ impl Flusher {
         if filling.open_at.is_none() {
             filling.open_at = Some((Arc::clone(&entry.item.file), entry.item.offset));
         }
+        if self.tables.history.awaits_rows(&entry.item.table.name) {
+            self.rows_tell(filling, &entry.item)?;
+        }
         if filling.in_transaction {
             return self.join(filling, entry);
         }
@@ -392,21 +417,27 @@ impl Flusher {
         filling.batch.add(&mapping, &plan, &event, held)?;
         self.limiter.took(filling.batch.read().total() - read, bytes);
         if filling.batch.bytes() >= self.limits.bytes {
-            self.wait_for_flight(filling)?;
-            let piece = Epoch {
-                begin: filling.begin.clone(),
-                end: filling.begin.clone(),
-                committed_at: filling.committed_at,
-                batch: std::mem::take(&mut filling.batch),
-                anew: std::mem::take(&mut filling.anew),
-                prepared: PreparedChanges::default(),
-                change: None,
-                task: None,
-            };
-            filling.in_pieces = true;
-            self.hand_over(filling, piece)?;
+            self.send_piece(filling)?;
         }
         Ok(())
+    }
+
+    /// What the batch has of a transaction that goes on.
+    fn send_piece(&mut self, filling: &mut Filling) -> Result<()> {
+        self.wait_for_flight(filling)?;
+        let piece = Epoch {
+            begin: filling.begin.clone(),
+            end: filling.begin.clone(),
+            committed_at: filling.committed_at,
+            batch: std::mem::take(&mut filling.batch),
+            anew: std::mem::take(&mut filling.anew),
+            prepared: PreparedChanges::default(),
+            change: None,
+            task: None,
+            history: None,
+        };
+        filling.in_pieces = true;
+        self.hand_over(filling, piece)
     }
 
     fn commit(&mut self, filling: &mut Filling, place: &Place) -> Result<()> {
@@ -423,49 +454,82 @@ impl Flusher {
         if !statement.inside {
             filling.comes_again(&statement.place)?;
         }
-        let before = statement.inside.then(|| (self.tables.history.clone(), Arc::clone(&self.tables.followed)));
-        let changes = match self.tables.history.read(&statement) {
-            Ok(changes) if changes.is_empty() => return self.boundary(filling, &statement.place, None),
-            Ok(changes) => changes,
+        // What is closed before the statement is stored with the history as it was there.
+        let mut history = self.tables.history.clone();
+        match history.read(&statement) {
+            Ok(changes) if changes.is_empty() => {
+                self.tables.history = history;
+                self.boundary(filling, &statement.place, None)
+            }
+            Ok(changes) => {
+                self.close_before_change(filling)?;
+                self.change(filling, statement, changes, history, false)
+            }
             Err(error) => {
                 // Everything before the statement is in when the job stops.
-                self.close_before_statement(filling)?;
-                return Err(error);
+                self.close_before_change(filling)?;
+                Err(error)
             }
-        };
-        self.close_before_statement(filling)?;
-        self.tables.before = before;
-        self.change(filling, statement, changes, false)
+        }
     }
 
-    /// An epoch ends before the statement, and is in.
-    fn close_before_statement(&mut self, filling: &mut Filling) -> Result<()> {
-        if filling.has_news() && !filling.in_transaction {
-            // A replay that comes here ends where it was to end: a statement is never within an epoch.
+    /// The first rows behind a statement that could not be read tell what it did: it counts from here on.
+    fn rows_tell(&mut self, filling: &mut Filling, event: &RowsEvent) -> Result<()> {
+        let mut history = self.tables.history.clone();
+        let changes = history.map(&event.table, &format!("{}:{}", event.file, event.offset))?;
+        if changes.is_empty() {
+            self.tables.history = history;
+            return Ok(());
+        }
+        self.close_before_change(filling)?;
+        let place = Place {
+            file: Arc::clone(&event.file),
+            offset: event.offset,
+            gtid: None,
+            committed_at: filling.committed_at,
+        };
+        let statement = Statement {
+            place,
+            database: event.table.name.database.clone(),
+            sql: format!("{}: a statement that could not be read, as the rows behind it tell", event.table.name),
+            inside: true,
+            session: StatementSession::default(),
+        };
+        self.change(filling, statement, changes, history, false)
+    }
+
+    /// All that was read before is in; of a transaction in pieces, what was read of it.
+    fn close_before_change(&mut self, filling: &mut Filling) -> Result<()> {
+        if filling.in_transaction {
+            if !filling.batch.is_empty() {
+                self.send_piece(filling)?;
+            }
+        } else if filling.has_news() {
+            // A replay that comes here has another order than the run that began it.
             self.replay_until = None;
             self.close(filling)?;
         }
         self.wait_for_flight(filling)
     }
 
-    /// `asked`: it is no statement of the log.
+    /// Sends a statement's changes and waits until the target shows them. `asked`: it is no statement of the log.
     fn change(
         &mut self,
         filling: &mut Filling,
         statement: Statement,
         changes: Vec<SchemaChange>,
+        history: History,
         asked: bool,
     ) -> Result<()> {
-        if statement.inside && filling.in_transaction {
-            let Place { file, offset, .. } = &statement.place;
-            return Err(Error::definite(format!(
-                "{file}:{offset}: a statement that changes tables stands behind rows of its transaction, which are more than                  memory holds: {}",
-                statement.sql
-            ))
-            .hint("raise params.totalDataInMemMb"));
-        }
         let committed_at = statement.place.committed_at;
-        if !statement.inside {
+        let tables = &mut self.tables;
+        if statement.inside {
+            // A second one of the same transaction keeps what the first has kept.
+            let (stored, followed) = (tables.stored, Arc::clone(&tables.followed));
+            let former = std::mem::replace(&mut tables.history, history);
+            tables.before.get_or_insert(Before { history: former, stored, followed });
+        } else {
+            tables.history = history;
             advance(&mut filling.position, &statement.place, None);
             filling.heard = true;
             filling.committed_at = committed_at;
@@ -478,8 +542,9 @@ impl Flusher {
             committed_at,
             batch: Batch::default(),
             anew: std::mem::take(&mut filling.anew),
-            prepared: self.xa.close()?,
-            change: Some(Change { statement, changes, history: self.tables.history.state()?, reply, asked }),
+            prepared: if statement.inside { PreparedChanges::default() } else { self.xa.close()? },
+            change: Some(Change { statement, changes, reply, asked }),
+            history: self.tables.unstored()?,
             task: None,
         };
         self.hand_over(filling, epoch)?;
@@ -583,6 +648,7 @@ impl Flusher {
             prepared: self.xa.close()?,
             change: None,
             task: None,
+            history: self.tables.unstored()?,
         };
         self.hand_over(filling, epoch)
     }

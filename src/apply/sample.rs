@@ -28,6 +28,8 @@ impl Sample {
             columns: vec![id, text],
             key: vec![0],
             primary: true,
+            charset: None,
+            indexes: Vec::new(),
             comment: String::new(),
         };
         let mapping = map_table(&table, &MappingOptions::for_version(3, 5)).unwrap();
@@ -60,12 +62,8 @@ impl Sample {
 
 /// For committers that are given no schema changes.
 pub(super) fn changer() -> Changer {
-    let rules = Rules {
-        ddl: Ddl::default(),
-        mapping: MappingOptions::for_version(3, 5),
-        values: ValueOptions::default(),
-        skip_keyless: false,
-    };
+    let rules =
+        Rules { ddl: Ddl::default(), mapping: MappingOptions::for_version(3, 5), values: ValueOptions::default() };
     Changer::new(rules, Patience::default(), Arc::default())
 }
 

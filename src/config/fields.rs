@@ -140,6 +140,14 @@ static SOURCE: &[Field] = &[
     ),
     field("excludeTables", Shape::Texts(false), Default::None, "Patterns of tables to leave out of `tables`."),
     field(
+        "shadowTables",
+        Shape::Texts(false),
+        Default::None,
+        "Names of the tables that online schema-change tools make, `*` for the real table's name. They are not replicated; when \
+         one takes the place of its table, that table's columns change. Absent: `_*_gho`, `_*_ghc`, `_*_del` (gh-ost), `_*_new`, \
+         `_*_old` (pt-online-schema-change); `[]`: none.",
+    ),
+    field(
         "timezone",
         Shape::Text,
         Default::None,

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use super::ShadowNames;
 use super::document;
 use super::model::{
     Address, Ddl, DdlKind, DdlPolicy, Http, Job, NoKeyTables, OnError, OnImpossible, Params, Password, Source, SourceType, Startup,
     Target, TargetKind, Tls, TlsMode,
 };
 use super::reader::{Group, Problem, Reader};
+use super::shadow_names::check_shadow_pattern;
 use super::table_filter::{TableFilter, check_pattern};
 use crate::{Error, Result};
 
@@ -200,6 +202,7 @@ fn source(group: &mut Group, reader: &mut Reader<'_>) -> Option<Source> {
     let tls = tls(&group.group("tls"), reader);
     let tables = patterns(group, "tables", reader);
     let exclude_tables = patterns(group, "excludeTables", reader);
+    let shadow_tables = shadow_tables(group, reader);
     let timezone = group.text("timezone");
     if let Some(zone) = &timezone
         && let Err(message) = super::zone::parse(zone)
@@ -226,6 +229,7 @@ fn source(group: &mut Group, reader: &mut Reader<'_>) -> Option<Source> {
         tls: tls?,
         tables,
         exclude_tables,
+        shadow_tables,
         timezone,
         startup: startup?,
         server_id: group.integer("serverId").and_then(|id| u32::try_from(id).ok()),
@@ -415,6 +419,20 @@ fn patterns(group: &Group, key: &str, reader: &mut Reader<'_>) -> Vec<String> {
     patterns.into_iter().map(|(_, pattern)| pattern).collect()
 }
 
+fn shadow_tables(group: &Group, reader: &mut Reader<'_>) -> ShadowNames {
+    if !group.has("shadowTables") {
+        return ShadowNames::default();
+    }
+    let mut known: Vec<String> = Vec::new();
+    for (line, pattern) in group.texts("shadowTables") {
+        match check_shadow_pattern(&pattern) {
+            Ok(()) => known.push(pattern),
+            Err(message) => reader.problem(line, group.path("shadowTables"), message),
+        }
+    }
+    ShadowNames::new(&known).unwrap_or_else(|_| ShadowNames::none())
+}
+
 fn address(text: &str, line: u64, path: String, reader: &mut Reader<'_>) -> Option<Address> {
     match text.parse() {
         Ok(address) => Some(address),
@@ -462,9 +480,10 @@ impl std::str::FromStr for Address {
 }
 
 impl Source {
-    /// The filter of `tables` and `excludeTables`. `lower_case_table_names` is the server's variable:
+    /// The filter of `tables`, `excludeTables` and `shadowTables`. `lower_case_table_names` is the server's variable:
     /// other than 0 means that names are compared without case.
     pub fn table_filter(&self, lower_case_table_names: u8) -> Result<TableFilter> {
-        TableFilter::new(&self.tables, &self.exclude_tables, lower_case_table_names != 0)
+        let filter = TableFilter::new(&self.tables, &self.exclude_tables, lower_case_table_names != 0)?;
+        Ok(filter.with_shadows(self.shadow_tables.clone()))
     }
 }

@@ -15,6 +15,7 @@ mod load;
 mod model;
 mod reader;
 mod setting;
+mod shadow_names;
 mod table_filter;
 mod variables;
 pub(crate) mod zone;
@@ -28,5 +29,6 @@ pub use model::{
     TargetKind, Tls, TlsMode, ZeroDate,
 };
 pub use setting::Setting;
+pub use shadow_names::ShadowNames;
 pub use table_filter::TableFilter;
 pub(crate) use table_filter::is_system;

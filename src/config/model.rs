@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::ShadowNames;
+
 /// A whole job file, with defaults filled in and `${ENV}` replaced.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -51,6 +53,8 @@ pub struct Source {
     /// Globs over `db.table`; `*` does not cross the dot.
     pub tables: Vec<String>,
     pub exclude_tables: Vec<String>,
+    /// The names of online schema-change tools' tables.
+    pub shadow_tables: ShadowNames,
     /// Zone in which TIMESTAMP values are written: `+02:00` or `Europe/Berlin`. `None`: the source server's.
     pub timezone: Option<String>,
     pub startup: Startup,

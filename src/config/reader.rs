@@ -49,6 +49,11 @@ impl Group {
         self.values.get(key).map_or(self.line, |(line, _)| *line)
     }
 
+    /// It has a value, its own or a default.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
     /// The value of a text, secret or word.
     pub(super) fn text(&self, key: &str) -> Option<String> {
         match self.values.get(key) {

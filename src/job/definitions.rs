@@ -1,17 +1,21 @@
 //! The tables of a job that follows the log: as they were at its checkpoint, which the state store has, and never as the
 //! catalogue has them now.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use mysql_async::Conn;
+use tokio::runtime::Handle;
 
+use super::Context;
 use crate::apply::change::Followed;
-use crate::config::{self, TableFilter};
+use crate::config::{self, ShadowNames, TableFilter};
 use crate::mysql::catalog;
-use crate::mysql::history::History;
+use crate::mysql::connect::Flavor;
+use crate::mysql::history::{Catalogue, History, Surroundings};
 use crate::mysql::position::Position;
 use crate::schema::{Mapping, MappingOptions, Table, TableName, map_table};
-use crate::state::{AtTarget, DefinitionChanges, Selection, Store};
+use crate::state::{Asked, AtTarget, DefinitionChanges, Selection, Store};
 use crate::{Error, Result};
 
 /// The tables at the checkpoint.
@@ -31,14 +35,62 @@ pub(super) fn followed(store: &Store, options: &MappingOptions) -> Result<Follow
 }
 
 /// Their history there.
-pub(super) fn history(followed: &Followed) -> History {
-    History::new(followed.mappings().map(|mapping| Arc::new(mapping.source.clone())))
+pub(super) fn history<T>(context: &Context<'_, T>, followed: &Followed) -> Result<History> {
+    let prepared = context.prepared;
+    let (connect, server, no_key) = (Arc::clone(&prepared.connect), prepared.server.clone(), context.job.no_key_tables);
+    let (runtime, patience, stop) = (Handle::current(), context.patience(), context.options.stop.clone());
+    let catalogue: Catalogue = Arc::new(move |table| {
+        let asking = async {
+            let mut pauses = patience.pauses();
+            loop {
+                let asked = async { catalog::table(&mut connect(None).await?, &server, table, no_key).await };
+                match asked.await {
+                    Err(error) if error.is_transient() => {
+                        let pause = pauses.take();
+                        tracing::warn!(%error, ?pause, "the source's catalogue does not answer, trying again");
+                        tokio::time::sleep(pause).await;
+                    }
+                    answer => return answer,
+                }
+            }
+        };
+        let answer = runtime.block_on(stop.run_until_cancelled(asking));
+        answer.unwrap_or_else(|| Err(Error::transient("stopped while the source's catalogue was asked")))
+    });
+    let filter = prepared.filter.clone();
+    let surroundings = Surroundings {
+        mariadb: prepared.server.flavor == Flavor::Mariadb,
+        lower_case_table_names: prepared.server.lower_case_table_names,
+        explicit_timestamps: prepared.server.variable("explicit_defaults_for_timestamp") != Some("OFF"),
+        no_key,
+        wanted: Arc::new(move |table| filter.matches(table)),
+        shadows: ShadowNames::default(),
+        catalogue: Some(catalogue),
+    };
+    match context.store.definitions()?.history {
+        Some(state) => History::restore(&state, surroundings),
+        None => Ok(History::new(tables(followed.mappings())).with(surroundings)),
+    }
 }
 
-/// What a job begins with.
-pub(super) fn begun(mappings: &[Arc<Mapping>], job: &config::Job) -> DefinitionChanges {
+fn tables<'a>(mappings: impl IntoIterator<Item = &'a Arc<Mapping>>) -> impl Iterator<Item = Arc<Table>> {
+    mappings.into_iter().map(|mapping| Arc::new(mapping.source.clone()))
+}
+
+/// What a job begins with. `databases`: their default character sets.
+pub(super) fn begun(
+    mappings: &[Arc<Mapping>],
+    databases: HashMap<String, String>,
+    job: &config::Job,
+) -> Result<DefinitionChanges> {
+    let history = History::new(tables(mappings)).with_databases(databases);
     let tables = mappings.iter().map(|mapping| (mapping.source.name.clone(), Some(Arc::clone(mapping))));
-    DefinitionChanges { tables: tables.collect(), selection: Some(selection(job)), ..DefinitionChanges::default() }
+    Ok(DefinitionChanges {
+        tables: tables.collect(),
+        selection: Some(selection(job)),
+        history: history.state()?,
+        ..DefinitionChanges::default()
+    })
 }
 
 pub(super) fn selection(job: &config::Job) -> Selection {
@@ -48,10 +100,10 @@ pub(super) fn selection(job: &config::Job) -> Selection {
 /// Goes on with the job file's patterns, which may have been changed. Tables that they leave out now leave the job.
 ///
 /// A table that the catalogue has and the state store has not came by a statement behind the checkpoint, which will be
-/// read, if the patterns matched it all along; if they did not, it has rows that no statement tells.
+/// read, if the patterns matched it all along; if they did not, it has rows that no statement tells, and is to be copied.
 ///
 /// # Errors
-/// Definite: there are such tables.
+/// Those of the source and of the state store.
 pub(super) async fn select(
     store: &Store,
     selection: &Selection,
@@ -64,23 +116,17 @@ pub(super) async fn select(
     if stored.selection.as_ref() == Some(selection) {
         return Ok(());
     }
+    let mut asked = Vec::new();
     if let Some(before) = &stored.selection {
         let before = TableFilter::new(&before.tables, &before.exclude, ignore_case)?;
         let known = |name: &TableName| {
             stored.tables.iter().any(|(table, _)| table.name == *name) || stored.passed.contains(name)
         };
-        let there = catalog::names(connection, filter).await?;
-        let new: Vec<String> = there
-            .iter()
-            .filter(|name| !before.matches(name) && !known(name))
-            .map(|name| format!("{name} is new"))
-            .collect();
-        if !new.is_empty() {
-            return Err(Error::definite(format!(
-                "the job file selects tables that the job was not begun with: {}",
-                new.join(", ")
-            ))
-            .hint("leave them out with `source.excludeTables`, or copy them by another job (another `name`)"));
+        for name in catalog::names(connection, filter).await? {
+            if !before.matches(&name) && !known(&name) {
+                tracing::info!(table = %name, "the job file selects it now: it is copied while the log is followed");
+                asked.push((name, Asked::New));
+            }
         }
     }
     let leaving = stored.tables.iter().map(|(table, _)| &table.name).filter(|name| !filter.matches(name));
@@ -88,10 +134,15 @@ pub(super) async fn select(
     for (name, _) in &leaving {
         tracing::warn!(table = %name, "the job file no longer selects it: the target's table stays as it is");
     }
-    let passed = stored.passed.into_iter().filter(|name| !filter.matches(name)).map(|name| (name, false));
+    let gone = stored.passed.into_iter().filter(|name| !filter.matches(name)).map(|name| (name, false));
+    // Until its copy begins, what the log tells of a new table is no concern.
+    let passed = gone.chain(asked.iter().map(|(name, _)| (name.clone(), true)));
+    let left_alone = store.joins()?.into_iter().filter(|(name, _)| !filter.matches(name));
     let changes = DefinitionChanges {
         tables: leaving,
         passed: passed.collect(),
+        joins: left_alone.map(|(name, _)| (name, None)).collect(),
+        asked,
         selection: Some(selection.clone()),
         ..DefinitionChanges::default()
     };

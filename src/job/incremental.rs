@@ -14,7 +14,6 @@ use crate::apply::flush::{Ended, Flusher, Limits, Tables};
 use crate::apply::join::Errands;
 use crate::apply::pace::Pace;
 use crate::apply::xa::XaRows;
-use crate::config::NoKeyTables;
 use crate::live::Limiter;
 use crate::mysql::binlog::{Heard, ReaderOptions, Slot, spawn};
 use crate::mysql::position;
@@ -63,6 +62,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
             server_id: job.replica_id(),
             replica_host: replica_host(&job.name),
             wanted: prepared.wanted(),
+            noticed: prepared.noticed(),
             patience: context.patience(),
             heard,
         },
@@ -71,13 +71,9 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
     )?;
 
     let followed = Arc::new(definitions::followed(store, &prepared.mapping_options)?);
-    let history = definitions::history(&followed);
-    let rules = Rules {
-        ddl: job.ddl.clone(),
-        mapping: prepared.mapping_options.clone(),
-        values: prepared.values.clone(),
-        skip_keyless: job.no_key_tables == NoKeyTables::Skip,
-    };
+    let history = definitions::history(context, &followed)?;
+    let rules =
+        Rules { ddl: job.ddl.clone(), mapping: prepared.mapping_options.clone(), values: prepared.values.clone() };
     let start = checkpoint.position.clone();
     let hurry = options.stop.child_token();
     let ended = hurry.clone().drop_guard();

@@ -197,9 +197,9 @@ impl Copier {
         loop {
             let looked = async {
                 let mut connection = self.connection().await?;
-                let first = one_table(&mut connection, &self.server, table, self.no_key).await?;
+                let first = catalog::table(&mut connection, &self.server, table, self.no_key).await?;
                 let at = self.here(&mut connection).await?;
-                let second = one_table(&mut connection, &self.server, table, self.no_key).await?;
+                let second = catalog::table(&mut connection, &self.server, table, self.no_key).await?;
                 Ok::<_, Error>((first == second).then_some((second, at)))
             };
             match looked.await {
@@ -440,10 +440,4 @@ enum Next {
 /// The flusher has ended, and with it the copier's work.
 fn gone() -> Error {
     Error::transient("the stream has ended")
-}
-
-// TEMP
-async fn one_table(c: &mut Conn, i: &ServerInfo, t: &TableName, n: NoKeyTables) -> Result<Option<Table>> {
-    let filter = crate::config::TableFilter::new(&[format!("{}.{}", t.database, t.table)], &[], false)?;
-    Ok(catalog::tables(c, i, &filter, n).await?.pop())
 }

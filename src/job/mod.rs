@@ -30,6 +30,7 @@ use crate::apply::xa::XaRows;
 use crate::config;
 use crate::live::Live;
 use crate::mysql::binlog::{self, Slot, XaStep};
+use crate::mysql::catalog;
 use crate::mysql::connect::Patience;
 use crate::mysql::position::Position;
 use crate::progress::Progress;
@@ -255,8 +256,9 @@ async fn begin(job: &config::Job, prepared: &Prepared, store: &Arc<Store>) -> Re
         let undecided = binlog::Undecided { connect, flavor, server_id: job.replica_id(), end };
         keep_undecided(&undecided, &moment, prepared, store).await?;
     }
+    let databases = catalog::databases(&mut connect(None).await?).await?;
     step::reached("position-found");
-    store.begin(&identity, &definitions::begun(&prepared.mappings, job))?;
+    store.begin(&identity, &definitions::begun(&prepared.mappings, databases, job)?)?;
     step::reached("job-begun");
     Ok(identity)
 }

@@ -29,7 +29,7 @@ pub struct Prepared {
     pub warnings: Vec<String>,
     pub target_version: Version,
     pub(super) mapping_options: MappingOptions,
-    filter: TableFilter,
+    pub(super) filter: TableFilter,
 }
 
 /// All that keeps a job from running; never empty.
@@ -236,7 +236,7 @@ impl Prepared {
         differences.extend(now.difference(&known).map(|table| format!("{table} is new")));
         differences.extend(known.difference(&now).map(|table| format!("{table} is gone")));
         for mapping in &self.mappings {
-            if stored.iter().any(|(table, _)| table.name == mapping.source.name && *table != mapping.source) {
+            if stored.iter().any(|(table, _)| table.name == mapping.source.name && !table.reads_like(&mapping.source)) {
                 differences.push(format!("{} has another definition", mapping.source.name));
             }
         }
@@ -271,5 +271,15 @@ impl Prepared {
         let filter = self.filter.clone();
         let known: HashSet<TableName> = self.mappings.iter().map(|mapping| mapping.source.name.clone()).collect();
         Arc::new(move |table| known.contains(table) || filter.matches(table))
+    }
+
+    /// The other tables, and databases, whose statements the history needs: those that online schema-change tools make, and
+    /// those that give tables their character set.
+    pub(super) fn noticed(&self) -> Arc<dyn Fn(&TableName) -> bool + Send + Sync> {
+        let filter = self.filter.clone();
+        Arc::new(move |name| match name.table.as_str() {
+            "" => filter.matches_database(&name.database),
+            table => filter.shadows().may_be(table),
+        })
     }
 }

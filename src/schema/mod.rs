@@ -19,5 +19,5 @@ pub(crate) use mapping::map_column;
 pub use mapping::{MAX_KEY_BYTES, Mapping, MappingOptions, map_table};
 pub use reshape::rewrites_rows;
 pub(crate) use table::quote;
-pub use table::{Table, TableName};
+pub use table::{Index, Table, TableName};
 pub use target::{TargetColumn, TargetDefault, TargetTable, TargetType};

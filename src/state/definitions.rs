@@ -38,7 +38,7 @@ pub struct Selection {
 /// What holds at the checkpoint.
 #[derive(Debug, Clone)]
 pub struct Definitions {
-    /// Behind the last statement that changed any of them; the job's start if there was none.
+    /// Behind the last statement that changed tables; the job's start if there was none.
     pub since: Option<Position>,
     /// `None` at the target: written by a version that did not follow schema changes.
     pub tables: Vec<(Table, Option<AtTarget>)>,
@@ -70,6 +70,8 @@ pub struct DefinitionChanges {
     pub joins: Vec<(TableName, Option<Join>)>,
     /// Copies that are asked for.
     pub asked: Vec<(TableName, Asked)>,
+    /// A statement's changes are made: the one that was under way no longer is.
+    pub ends_change: bool,
 }
 
 /// What a schema change does to the dead letters of a table of the target.
@@ -243,7 +245,7 @@ impl Store {
 const PASSED: &str = "passed";
 const LEFT: &str = "left";
 
-/// Makes the changes, which hold from `since` on, and forgets the change that was under way.
+/// Makes the changes, which hold from `since` on.
 pub(super) fn change(
     transaction: &Transaction<'_>,
     since: &Position,
@@ -277,10 +279,10 @@ pub(super) fn change(
     transaction
         .prepare_cached(
             "INSERT INTO job_definitions (id, since, selection, history) VALUES (1, ?1, ?2, ?3)
-             ON CONFLICT (id) DO UPDATE SET since = excluded.since,
+             ON CONFLICT (id) DO UPDATE SET since = iif(?4, excluded.since, since),
                  selection = coalesce(excluded.selection, selection), history = coalesce(excluded.history, history)",
         )?
-        .execute((&position, selection, &changes.history))?;
+        .execute((&position, selection, &changes.history, changes.ends_change))?;
     for (kind, outcome) in &changes.counts {
         transaction
             .prepare_cached(
@@ -293,7 +295,10 @@ pub(super) fn change(
         super::dead_letter::follow(transaction, letters)?;
     }
     join::change(transaction, &changes.joins, &changes.asked)?;
-    transaction.execute("DELETE FROM schema_change", []).map(drop)
+    if changes.ends_change {
+        transaction.execute("DELETE FROM schema_change", [])?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -314,6 +319,8 @@ mod tests {
             key: vec![0],
             primary: true,
             comment: String::new(),
+            charset: None,
+            indexes: Vec::new(),
         };
         Arc::new(map_table(&table, &MappingOptions::for_version(3, 5)).unwrap())
     }
@@ -349,22 +356,23 @@ mod tests {
         store.begin_change(&change).unwrap();
         store.change_goes_on(1).unwrap();
         assert_eq!(store.running_change().unwrap(), Some(RunningChange { done: 1, ..change }));
-        let close = |definitions| {
+        let close = |definitions: DefinitionChanges| {
             let (letters, prepared) = (LetterChanges::default(), PreparedChanges::default());
-            store.close_epoch_with(&Checkpoint::at(position(100)), &letters, &prepared, definitions).unwrap();
+            store.close_epoch_with(&Checkpoint::at(position(100)), &letters, &prepared, Some(&definitions)).unwrap();
         };
-        close(None);
+        close(DefinitionChanges { history: Some("[]".into()), ..DefinitionChanges::default() });
         assert!(store.running_change().unwrap().is_some(), "an epoch of rows ends no change");
         assert_eq!(store.definitions().unwrap().since, Some(position(4)));
-        close(Some(&DefinitionChanges {
+        close(DefinitionChanges {
             tables: vec![(old.source.name.clone(), None), (new.source.name.clone(), Some(Arc::clone(&new)))],
             passed: vec![(TableName::new("shop", "p"), true)],
             left: vec![(TableName::new("shop", "l"), true)],
             counts: vec![("renameTable", Outcome::Applied), ("renameTable", Outcome::Applied)],
+            ends_change: true,
             ..DefinitionChanges::default()
-        }));
+        });
         let now = store.definitions().unwrap();
-        assert_eq!((now.since, now.selection, now.history), (Some(position(100)), Some(selection), Some("{}".into())));
+        assert_eq!((now.since, now.selection, now.history), (Some(position(100)), Some(selection), Some("[]".into())));
         let at_target = AtTarget { target: new.target.clone(), unfed: Vec::new() };
         assert_eq!(now.tables, [(new.source.clone(), Some(at_target))]);
         assert_eq!((now.passed.len(), now.left.len(), store.running_change().unwrap()), (1, 1, None));

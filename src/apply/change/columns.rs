@@ -5,12 +5,13 @@
 //! A column of the target therefore stands for a column of the source by its index, never by its name or type.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::Rules;
 use super::plan::Verdict;
 use crate::config::DdlKind;
 use crate::mysql::value::Formatter;
-use crate::schema::{Altered, Column, Mapping, TargetColumn, TargetTable, map_column};
+use crate::schema::{Altered, Column, Mapping, Table, TargetColumn, TargetTable, map_column, rewrites_rows};
 use crate::{Error, Result};
 
 /// A table's two shapes at the target, and which column of the second was which of the first.
@@ -20,6 +21,8 @@ pub(super) struct Reshaped {
     pub(super) before: TargetTable,
     pub(super) after: TargetTable,
     pub(super) was: Vec<Option<usize>>,
+    /// What the statement did to rows, so that an ALTER at the target does not lead there.
+    pub(super) rewritten: Vec<String>,
 }
 
 impl Reshaped {
@@ -46,11 +49,14 @@ impl Reshaped {
     }
 }
 
+/// `strict`: see [`rewrites_rows`].
+///
 /// # Errors
 /// Definite: the table has another key; a column that the target cannot have; two columns of one name.
 pub(super) fn reshape(
     mapping: &Mapping,
     altered: &Altered,
+    strict: bool,
     rules: &Rules,
     verdict: &mut Verdict<'_>,
 ) -> Result<Reshaped> {
@@ -61,6 +67,7 @@ pub(super) fn reshape(
 
     // Of each column of `after` that the target has: what it was there and what it is now.
     let mut columns: Vec<(Option<usize>, TargetColumn)> = Vec::with_capacity(after.columns.len());
+    let mut applied: Vec<usize> = Vec::new();
     for (index, column) in after.columns.iter().enumerate() {
         let is_key = after.key.contains(&index);
         let wanted = || {
@@ -69,6 +76,7 @@ pub(super) fn reshape(
         };
         let Some(old) = was.get(index).copied().flatten() else {
             if verdict.on(DdlKind::AddColumn, format_args!("{table}: column {} is added", column.name)) {
+                applied.push(index);
                 columns.push((None, wanted()?));
             }
             continue;
@@ -85,6 +93,7 @@ pub(super) fn reshape(
         if !is_like(former, column) {
             if verdict.on(DdlKind::ModifyColumn, format_args!("{table}: column {} has another definition", column.name))
             {
+                applied.push(index);
                 now = TargetColumn { name: now.name, ..wanted()? };
             } else {
                 // Whether its values can be written at all.
@@ -134,7 +143,8 @@ pub(super) fn reshape(
     let was = columns.iter().chain(&unfed).map(|(was, _)| *was).collect();
     let unfed = unfed.into_iter().map(|(_, column)| column).collect();
     let mapped = Mapping { source: after.as_ref().clone(), target, unfed, twin: mapping.twin.clone() };
-    Ok(Reshaped { before: mapping.whole_target(), after: mapped.whole_target(), was, mapping: mapped })
+    let rewritten = rewritten(altered, &applied, strict);
+    Ok(Reshaped { before: mapping.whole_target(), after: mapped.whole_target(), was, rewritten, mapping: mapped })
 }
 
 /// Alike but for the name, and what no row and no target knows of.
@@ -149,6 +159,16 @@ fn check_key(altered: &Altered) -> Result<()> {
         return Ok(());
     }
     Err(Error::definite(format!("table {}: it has another key now", before.name)))
+}
+
+/// What the statement did to rows and the log does not tell. `applied`: the columns of `after` that come or change at the
+/// target.
+fn rewritten(altered: &Altered, applied: &[usize], strict: bool) -> Vec<String> {
+    let Altered { before, after, was } = altered;
+    let of_all = |index: &usize| Some((after.columns.get(*index)?.clone(), *was.get(*index)?));
+    let (columns, was) = applied.iter().filter_map(of_all).unzip();
+    let after = Arc::new(Table { columns, ..after.as_ref().clone() });
+    rewrites_rows(&Altered { before: Arc::clone(before), after, was }, strict)
 }
 
 fn check_names(

@@ -41,11 +41,6 @@ impl Plan {
     pub(super) fn arrive(&mut self, table: &Arc<Table>, place: &Place, verdict: &mut Verdict<'_>) -> Result<()> {
         let name = &table.name;
         let asked = verdict.case.asked;
-        if table.key.is_empty() && verdict.rules.skip_keyless {
-            self.warnings.push(format!("table {name} is left out: it has no primary key (noKeyTables: skip)"));
-            self.followed.passed.insert(name.clone());
-            return Ok(());
-        }
         let what = format_args!("table {name} comes from outside the job's tables");
         if !asked && !verdict.on(DdlKind::RenameTable, what) {
             self.followed.passed.insert(name.clone());

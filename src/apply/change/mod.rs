@@ -133,8 +133,6 @@ impl Followed {
 pub struct Change {
     pub statement: Statement,
     pub changes: Vec<SchemaChange>,
-    /// What the history remembers behind the statement.
-    pub history: Option<String>,
     /// Gets the tables as they are behind the statement, when the target shows them.
     pub reply: channel::Sender<Arc<Followed>>,
     /// No statement of the log: somebody has asked for a copy of a table. No policy is asked.
@@ -147,8 +145,6 @@ pub struct Rules {
     pub ddl: Ddl,
     pub mapping: MappingOptions,
     pub values: ValueOptions,
-    /// Tables without a key are left out (`noKeyTables: skip`).
-    pub skip_keyless: bool,
 }
 
 /// The committer's part: the tables as they are at the target.
@@ -193,10 +189,12 @@ impl Changer {
         self.pending = None;
     }
 
-    /// What goes with the next checkpoint.
-    pub(super) fn take_pending(&mut self) -> Option<DefinitionChanges> {
-        let (followed, definitions) = self.pending.take()?;
+    /// What goes with the next checkpoint, and the history as it is there if it is not what was stored.
+    pub(super) fn take_pending(&mut self, history: Option<String>) -> Option<DefinitionChanges> {
+        let Some((followed, definitions)) = self.pending.take() else {
+            return history.map(|history| DefinitionChanges { history: Some(history), ..DefinitionChanges::default() });
+        };
         self.followed = followed;
-        Some(definitions)
+        Some(DefinitionChanges { history: history.or(definitions.history), ..definitions })
     }
 }

@@ -9,8 +9,9 @@ use serde::Serialize;
 use super::columns::{Reshaped, reshape};
 use super::copy::Case;
 use super::{Followed, Rules};
-use crate::config::{DdlKind, DdlPolicy};
-use crate::mysql::binlog::Place;
+use crate::config::{DdlKind, DdlPolicy, OnImpossible};
+use crate::mysql::binlog::statement::{Change as Verb, Effect, classify};
+use crate::mysql::binlog::{Place, Statement};
 use crate::schema::{Altered, Mapping, SchemaChange, Table, TableName, TargetTable, map_table};
 use crate::state::{LetterMove, Outcome};
 use crate::{Error, Result};
@@ -111,10 +112,11 @@ impl Verdict<'_> {
 pub(super) fn plan(
     followed: &Followed,
     changes: &[SchemaChange],
-    place: &Place,
+    statement: &Statement,
     rules: &Rules,
     case: &Case,
 ) -> Result<Plan> {
+    let (place, strict) = (&statement.place, is_strict(statement));
     let mut plan = Plan {
         steps: Vec::new(),
         followed: followed.clone(),
@@ -130,7 +132,7 @@ pub(super) fn plan(
             SchemaChange::Leave { table, to } => plan.leave(table, to.as_ref(), &mut verdict),
             SchemaChange::Truncate(table) => plan.truncate(table, &mut verdict)?,
             SchemaChange::Rename { from, table } => plan.rename(from, table, place, &mut verdict)?,
-            SchemaChange::Alter(altered) => plan.alter(altered, &mut verdict)?,
+            SchemaChange::Alter(altered) => plan.alter(altered, strict, &mut verdict)?,
             SchemaChange::Refill { table, reason } => plan.refill(table, reason, &mut verdict)?,
         }
     }
@@ -141,11 +143,6 @@ pub(super) fn plan(
 impl Plan {
     fn create(&mut self, table: &Arc<Table>, place: &Place, verdict: &mut Verdict<'_>) -> Result<()> {
         let name = &table.name;
-        if table.key.is_empty() && verdict.rules.skip_keyless {
-            self.warnings.push(format!("table {name} is left out: it has no primary key (noKeyTables: skip)"));
-            self.followed.passed.insert(name.clone());
-            return Ok(());
-        }
         if !verdict.on(DdlKind::CreateTable, format_args!("table {name} is created")) {
             self.followed.passed.insert(name.clone());
             return Ok(());
@@ -225,7 +222,8 @@ impl Plan {
             return Ok(());
         }
         let former = self.give_up_copy(from);
-        let Some(mapping) = self.followed.mappings.remove(from) else { return Ok(()) };
+        // One that the job file no longer selects, under its former name.
+        let Some(mapping) = self.followed.mappings.remove(from) else { return self.arrive(table, place, verdict) };
         let mut renamed = Mapping { source: table.as_ref().clone(), ..mapping.as_ref().clone() };
         if verdict.on(DdlKind::RenameTable, format_args!("table {from} is renamed to {to}")) {
             let old = &mapping.target.name;
@@ -253,7 +251,7 @@ impl Plan {
         }
     }
 
-    fn alter(&mut self, altered: &Altered, verdict: &mut Verdict<'_>) -> Result<()> {
+    fn alter(&mut self, altered: &Altered, strict: bool, verdict: &mut Verdict<'_>) -> Result<()> {
         let name = &altered.before.name;
         let former = self.give_up_copy(name);
         let Some(mapping) = self.followed.mappings.get(name) else { return Ok(()) };
@@ -261,7 +259,7 @@ impl Plan {
             return Err(Error::definite(format!("table {name}: the job and its history know it by different columns"))
                 .hint("this is a mistake of Towpath; begin a new job (another `name`) that copies, and report it"));
         }
-        let reshaped = reshape(mapping, altered, verdict.rules, verdict)?;
+        let reshaped = reshape(mapping, altered, strict, verdict.rules, verdict)?;
         if let Some(former) = former.as_ref().filter(|join| !join.live) {
             // Nothing serves that could follow.
             if former.serves.is_none() {
@@ -270,8 +268,8 @@ impl Plan {
             self.followed.mappings.insert(name.clone(), Arc::new(reshaped.mapping));
             return self.copy_again(name, former.clone(), verdict);
         }
-        if let Some(reason) = verdict.case.impossible.get(name) {
-            return self.copy_instead(reshaped.mapping, reason.clone(), verdict);
+        if let Some(reason) = rewritten(name, &reshaped, verdict)?.or_else(|| verdict.case.impossible.get(name).cloned()) {
+            return self.copy_instead(reshaped.mapping, reason, verdict);
         }
         if !reshaped.is_same_at_target() {
             let (renamed, dropped) = reshaped.moved();
@@ -288,6 +286,35 @@ impl Plan {
             None => Ok(()),
         }
     }
+}
+
+/// Why the target's rows would not be the source's behind an ALTER like the source's, if the table is to be copied then.
+fn rewritten(table: &TableName, reshaped: &Reshaped, verdict: &Verdict<'_>) -> Result<Option<String>> {
+    let found = reshaped.rewritten.join("; ");
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let what = format!("the statement changed rows, of which the log tells nothing: {found}");
+    if verdict.rules.ddl.on_impossible() == OnImpossible::Recopy {
+        return Ok(Some(what));
+    }
+    Err(Error::definite(format!("table {table}: {what}")).hint(
+        "set ddl.onImpossible to `recopy` and start again: the table is copied anew beside the one that serves. Or set \
+         ddl.addColumn or ddl.modifyColumn to `ignore` or `warn`: the target's column stays as it is and gets the values of \
+         rows that change from here on",
+    ))
+}
+
+/// Values that did not fit made the statement fail, so it met none. Of a statement that is no ALTER (an online tool's
+/// RENAME) that is not known.
+fn is_strict(statement: &Statement) -> bool {
+    const STRICT: u64 = 0x20_0000 | 0x40_0000;
+    let words = statement.sql.split_whitespace();
+    let ignores =
+        words.take_while(|word| !word.eq_ignore_ascii_case("TABLE")).any(|word| word.eq_ignore_ascii_case("IGNORE"));
+    statement.session.sql_mode & STRICT != 0
+        && !ignores
+        && matches!(classify(&statement.sql, &statement.database), Effect::Tables(Verb::Alter, _))
 }
 
 /// `orders` → `orders__dropped_000042_1570`: the number of the log file and the offset in it.

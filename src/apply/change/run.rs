@@ -19,7 +19,7 @@ use crate::{Error, Result, step};
 impl<T: Target> Committer<T> {
     /// Brings a statement to the target. Everything before it is in, and the checkpoint stands there.
     pub(in crate::apply) fn change(&mut self, epoch: Epoch, change: Change) -> Result<()> {
-        let Change { statement, changes, history, reply, asked } = change;
+        let Change { statement, changes, reply, asked } = change;
         if epoch.anew {
             self.changer.forget_pending();
         }
@@ -37,12 +37,14 @@ impl<T: Target> Committer<T> {
         let Plan { followed, counts, letters, .. } = planned;
         let followed = Arc::new(followed);
         let mut definitions = DefinitionChanges {
-            history,
+            history: epoch.history.clone(),
+            ends_change: true,
             counts: counts.iter().map(|(kind, outcome)| (kind.key(), *outcome)).collect(),
             letters,
             ..self.changer.followed.changes(&followed)
         };
         if let Some((_, earlier)) = self.changer.pending.take() {
+            definitions.history = definitions.history.or(earlier.history);
             definitions.counts.splice(0..0, earlier.counts);
             definitions.letters.splice(0..0, earlier.letters);
         }
@@ -98,7 +100,7 @@ impl<T: Target> Committer<T> {
                 }
             }
         }
-        let made = plan(before, changes, &statement.place, rules, &case)?;
+        let made = plan(before, changes, statement, rules, &case)?;
         let impossible = self.impossible(&made);
         if impossible.is_empty() {
             return Ok(made);
@@ -107,7 +109,7 @@ impl<T: Target> Committer<T> {
             return Err(cannot(&impossible));
         }
         case.impossible = impossible;
-        plan(before, changes, &statement.place, rules, &case)
+        plan(before, changes, statement, rules, &case)
     }
 
     /// Tables of the source whose alteration the target cannot follow, and why.

@@ -6,6 +6,7 @@ use super::*;
 use crate::Result;
 use crate::apply::sample::place;
 use crate::config::{DdlKind, DdlPolicy};
+use crate::mysql::binlog::StatementSession;
 use crate::schema::{Altered, Column, ColumnType, IntegerSize, Table, TargetType, map_table};
 use crate::state::{LetterMove, Outcome};
 
@@ -30,7 +31,15 @@ fn name(table: &str) -> TableName {
 
 /// Its key is the first column.
 fn table(table: &str, columns: Vec<Column>) -> Arc<Table> {
-    Arc::new(Table { name: name(table), columns, key: vec![0], primary: true, comment: String::new() })
+    Arc::new(Table {
+        name: name(table),
+        columns,
+        key: vec![0],
+        primary: true,
+        comment: String::new(),
+        charset: None,
+        indexes: Vec::new(),
+    })
 }
 
 fn rules(policies: &[(DdlKind, DdlPolicy)]) -> Rules {
@@ -43,7 +52,6 @@ fn rules(policies: &[(DdlKind, DdlPolicy)]) -> Rules {
             ..MappingOptions::for_version(3, 5)
         },
         values: ValueOptions::default(),
-        skip_keyless: false,
     }
 }
 
@@ -52,8 +60,14 @@ fn followed(tables: &[&Arc<Table>]) -> Followed {
     Followed::new(tables.iter().map(|table| Arc::new(map_table(table, &options).unwrap())), [], [])
 }
 
+/// In a strict session.
+fn said(sql: &str) -> Statement {
+    let session = StatementSession { sql_mode: 0x20_0000, ..StatementSession::default() };
+    Statement { place: place(1570), database: "shop".into(), sql: sql.into(), inside: false, session }
+}
+
 fn planned(followed: &Followed, changes: &[SchemaChange], policies: &[(DdlKind, DdlPolicy)]) -> Result<Plan> {
-    plan(followed, changes, &place(1570), &rules(policies), &Case { number: 7, ..Case::default() })
+    plan(followed, changes, &said("ALTER TABLE …"), &rules(policies), &Case { number: 7, ..Case::default() })
 }
 
 /// `was` by names: those of `after` that had another one, or (`""`) are new.

@@ -135,6 +135,8 @@ fn epoch(begin: u64, end: u64, rows: &[(i32, &str)]) -> Epoch {
         anew: false,
         prepared: PreparedChanges::default(),
         change: None,
+        task: None,
+        history: None,
     }
 }
 
@@ -193,6 +195,8 @@ fn an_epoch_without_rows_only_moves_the_checkpoint() {
         anew: false,
         prepared: PreparedChanges::default(),
         change: None,
+        task: None,
+        history: None,
     };
     scene.committer().commit(empty).unwrap();
     assert_eq!(scene.seen(), []);

@@ -192,6 +192,8 @@ fn epoch(number: u64, changes: &[Change<'_>]) -> Epoch {
         anew: false,
         prepared: PreparedChanges::default(),
         change: None,
+        task: None,
+        history: None,
     }
 }
 

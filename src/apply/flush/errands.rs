@@ -28,7 +28,7 @@ impl Flusher {
                 Errand::Begin(begin) => self.begin(filling, begin)?,
                 Errand::Finish(finish) => self.end_copy(filling, finish)?,
                 Errand::Fail(error) => {
-                    self.close_before_statement(filling)?;
+                    self.close_before_change(filling)?;
                     return Err(error);
                 }
             }
@@ -71,7 +71,7 @@ impl Flusher {
             _ = reply.send(Loaded::Again);
             return Ok(());
         }
-        self.close_before_statement(filling)?;
+        self.close_before_change(filling)?;
         let (rows, reply) = match left {
             Left::Rows(rows) => (rows, reply),
             // The stream stands still until the copier has read it again.
@@ -102,6 +102,7 @@ impl Flusher {
 
     fn begin(&mut self, filling: &mut Filling, begin: Begin) -> Result<()> {
         let Begin { table, new, reason, reply } = begin;
+        let mut history = self.tables.history.clone();
         let known = self.tables.followed.mapping(&table).map(|mapping| mapping.source.clone());
         let change = match (known, new) {
             (Some(_), Some(_)) => {
@@ -115,7 +116,7 @@ impl Flusher {
             (Some(source), None) => SchemaChange::Refill { table: source.into(), reason: reason.clone() },
             (None, Some((source, _))) => {
                 self.errands.wait_for_prepared(&self.xa);
-                self.tables.history.arrive(source.clone());
+                history.arrive(source.clone());
                 SchemaChange::Arrive(source)
             }
             (None, None) => {
@@ -123,7 +124,7 @@ impl Flusher {
                 return Ok(());
             }
         };
-        self.close_before_statement(filling)?;
+        self.close_before_change(filling)?;
         let position = &filling.position;
         let place = Place {
             file: position.file.as_str().into(),
@@ -132,7 +133,7 @@ impl Flusher {
             committed_at: filling.committed_at,
         };
         let heard = filling.heard;
-        self.change(filling, Statement::of_job(place, reason), vec![change], true)?;
+        self.change(filling, Statement::of_job(place, reason), vec![change], history, true)?;
         filling.heard = heard;
         _ = reply.send(Begun::Yes);
         Ok(())
@@ -141,7 +142,7 @@ impl Flusher {
     fn end_copy(&mut self, filling: &mut Filling, finish: Finish) -> Result<()> {
         let Finish { table, number, reply, .. } = finish;
         if self.has_copy(&table, number) {
-            self.close_before_statement(filling)?;
+            self.close_before_change(filling)?;
             let (to, followed) = channel::bounded(1);
             self.task(filling, Task::Finish(table, to))?;
             self.tables.follow(followed.recv().map_err(|_| committer_gone())?);
@@ -160,6 +161,7 @@ impl Flusher {
             anew: false,
             prepared: PreparedChanges::default(),
             change: None,
+            history: None,
             task: Some(task),
         };
         self.hand_over(filling, epoch)?;

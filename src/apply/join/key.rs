@@ -106,7 +106,10 @@ mod tests {
     fn hash(keys: usize, cells: &[Option<&str>]) -> Result<u128, RowError> {
         KeyHasher::default().hash(keys, |out| {
             for cell in cells {
-                cell.map_or_else(|| out.null(), |text| out.text(text.as_bytes()));
+                match cell {
+                    Some(text) => out.text(text.as_bytes()),
+                    None => out.null(),
+                }
             }
             Ok(())
         })

@@ -116,6 +116,8 @@ impl Scene {
                 anew: false,
                 prepared,
                 change: None,
+                task: None,
+                history: None,
             })
             .unwrap();
         drop(epochs);

@@ -48,6 +48,7 @@ const VARIABLES: &[&str] = &[
     "binlog_row_value_options",
     "binlog_transaction_compression",
     "expire_logs_days",
+    "explicit_defaults_for_timestamp",
     "gtid_mode",
     "log_bin",
     "log_replica_updates",

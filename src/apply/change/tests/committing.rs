@@ -17,7 +17,7 @@ use crate::apply::sample::position;
 use crate::config::OnError;
 use crate::schema::{Mapping, TargetTable};
 use crate::state::{Checkpoint, PreparedChanges, Store};
-use crate::target::{LabelState, Load, Loaded, Pressure, Target, Version};
+use crate::target::{LabelState, Load, Loaded, Target, Version};
 
 /// A target that notes what it is asked for, and fails when it is told to.
 struct Noting {
@@ -127,7 +127,7 @@ impl Scene {
                 together: false,
             },
             progress: Arc::default(),
-            pace: Arc::new(Pace::new(std::time::Duration::ZERO, Pressure::default())),
+            pace: Pace::of(std::time::Duration::ZERO, 1000),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),
             letters: Arc::new(DeadLetters::new(&self.store, policy, followed.mappings()).unwrap()),
@@ -155,14 +155,15 @@ fn epoch(begin: u64, end: u64) -> Epoch {
         anew: false,
         prepared: PreparedChanges::default(),
         change: None,
+        task: None,
+        history: Some("{}".into()),
     }
 }
 
 /// A statement between the two places, and what the flusher is told of it.
 fn statement(sql: &str, changes: &[SchemaChange]) -> (Change, channel::Receiver<Arc<Followed>>) {
     let (reply, replied) = channel::bounded(1);
-    let statement = Statement { place: place(100), database: "shop".into(), sql: sql.into(), inside: false };
-    (Change { statement, changes: changes.to_vec(), history: Some("{}".into()), reply }, replied)
+    (Change { statement: said(sql), changes: changes.to_vec(), reply, asked: false }, replied)
 }
 
 fn swap() -> (Arc<Table>, Arc<Table>, [SchemaChange; 2]) {
@@ -202,7 +203,7 @@ fn a_step_that_is_done_is_not_done_again_and_the_one_in_doubt_is() {
     let sql = "RENAME TABLE a TO c, b TO a";
     scene.answer([Ok(()), Err(Error::definite("no such privilege"))]);
     let error = scene.committer(&[&a, &b]).change(epoch(0, 100), statement(sql, &changes).0).unwrap_err().to_string();
-    assert!(error.starts_with("binlog.000001:100: RENAME TABLE a TO c, b TO a: no such privilege"), "{error}");
+    assert!(error.starts_with("binlog.000001:1570: RENAME TABLE a TO c, b TO a: no such privilege"), "{error}");
     assert_eq!(scene.asked().len(), 2);
     assert_eq!((scene.store.checkpoint().unwrap(), scene.store.definitions().unwrap().since), (None, None));
     let running = scene.store.running_change().unwrap().unwrap();
