@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::ShadowNames;
 
 /// A whole job file, with defaults filled in and `${ENV}` replaced.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     /// Letters, digits, `_` and `-`, at most 40: part of every load's label and the state file's name.
     pub name: String,
@@ -30,7 +30,7 @@ pub struct Job {
 }
 
 /// Metrics, health and status over HTTP.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Http {
     pub listen: Address,
     /// Empty: none is asked for.
@@ -39,7 +39,7 @@ pub struct Http {
     pub max_delay_sec: f64,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Source {
     /// `None`: found out from the server.
     pub kind: Option<SourceType>,
@@ -91,7 +91,7 @@ pub enum Startup {
     Timestamp(i64),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Tls {
     pub mode: TlsMode,
     pub ca: Option<PathBuf>,
@@ -110,7 +110,7 @@ pub enum TlsMode {
     VerifyIdentity,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Target {
     pub kind: TargetKind,
     /// The FE's MySQL port.

@@ -177,6 +177,13 @@ impl Copier {
         };
         let begun = match begun {
             Begun::Unknown => match self.definition(table).await? {
+                Some((found, _)) if found.key.is_empty() && self.no_key != NoKeyTables::Skip => {
+                    return Err(Error::definite(format!(
+                        "table {table} is new to the job and has no key by which it could be copied while the log is followed"
+                    ))
+                    .hint("leave it out with source.excludeTables, or copy it by another job (another `name`)"));
+                }
+                Some((found, _)) if found.key.is_empty() => Begun::Refused,
                 Some(new) => ask(Some(new)).await?,
                 None => {
                     tracing::warn!(%table, "the source has no such table any more: it is not copied");
@@ -186,7 +193,7 @@ impl Copier {
             begun => begun,
         };
         if begun == Begun::Refused {
-            tracing::warn!(%table, "it has no key: it cannot be copied while the log is followed");
+            tracing::warn!(%table, "it has no key: it is left out");
         }
         self.store.forget_asked_copy(table)
     }

@@ -6,11 +6,12 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{
-    ChangeCount, Checkpoint, Identity, Intent, LetterCounts, PaceRecord, RunningChange, Settings, Store, TableProgress,
+    Asked, ChangeCount, Checkpoint, Identity, Intent, Join, LetterCounts, PaceRecord, RunningChange, Settings, Store, TableProgress,
     now_micros,
 };
 use crate::Result;
 use crate::mysql::position::Position;
+use crate::schema::TableName;
 
 /// A job's state at one moment; it may be running.
 #[derive(Debug, Clone)]
@@ -27,6 +28,10 @@ pub struct Status {
     pub letters: LetterCounts,
     /// What differs from the job file.
     pub settings: Settings,
+    /// Tables that are copied while the log is followed.
+    pub joins: Vec<(TableName, Join)>,
+    /// Tables whose copy was asked for and has not begun.
+    pub asked: Vec<(TableName, Asked)>,
     /// The schema change that the target works on, or did when the job ended.
     pub change: Option<RunningChange>,
     pub changes: Vec<ChangeCount>,
@@ -47,6 +52,8 @@ impl Status {
             tables: store.snapshot_tables()?,
             letters: store.letter_counts()?,
             settings: store.settings()?,
+            joins: store.joins()?,
+            asked: store.asked_copies()?,
             change: store.running_change()?,
             changes: store.change_counts()?,
         }))
@@ -91,6 +98,10 @@ impl Status {
             "schemaChanges": self.changes.iter().map(|count| {
                 json!({"kind": count.kind, "outcome": count.outcome, "number": count.number})
             }).collect::<Vec<_>>(),
+            "copies": self.joins.iter().map(|(table, join)| {
+                json!({"table": table.to_string(), "beside": join.serves.is_some(), "reason": join.reason})
+            }).collect::<Vec<_>>(),
+            "copiesAsked": self.asked.iter().map(|(table, _)| table.to_string()).collect::<Vec<_>>(),
             "fullData": self.tables.iter().map(table).collect::<Vec<_>>(),
         })
     }
@@ -160,6 +171,13 @@ impl fmt::Display for Status {
         }
         if self.prepared > 0 {
             writeln!(f, "XA          {} prepared, waiting for XA COMMIT or XA ROLLBACK", self.prepared)?;
+        }
+        for (table, join) in &self.joins {
+            let how = if join.serves.is_some() { ", beside the one that serves" } else { "" };
+            writeln!(f, "copying     {table} while the log is followed{how}: {}", join.reason)?;
+        }
+        for (table, _) in &self.asked {
+            writeln!(f, "to copy     {table}")?;
         }
         for table in &self.tables {
             let state = if table.done() { "done" } else { "copying" };
