@@ -40,6 +40,9 @@ pub(crate) struct ColumnDef {
     /// Unique within the table, for ever; a renamed column keeps it, a re-added one gets a new one.
     pub(crate) id: u32,
     pub(crate) is_key: bool,
+    /// What it was called at first, if it was renamed since: StarRocks' `ColumnId`, which no other column may have.
+    #[serde(default)]
+    pub(crate) first_name: Option<String>,
 }
 
 impl ColumnDef {
@@ -72,8 +75,6 @@ pub(crate) struct TableDef {
     /// Grows with every change of the columns.
     pub(crate) schema_version: u32,
     pub(crate) next_column_id: u32,
-    /// Names that renamed columns had before; they stay reserved.
-    pub(crate) former_names: Vec<String>,
     /// `YYYY-MM-DD HH:MM:SS`, UTC.
     pub(crate) created: String,
 }

@@ -65,6 +65,12 @@ pub enum Mode {
     FilteredRows { nth: u64 },
     /// All deletes of a load are applied after all its upserts, as shared-data clusters did up to 2026.
     DeletesAfterUpserts,
+    /// An ALTER, a TRUNCATE or a DROP is carried out (or its job taken on), and the connection is cut in place of the answer.
+    DdlAnswerLost,
+    /// A schema change job stays RUNNING.
+    AlterHeld,
+    /// A schema change job is cancelled in place of its end.
+    AlterCancelled { reason: String },
 }
 
 /// A mode, and when it strikes.

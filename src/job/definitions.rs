@@ -9,10 +9,9 @@ use tokio::runtime::Handle;
 
 use super::Context;
 use crate::apply::change::Followed;
-use crate::config::{self, ShadowNames, TableFilter};
+use crate::config::{self, TableFilter};
 use crate::mysql::catalog;
-use crate::mysql::connect::Flavor;
-use crate::mysql::history::{Catalogue, History, Surroundings};
+use crate::mysql::history::{History, Surroundings};
 use crate::mysql::position::Position;
 use crate::schema::{Mapping, MappingOptions, Table, TableName, map_table};
 use crate::state::{Asked, AtTarget, DefinitionChanges, Selection, Store};
@@ -37,36 +36,8 @@ pub(super) fn followed(store: &Store, options: &MappingOptions) -> Result<Follow
 /// Their history there.
 pub(super) fn history<T>(context: &Context<'_, T>, followed: &Followed) -> Result<History> {
     let prepared = context.prepared;
-    let (connect, server, no_key) = (Arc::clone(&prepared.connect), prepared.server.clone(), context.job.no_key_tables);
-    let (runtime, patience, stop) = (Handle::current(), context.patience(), context.options.stop.clone());
-    let catalogue: Catalogue = Arc::new(move |table| {
-        let asking = async {
-            let mut pauses = patience.pauses();
-            loop {
-                let asked = async { catalog::table(&mut connect(None).await?, &server, table, no_key).await };
-                match asked.await {
-                    Err(error) if error.is_transient() => {
-                        let pause = pauses.take();
-                        tracing::warn!(%error, ?pause, "the source's catalogue does not answer, trying again");
-                        tokio::time::sleep(pause).await;
-                    }
-                    answer => return answer,
-                }
-            }
-        };
-        let answer = runtime.block_on(stop.run_until_cancelled(asking));
-        answer.unwrap_or_else(|| Err(Error::transient("stopped while the source's catalogue was asked")))
-    });
-    let filter = prepared.filter.clone();
-    let surroundings = Surroundings {
-        mariadb: prepared.server.flavor == Flavor::Mariadb,
-        lower_case_table_names: prepared.server.lower_case_table_names,
-        explicit_timestamps: prepared.server.variable("explicit_defaults_for_timestamp") != Some("OFF"),
-        no_key,
-        wanted: Arc::new(move |table| filter.matches(table)),
-        shadows: ShadowNames::default(),
-        catalogue: Some(catalogue),
-    };
+    let surroundings = Surroundings::new(&prepared.server, prepared.filter.clone(), context.job.no_key_tables)
+        .with_catalogue(Arc::clone(&prepared.connect), Handle::current());
     match context.store.definitions()?.history {
         Some(state) => History::restore(&state, surroundings),
         None => Ok(History::new(tables(followed.mappings())).with(surroundings)),

@@ -179,26 +179,30 @@ async fn g38_key_columns_and_impossible_type_changes_are_refused() {
         let error = fixture.refused(&format!("ALTER TABLE orders {clause}")).await;
         assert!(error.contains(text), "{clause}: {error}");
     }
-    fixture.run("INSERT INTO orders (id, qty, price, customer) VALUES (1, 5, 1.50, '17')").await;
+    fixture.run("ALTER TABLE orders ADD COLUMN code VARCHAR(9)").await;
+    fixture.run("INSERT INTO orders (id, qty, price, code) VALUES (1, 5, 1.50, '17')").await;
     fixture.run("ALTER TABLE orders MODIFY COLUMN qty BIGINT, MODIFY COLUMN price DECIMAL(14,4)").await;
     assert_eq!(fixture.job_end().await, "FINISHED");
-    fixture.run("ALTER TABLE orders MODIFY COLUMN customer INT").await;
+    fixture.run("ALTER TABLE orders MODIFY COLUMN code INT").await;
     assert_eq!(fixture.job_end().await, "FINISHED");
-    assert_eq!(fixture.rows("SELECT qty, price, customer + 1 FROM orders").await, [["5", "1.5000", "18"]]);
-    let column = fixture.rows("DESC orders").await.into_iter().find(|row| row[0] == "customer").unwrap();
-    assert_eq!(column[1..5], ["int", "YES", "false", "NULL"], "the default was not written again, so it is gone");
+    assert_eq!(fixture.rows("SELECT qty, price, code + 1 FROM orders").await, [["5", "1.5000", "18"]]);
+    for clause in ["customer VARCHAR(80)", "customer VARCHAR(80) DEFAULT 'other'", "code BIGINT DEFAULT '1'"] {
+        let error = fixture.refused(&format!("ALTER TABLE orders MODIFY COLUMN {clause}")).await;
+        assert!(error.contains("Can not change default value"), "{clause}: {error}");
+    }
 }
 
 #[tokio::test]
 async fn g38_a_value_that_cannot_be_converted_cancels_the_job() {
     let mut fixture = start().await;
     fixture.run(&orders(true)).await;
-    fixture.run("INSERT INTO orders (id, customer) VALUES (1, 'abc')").await;
-    fixture.run("ALTER TABLE orders MODIFY COLUMN customer INT").await;
+    fixture.run("ALTER TABLE orders ADD COLUMN code VARCHAR(9)").await;
+    fixture.run("INSERT INTO orders (id, code) VALUES (1, 'abc')").await;
+    fixture.run("ALTER TABLE orders MODIFY COLUMN code INT").await;
     assert_eq!(fixture.job_end().await, "CANCELLED");
     let job = fixture.last_job().await;
     assert!(job[10].contains("'abc' cannot be converted to int"), "{}", job[10]);
-    assert_eq!(fixture.one("SELECT customer FROM orders").await, "abc");
+    assert_eq!(fixture.one("SELECT code FROM orders").await, "abc");
 }
 
 #[tokio::test]
@@ -210,6 +214,12 @@ async fn g39_rename_column_needs_3_3_2_and_reserves_the_old_name() {
     assert_eq!(fixture.one("SELECT amount FROM orders").await, "5");
     let error = fixture.refused("ALTER TABLE orders ADD COLUMN qty INT").await;
     assert!(error.contains("Can not add column which already exists in column id: qty"), "{error}");
+    fixture.run("ALTER TABLE orders DROP COLUMN amount").await;
+    fixture.run("ALTER TABLE orders ADD COLUMN qty INT").await;
+    for to in ["price", "PRICE", "Qty"] {
+        let error = fixture.refused(&format!("ALTER TABLE orders RENAME COLUMN qty TO {to}")).await;
+        assert!(error.contains(&format!("Duplicate column name '{to}'")), "{error}");
+    }
 
     let mut old = start_with(|options| options.version = Version { minor: 3, patch: 1, ..V35 }).await;
     old.run(&orders(true)).await;

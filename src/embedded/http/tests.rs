@@ -20,6 +20,7 @@ fn engine(options: Options) -> Arc<Engine> {
         comment: String::new(),
         id,
         is_key: id == 1,
+        first_name: None,
     };
     let columns = vec![
         column("id", ColumnType::BigInt, 1),
@@ -40,7 +41,6 @@ fn engine(options: Options) -> Arc<Engine> {
         properties: Default::default(),
         schema_version: 0,
         next_column_id: 4,
-        former_names: Vec::new(),
         created: "2026-01-01 00:00:00".into(),
     };
     engine

@@ -3,6 +3,8 @@
 //! Planning is pure. It says what the table becomes and whether the change is *fast* (metadata only, done at
 //! once) or needs a job that rewrites the rows.
 
+use opensrv_mysql::ErrorKind;
+
 use super::answer::{SqlError, SqlResult};
 use super::create::{check_column_name, check_order_by, column};
 use super::statement::{ColumnClause, ColumnSpec, Position};
@@ -15,6 +17,9 @@ pub(super) struct Plan {
     pub(super) table: TableDef,
     pub(super) fast: bool,
 }
+
+/// `RENAME COLUMN` since then.
+const RENAMES: Version = Version { major: 3, minor: 3, patch: 2 };
 
 /// Applies the clauses in order.
 pub(super) fn plan(table: &TableDef, clauses: &[ColumnClause], version: Version) -> SqlResult<Plan> {
@@ -62,27 +67,31 @@ pub(super) fn plan_order(table: &TableDef, columns: &[String]) -> SqlResult<Plan
     Ok(Plan { table: next, fast: false })
 }
 
-/// `RENAME COLUMN`, since 3.3.2. The old name stays reserved (G39).
+/// `RENAME COLUMN`, since 3.3.2. The column's first name stays its own, so no new one may have it (G39).
 pub(super) fn plan_rename(table: &TableDef, from: &str, to: &str, version: Version) -> SqlResult<TableDef> {
-    if version < (Version { major: 3, minor: 3, patch: 2 }) {
+    if version < RENAMES {
         return Err(SqlError::syntax(1, 1, "Unexpected input 'COLUMN', RENAME COLUMN needs version 3.3.2"));
     }
     check_column_name(to)?;
     let Some(index) = table.columns.iter().position(|column| column.is_named(from)) else {
-        return Err(SqlError::ddl(format!("Column[{from}] does not exist")));
+        return Err(SqlError::new(
+            ErrorKind::ER_BAD_FIELD_ERROR,
+            format!("Unknown column '{from}' in '{}'", table.name),
+        ));
     };
-    if table.columns.iter().enumerate().any(|(at, column)| at != index && column.is_named(to)) {
-        return Err(SqlError::ddl(format!("Column name[{to}] is already used")));
+    // Another case of its own name is a duplicate too.
+    if table.column(to).is_some() {
+        return Err(SqlError::new(ErrorKind::ER_DUP_FIELDNAME, format!("Duplicate column name '{to}'")));
     }
     let mut next = table.clone();
-    let old = std::mem::replace(&mut next.columns[index].name, to.to_owned());
+    let column = &mut next.columns[index];
+    let old = std::mem::replace(&mut column.name, to.to_owned());
+    column.first_name.get_or_insert_with(|| old.clone());
     for name in next.distribution.iter_mut().chain(next.order_by.iter_mut()) {
         if same_name(name, &old) {
             to.clone_into(name);
         }
     }
-    next.former_names.retain(|name| !same_name(name, to));
-    next.former_names.push(old);
     next.schema_version += 1;
     Ok(next)
 }
@@ -105,15 +114,20 @@ fn add(table: &mut TableDef, spec: &ColumnSpec, position: Option<&Position>, ver
             format!("Can not add key column: {name}, this server adds value columns only")
         }));
     }
-    if table.column(name).is_some() {
+    let added = column(spec, table.next_column_id, false, false, version)?;
+    if table.column(name).is_some_and(|there| is_same(there, &added)) {
         return Err(SqlError::ddl(format!("Can not add column which already exists in base table: {name}")));
     }
-    if let Some(former) = table.former_names.iter().find(|former| same_name(former, name)) {
+    let has_id = |column: &&ColumnDef| same_name(column.first_name.as_ref().unwrap_or(&column.name), name);
+    if let Some(there) = table.columns.iter().find(has_id).filter(|_| version >= RENAMES) {
         return Err(SqlError::ddl(format!(
-            "Can not add column which already exists in column id: {name}, you can remove {former} and try again."
+            "Can not add column which already exists in column id: {name}, you can remove `{}` {} and try again.",
+            there.name, there.ty
         )));
     }
-    let added = column(spec, table.next_column_id, false, false, version)?;
+    if table.column(name).is_some() {
+        return Err(SqlError::ddl(format!("Repeatedly add same column with different definition: {name}")));
+    }
     if !added.nullable && added.default.is_none() {
         return Err(SqlError::ddl(format!("Column {name} is NOT NULL and must have a default value")));
     }
@@ -133,6 +147,12 @@ fn add(table: &mut TableDef, spec: &ColumnSpec, position: Option<&Position>, ver
     table.columns.insert(index, added);
     table.next_column_id += 1;
     Ok(())
+}
+
+/// Equal in all that StarRocks compares: a definition, not which column it is.
+fn is_same(there: &ColumnDef, other: &ColumnDef) -> bool {
+    (&there.ty, there.nullable, &there.default, &there.comment)
+        == (&other.ty, other.nullable, &other.default, &other.comment)
 }
 
 fn drop_column(table: &mut TableDef, name: &str) -> SqlResult<()> {
@@ -176,8 +196,10 @@ fn modify(table: &mut TableDef, spec: &ColumnSpec, position: Option<&Position>, 
         if new.ty != old.ty && !longer {
             return Err(cannot_change(&old.ty, &new.ty));
         }
-        table.columns[index] = ColumnDef { name: old.name, ..new };
-        return Ok(longer);
+        check_default(&old, &new)?;
+        let only_longer = longer && old.comment == new.comment;
+        table.columns[index] = ColumnDef { name: old.name, first_name: old.first_name, ..new };
+        return Ok(only_longer);
     }
     if spec.key {
         return Err(SqlError::ddl(format!("Can not modify value column: {name} to a key column")));
@@ -188,10 +210,12 @@ fn modify(table: &mut TableDef, spec: &ColumnSpec, position: Option<&Position>, 
         return Err(SqlError::ddl(format!("Can not change from nullable to non-nullable. Column: {name}")));
     }
     check_type_change(&old.ty, &new.ty)?;
+    check_default(&old, &new)?;
     let longer = matches!((&old.ty, &new.ty), (ColumnType::Varchar(from), ColumnType::Varchar(to)) if to >= from);
-    let metadata_only = longer && old.nullable == new.nullable && (version.major, version.minor) >= (3, 3);
+    let unchanged = old.nullable == new.nullable && old.comment == new.comment;
+    let metadata_only = longer && unchanged && (version.major, version.minor) >= (3, 3);
     let moved = position.is_some();
-    table.columns[index] = ColumnDef { name: old.name, ..new };
+    table.columns[index] = ColumnDef { name: old.name, first_name: old.first_name, ..new };
     if let Some(position) = position {
         let column = table.columns.remove(index);
         let to = match position {
@@ -204,6 +228,11 @@ fn modify(table: &mut TableDef, spec: &ColumnSpec, position: Option<&Position>, 
         table.columns.insert(to, column);
     }
     Ok(metadata_only && !moved)
+}
+
+/// A default that is not written again is another default, and that is refused (`Column.checkSchemaChangeAllowed`).
+fn check_default(old: &ColumnDef, new: &ColumnDef) -> SqlResult<()> {
+    if old.default == new.default { Ok(()) } else { Err(SqlError::ddl("Can not change default value")) }
 }
 
 fn cannot_change(from: &ColumnType, to: &ColumnType) -> SqlError {
@@ -253,7 +282,7 @@ mod tests {
 
     fn table(fast: bool) -> TableDef {
         let sql = format!(
-            "CREATE TABLE d.t (k BIGINT NOT NULL, a INT, b VARCHAR(10) DEFAULT 'x' COMMENT 'c', c DECIMAL(10,2), s INT)
+            "CREATE TABLE d.t (k BIGINT NOT NULL, a INT, b VARCHAR(10) DEFAULT 'x' COMMENT 'c', c DECIMAL(10,2), v VARCHAR(10), s INT)
              PRIMARY KEY(k) DISTRIBUTED BY HASH(k) ORDER BY(s)
              PROPERTIES('replication_num'='1', 'fast_schema_evolution'='{fast}')"
         );
@@ -281,7 +310,7 @@ mod tests {
             assert!(!alter(&table(false), clause).unwrap().fast);
         }
         assert!(!alter(&table(true), "MODIFY COLUMN a BIGINT").unwrap().fast);
-        assert!(alter(&table(true), "MODIFY COLUMN b VARCHAR(20)").unwrap().fast);
+        assert!(alter(&table(true), "MODIFY COLUMN b VARCHAR(20) DEFAULT 'x' COMMENT 'c'").unwrap().fast);
     }
 
     #[test]
@@ -299,8 +328,8 @@ mod tests {
             ("MODIFY COLUMN a SMALLINT", false),
             ("MODIFY COLUMN a FLOAT", false),
             ("MODIFY COLUMN a DECIMAL(10,0)", false),
-            ("MODIFY COLUMN b VARCHAR(9)", false),
-            ("MODIFY COLUMN b INT", true),
+            ("MODIFY COLUMN b VARCHAR(9) DEFAULT 'x'", false),
+            ("MODIFY COLUMN v INT", true),
             ("MODIFY COLUMN c DECIMAL(12,4)", true),
             ("MODIFY COLUMN c DECIMAL(11,4)", false),
             ("MODIFY COLUMN c DOUBLE", false),
@@ -311,10 +340,12 @@ mod tests {
     }
 
     #[test]
-    fn modify_loses_what_is_not_written() {
-        let plan = alter(&table(true), "MODIFY COLUMN b VARCHAR(20)").unwrap();
-        let column = plan.table.column("b").unwrap();
-        assert_eq!((column.default.as_ref(), column.comment.as_str()), (None, ""));
+    fn modify_repeats_the_default_and_loses_a_comment_that_is_not_written() {
+        assert_eq!(refusal("MODIFY COLUMN b VARCHAR(20)"), "Can not change default value");
+        assert_eq!(refusal("MODIFY COLUMN b VARCHAR(20) DEFAULT 'y'"), "Can not change default value");
+        assert_eq!(refusal("MODIFY COLUMN a BIGINT DEFAULT '1'"), "Can not change default value");
+        let plan = alter(&table(true), "MODIFY COLUMN b VARCHAR(20) DEFAULT 'x'").unwrap();
+        assert_eq!((plan.table.column("b").unwrap().comment.as_str(), plan.fast), ("", false));
     }
 
     #[test]
@@ -324,18 +355,35 @@ mod tests {
     }
 
     #[test]
-    fn a_former_name_stays_reserved() {
+    fn a_renamed_columns_first_name_stays_its_own() {
         let renamed = plan_rename(&table(true), "a", "a2", V35).unwrap();
+        let renamed = plan_rename(&renamed, "a2", "a3", V35).unwrap();
         let error = alter(&renamed, "ADD COLUMN a INT").unwrap_err().message;
-        assert!(error.starts_with("Can not add column which already exists in column id: a"), "{error}");
+        assert!(
+            error.starts_with("Can not add column which already exists in column id: a, you can remove"),
+            "{error}"
+        );
+        assert!(alter(&renamed, "ADD COLUMN a2 INT").is_ok(), "only the first name is kept");
+        let without = alter(&renamed, "DROP COLUMN a3").unwrap().table;
+        assert!(alter(&without, "ADD COLUMN a INT").is_ok(), "it goes with its column");
         assert!(plan_rename(&table(true), "a", "x", Version { major: 3, minor: 3, patch: 1 }).is_err());
+    }
+
+    #[test]
+    fn a_name_that_is_there_is_refused_in_any_case() {
+        for to in ["b", "B", "A"] {
+            let error = plan_rename(&table(true), "a", to, V35).unwrap_err().message;
+            assert_eq!(error, format!("Duplicate column name '{to}'"));
+        }
+        assert_eq!(plan_rename(&table(true), "x", "y", V35).unwrap_err().message, "Unknown column 'x' in 't'");
+        assert!(refusal("ADD COLUMN a BIGINT").starts_with("Can not add column which already exists in column id: a"));
     }
 
     #[test]
     fn added_columns_take_their_place() {
         let plan = alter(&table(true), "ADD COLUMN n INT AFTER a").unwrap();
         let names: Vec<_> = plan.table.columns.iter().map(|column| column.name.as_str()).collect();
-        assert_eq!(names, ["k", "a", "n", "b", "c", "s"]);
+        assert_eq!(names, ["k", "a", "n", "b", "c", "v", "s"]);
         assert!(alter(&table(true), "ADD COLUMN n INT FIRST").is_err());
     }
 }

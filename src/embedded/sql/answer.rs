@@ -89,8 +89,12 @@ pub(super) struct OutputColumn {
 /// Parts of an answer in the order they are sent: `Done`, `Failed`, or `Columns`, `Rows`…, end.
 #[derive(Debug)]
 pub(super) enum Part {
-    Done { affected: u64 },
+    Done {
+        affected: u64,
+    },
     Columns(Vec<OutputColumn>),
     Rows(Vec<Vec<Cell>>),
     Failed(SqlError),
+    /// The connection ends in place of the answer.
+    Cut,
 }

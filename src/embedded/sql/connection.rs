@@ -116,6 +116,7 @@ async fn write<W: AsyncWrite + Send + Unpin>(
             return results.completed(OkResponse { affected_rows: affected, ..OkResponse::default() }).await;
         }
         Some(Part::Failed(error)) => return results.error(error.code, error.message.as_bytes()).await,
+        Some(Part::Cut) => return Err(io::ErrorKind::ConnectionAborted.into()),
         Some(Part::Rows(_)) | None => {
             return results.error(ErrorKind::ER_UNKNOWN_ERROR, b"the statement gave no answer".as_slice()).await;
         }
@@ -132,7 +133,7 @@ async fn write<W: AsyncWrite + Send + Unpin>(
                 }
             }
             Part::Failed(error) => return rows.finish_error(error.code, &error.message.into_bytes()).await,
-            Part::Columns(_) | Part::Done { .. } => {}
+            Part::Columns(_) | Part::Done { .. } | Part::Cut => {}
         }
     }
     rows.finish().await

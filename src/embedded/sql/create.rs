@@ -54,7 +54,6 @@ pub(super) fn table(create: &CreateTable, database: &str, version: Version) -> S
         order_by: create.order_by.clone(),
         properties,
         schema_version: 0,
-        former_names: Vec::new(),
         created: super::builtin::now_text(),
     };
     check_properties(&mut table, version)?;
@@ -167,7 +166,7 @@ pub(super) fn column(
         }
     };
     let comment = spec.comment.clone().unwrap_or_default();
-    Ok(ColumnDef { name: spec.name.clone(), ty, nullable, default, comment, id, is_key })
+    Ok(ColumnDef { name: spec.name.clone(), ty, nullable, default, comment, id, is_key, first_name: None })
 }
 
 /// A default in canonical form.

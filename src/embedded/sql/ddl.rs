@@ -224,6 +224,9 @@ impl Session {
                 })
             }
             AlterTable::Swap { with } => self.swap(&table, &with),
+            AlterTable::Comment { .. } if (version.major, version.minor) < (3, 1) => {
+                Err(SqlError::syntax(1, 1, "Unexpected input 'COMMENT', the most similar input is {'SET'}"))
+            }
             AlterTable::Comment { comment } => self.change_table(&table, |change, now| {
                 change.put_table(TableDef { comment: comment.clone(), ..now.clone() })?;
                 Ok(())

@@ -18,6 +18,7 @@ use super::builtin::now_text;
 use super::rebuild::rebuild;
 use crate::embedded::catalog::{Change, TableDef, next_id};
 use crate::embedded::engine::Engine;
+use crate::embedded::fault::Mode;
 use crate::embedded::store::Store;
 use crate::{Error, Result};
 
@@ -192,11 +193,20 @@ impl Jobs {
             }
             State::Running => {
                 let since = self.inner().running_since.get(&job.id).copied();
-                if since.is_some_and(|since| since.elapsed() < engine.options.alter_delay) {
+                let names = engine.names([job.table.id]);
+                let delayed = since.is_some_and(|since| since.elapsed() < engine.options.alter_delay);
+                if delayed || engine.faults.strikes(&names, &Mode::AlterHeld) {
                     return Ok(());
                 }
+                let cancelled = engine.faults.take(&names, |mode| match mode {
+                    Mode::AlterCancelled { reason } => Some(reason.clone()),
+                    _ => None,
+                });
                 self.inner().running_since.remove(&job.id);
-                complete(engine, job)
+                match cancelled {
+                    Some(reason) => finish(engine, job, State::Cancelled, reason),
+                    None => complete(engine, job),
+                }
             }
             State::Finished | State::Cancelled => Ok(()),
         }

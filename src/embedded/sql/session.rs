@@ -15,7 +15,9 @@ use super::information_schema::VirtualTable;
 use super::query::{Binder, BoundQuery, Kind};
 use super::statement::{Statement, parse};
 use crate::embedded::engine::Engine;
+use crate::embedded::fault::Mode;
 use crate::embedded::store::quote;
+use crate::schema::TableName;
 
 pub(super) struct Session {
     pub(super) engine: Arc<Engine>,
@@ -32,12 +34,28 @@ impl Session {
     pub(super) fn execute(&mut self, sql: &str, answer: &Sender<Part>) {
         let result = self.dispatch(sql, answer);
         let last = match result {
+            Ok(Some(_)) if self.answer_is_lost(sql) => Part::Cut,
             Ok(Some(affected)) => Part::Done { affected },
             Ok(None) => return,
             Err(error) => Part::Failed(error),
         };
         // The client is gone when this fails.
         let _gone = answer.blocking_send(last);
+    }
+
+    /// Asked after a statement that was carried out.
+    fn answer_is_lost(&self, sql: &str) -> bool {
+        if self.engine.faults.is_empty() {
+            return false;
+        }
+        let Ok(
+            Statement::AlterTable { table, .. } | Statement::Truncate { table } | Statement::DropTable { table, .. },
+        ) = parse(sql)
+        else {
+            return false;
+        };
+        let name = self.qualify(&table).ok().map(|(database, name)| TableName::new(database, name));
+        self.engine.faults.strikes(name.as_slice(), &Mode::DdlAnswerLost)
     }
 
     /// `None`: rows were sent.

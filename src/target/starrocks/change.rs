@@ -163,7 +163,7 @@ impl<'a> Waiting<'a> {
                 self.for_others(error.message()).await?;
                 Ok(Outcome::Unsure)
             }
-            Sent::Refused(error) if !error.is_transient() => Err(error),
+            Sent::Refused(error) if !error.is_transient() || is_final(error.message()) => Err(error.into_definite()),
             Sent::Refused(error) | Sent::Lost(error) => {
                 self.after(error).await?;
                 Ok(Outcome::Unsure)
@@ -184,6 +184,11 @@ fn is_busy(message: &str) -> bool {
     ]
     .iter()
     .any(|words| message.contains(words))
+}
+
+/// Its advice to "try again" is for people.
+fn is_final(message: &str) -> bool {
+    message.to_lowercase().contains("already exists")
 }
 
 /// See [`crate::target::Target::alter_table`].
