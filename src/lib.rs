@@ -19,6 +19,7 @@
 //! - [`apply::batch`] keeps the last image per key, [`apply::flush`] closes epochs, [`apply::commit`] brings one into the
 //!   target. [`apply::dead_letter`] says what becomes of refused rows, [`apply::xa`] keeps what is prepared.
 //!   [`state`] holds what a restart needs.
+//! - `apply::join` explains how a table is copied while the stream goes on, and takes the place of the one that served.
 //! - [`target`] is a contract first: `load` returns only when a load's fate is known.
 //! - [`embedded`] is a StarRocks-compatible server on SQLite, for demos and tests; [`demo::proof`] compares two servers
 //!   by code that shares nothing with the rest.

@@ -276,7 +276,7 @@ impl Snapshot {
                 let changing = Some(self.changing.as_secs()).filter(|_| !self.changing.is_zero());
                 let changing = changing.map(|seconds| format!(", schema change for {seconds} s")).unwrap_or_default();
                 format!(
-                    "incremental: {} inserts, {} updates, {} deletes, {} rows/s, {} waiting, {:.1} s behind{place}{}{changing}",
+                    "incremental: {} inserts, {} updates, {} deletes, {} rows/s, {} waiting, {:.1} s behind{place}{}{changing}{copies}",
                     self.read.inserts,
                     self.read.updates,
                     self.read.deletes,

@@ -534,7 +534,9 @@ impl Flusher {
             filling.heard = true;
             filling.committed_at = committed_at;
         }
-        self.progress.read_to(committed_at, 1);
+        if !asked {
+            self.progress.read_to(committed_at, 1);
+        }
         let (reply, followed) = channel::bounded(1);
         let epoch = Epoch {
             begin: std::mem::replace(&mut filling.begin, filling.position.clone()),

@@ -3,7 +3,7 @@
 //! [`batch`] keeps the last image per key, undecoded; [`encode`] writes what is left into bodies;
 //! [`xa`] keeps the rows of XA transactions until they are committed; [`flush`] closes epochs; [`commit`] brings an epoch
 //! into the target and moves the checkpoint, [`together`] makes it visible whole; [`dead_letter`] says what becomes of rows
-//! that the target refuses; [`change`] follows statements that change the tables; [`pace`] gives a target that has no room
+//! that the target refuses; [`change`] follows statements that change the tables; [`join`] copies tables beside the stream; [`pace`] gives a target that has no room
 //! longer pauses.
 
 pub mod batch;

@@ -4,10 +4,11 @@
 //! the same process, as if it had been started again. Everything else needs a restart, and the log says so.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::config::Job;
 use crate::progress::Progress;
-use crate::state::Stage;
+use crate::state::{Stage, Store};
 
 /// The job to go on with; `None`: as before.
 pub(super) fn again(path: &Path, job: &Job, progress: &Progress) -> Option<Job> {
@@ -38,4 +39,16 @@ pub(super) fn again(path: &Path, job: &Job, progress: &Progress) -> Option<Job> 
     }
     tracing::info!("the job file selects other tables: the job goes on with them");
     Some(read)
+}
+
+/// Waits until the last of the former run has let go of the state store.
+pub(super) async fn until_free(job: &Job) {
+    const LOOK: Duration = Duration::from_millis(20);
+    const LOOKS: u32 = 500;
+    for _ in 0..LOOKS {
+        if !Store::is_running(&job.state_dir, &job.name) {
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }

@@ -33,7 +33,10 @@ pub(super) async fn run(path: &Path, stop_at_end: bool) -> Result<Outcome> {
             }
         };
         match other {
-            Some(read) if ended.is_ok() && !options.stop.is_cancelled() => job = read,
+            Some(read) if ended.is_ok() && !options.stop.is_cancelled() => {
+                reload::until_free(&job).await;
+                job = read;
+            }
             _ => break ended,
         }
     };

@@ -15,7 +15,7 @@ use crate::mysql::history::{History, Surroundings};
 use crate::mysql::position::Position;
 use crate::schema::{Mapping, MappingOptions, Table, TableName, map_table};
 use crate::state::{Asked, AtTarget, DefinitionChanges, Selection, Store};
-use crate::{Error, Result};
+use crate::Result;
 
 /// The tables at the checkpoint.
 pub(super) fn followed(store: &Store, options: &MappingOptions) -> Result<Followed> {

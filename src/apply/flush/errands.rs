@@ -18,7 +18,7 @@ impl Flusher {
     pub(super) fn errands(&mut self, filling: &mut Filling, first: Option<Errand>) -> Result<()> {
         self.errands.take_up(first);
         // Between two transactions, and not inside the epoch of an earlier run.
-        while !filling.in_transaction && self.replay_until.is_none() && !self.tables.is_inside() {
+        while filling.open.is_empty() && !filling.in_transaction && self.replay_until.is_none() && !self.tables.is_inside() {
             let is_due = self.errands.until().is_none_or(|until| until.is_none_or(|until| self.has_passed(filling, until)));
             let Some(errand) = (if is_due { self.errands.take() } else { None }) else { return Ok(()) };
             match errand {

@@ -114,6 +114,7 @@ pub(crate) async fn finish<T: Target>(target: &T, store: &Store) -> Result<()> {
             Error::definite("the state store has lost its place")
         })?;
         store.change_definitions(&changes, &at)?;
+        step::reached("copy-finished");
         tracing::info!(table = %table, "copied");
     }
     Ok(())
