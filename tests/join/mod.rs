@@ -15,11 +15,11 @@ use tokio::task::JoinHandle;
 use crate::harness;
 
 /// Rows that are there before anything begins.
-pub(crate) const ROWS: u64 = 1_500;
+pub(crate) const ROWS: u64 = 1_200;
 /// Chunks of a few rows, and no pause.
 pub(crate) const SETTINGS: &str = "params: {realFlushPauseSec: 0, fullBatchSize: 100}";
 /// Every chunk waits after it was read: the stream passes changes of its rows, and comes far behind the place where it was read.
-const SLOW_CHUNKS: &str = "copy-read=sleep(60)";
+const SLOW_CHUNKS: &str = "copy-read=sleep(25)";
 
 /// A table `(id, n, v)` of so many rows.
 pub(crate) async fn fill(source_port: u16, database: &str, table: &str) {

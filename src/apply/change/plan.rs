@@ -92,7 +92,7 @@ impl Verdict<'_> {
     fn end(self, plan: &mut Plan) -> Result<()> {
         if self.stops.is_empty() {
             plan.counts = self.counts;
-            plan.warnings = self.warnings;
+            plan.warnings.extend(self.warnings);
             return Ok(());
         }
         let mut kinds: Vec<String> = self.stops.iter().map(|(kind, _)| format!("ddl.{}", kind.key())).collect();
