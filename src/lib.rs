@@ -21,6 +21,7 @@
 //!   rows, [`apply::xa`] keeps what is prepared. [`apply::row_hash`] gives tables without a key one, and says why no row is
 //!   lost or doubled by it.
 //!   [`state`] holds what a restart needs.
+//! - `apply::join` explains how a table is copied while the stream goes on, and takes the place of the one that served.
 //! - [`target`] is a contract first: `load` returns only when a load's fate is known.
 //! - [`verify`] compares both sides while the job runs, by code that shares nothing with what carries the data.
 //! - [`embedded`] is a StarRocks-compatible server on SQLite, for demos and tests; [`demo::proof`] compares two servers

@@ -268,11 +268,15 @@ impl Snapshot {
             }
             Stage::Incremental => {
                 let place = self.position.as_ref().map(|at| format!(", {}:{}", at.file, at.offset)).unwrap_or_default();
+                let copies = match self.full_tables_done < self.full_tables {
+                    true => format!(", copying: {} of about {} rows", self.full_rows, self.full_rows_estimated),
+                    false => String::new(),
+                };
                 let pause = self.widened_pause.map(|pause| format!(", {} s between epochs", pause.as_secs_f64()));
                 let changing = Some(self.changing.as_secs()).filter(|_| !self.changing.is_zero());
                 let changing = changing.map(|seconds| format!(", schema change for {seconds} s")).unwrap_or_default();
                 format!(
-                    "incremental: {} inserts, {} updates, {} deletes, {} rows/s, {} waiting, {:.1} s behind{place}{}{changing}",
+                    "incremental: {} inserts, {} updates, {} deletes, {} rows/s, {} waiting, {:.1} s behind{place}{}{changing}{copies}",
                     self.read.inserts,
                     self.read.updates,
                     self.read.deletes,

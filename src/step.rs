@@ -5,7 +5,7 @@
 //! feature `failpoints` is on for this package's own tests only, and in every other build [`reached`] is nothing.
 
 /// Every step, in the order in which a job gets to them.
-pub const ALL: [&str; 35] = [
+pub const ALL: [&str; 43] = [
     // The schema.
     "position-found",
     "job-begun",
@@ -49,6 +49,15 @@ pub const ALL: [&str; 35] = [
     "change-written",
     // The same, of a statement inside a transaction that goes on.
     "change-waits",
+    // A copy beside the stream.
+    "copy-read",
+    "copy-load-named",
+    "copy-load-in",
+    "copy-chunk-in",
+    "copy-marked",
+    "copy-swapped",
+    "copy-old-dropped",
+    "copy-finished",
 ];
 
 /// The job has got to this step.

@@ -15,6 +15,7 @@ mod faults;
 mod fuzz;
 mod harness;
 mod history;
+mod join;
 mod large_events;
 mod live_settings;
 mod metrics;

@@ -168,9 +168,12 @@ impl<T: Target> Committer<T> {
         if let Some(change) = epoch.change.take() {
             return self.change(epoch, change);
         }
+        if let Some(task) = epoch.task.take() {
+            return self.task(&epoch.end, task);
+        }
         let began = Instant::now();
         let number = self.checkpoint.epoch + 1;
-        let Epoch { begin, end, committed_at, mut batch, anew, prepared, change: _, history } = epoch;
+        let Epoch { begin, end, committed_at, mut batch, anew, prepared, change: _, history, task: _ } = epoch;
         if anew {
             self.pieces = Pieces::default();
             self.changer.forget_pending();
@@ -327,9 +330,13 @@ fn encode(
             unwritable = table.encode_or_keep(&mut encoder, on_error)?;
             parts = encoder.finish();
         }
-        let parts = parts.into_iter().enumerate();
-        let loads = parts.map(|(number, part)| options.load(&epoch, target, &encoder, number, part)).collect();
-        Ok((loads, unwritable))
+        let twin = table.mapping().twin.as_ref().map(|twin| TargetTable { name: twin.clone(), ..target.clone() });
+        let tables = std::iter::once(target).chain(&twin);
+        let loads = tables.flat_map(|target| {
+            let parts = parts.iter().cloned().enumerate();
+            parts.map(|(number, part)| options.load(&epoch, target, &encoder, number, part))
+        });
+        Ok((loads.collect(), unwritable))
     };
     let all = |tables: Vec<(Vec<Load>, Vec<NewLetter>)>| {
         let (mut loads, letters): (Vec<_>, Vec<_>) = tables.into_iter().unzip();

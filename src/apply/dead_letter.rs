@@ -398,7 +398,11 @@ impl DeadLetters {
 }
 
 fn by_target<'a>(mappings: impl IntoIterator<Item = &'a Arc<Mapping>>) -> HashMap<TableName, Arc<Mapping>> {
-    mappings.into_iter().map(|mapping| (mapping.target.name.clone(), Arc::clone(mapping))).collect()
+    let names = |mapping: &'a Arc<Mapping>| std::iter::once(&mapping.target.name).chain(&mapping.twin);
+    mappings
+        .into_iter()
+        .flat_map(|mapping| names(mapping).map(move |name| (name.clone(), Arc::clone(mapping))))
+        .collect()
 }
 
 fn hash(key: &str) -> u64 {

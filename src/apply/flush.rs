@@ -30,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::{Batch, MERGED_ROW_BYTES};
 use super::change::{Change, Followed};
+use super::join::{Errand, Errands, Task};
 use super::pace::Pace;
 use super::row_hash::CopiedAt;
 use super::xa::{Replay, Waiting, XaRows};
@@ -61,6 +62,8 @@ pub struct Epoch {
     pub prepared: PreparedChanges,
     /// A statement between the two; then there are no rows. `begin` = `end` if its transaction goes on.
     pub change: Option<Change>,
+    /// Something for a table that is being copied; then there is nothing else, and `begin` = `end`.
+    pub(crate) task: Option<Task>,
     /// What the history remembers at `end`, if that is not what it did at `begin`.
     pub history: Option<String>,
 }
@@ -158,6 +161,11 @@ impl Tables {
         self.known.clear();
     }
 
+    /// A statement stands inside the transaction that is being read.
+    fn is_inside(&self) -> bool {
+        self.before.is_some()
+    }
+
     /// What the history has to be stored as, if it is not stored so yet.
     fn unstored(&mut self) -> Result<Option<String>> {
         if self.history.revision() == self.stored {
@@ -187,6 +195,8 @@ pub enum Ended {
 
 /// How long a stop waits for the end of the transaction that is being read.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
+/// A stop is noticed within this time even when nothing happens.
+const LOOK: Duration = Duration::from_millis(200);
 /// A checkpoint that only moves the position is written at most this often.
 const IDLE_CHECKPOINT: Duration = Duration::from_secs(1);
 
@@ -220,6 +230,8 @@ pub struct Flusher {
     pub until_by_place: bool,
     /// The end of an open intent: the first epoch closes here and nowhere else.
     pub replay_until: Option<Position>,
+    /// What tables that are being copied ask for.
+    pub(crate) errands: Errands,
 }
 
 /// The epoch being filled.
@@ -262,6 +274,7 @@ struct Torn {
 enum Woken {
     Slot(Entry<Slot>),
     EpochIsIn,
+    Errand(Errand),
     Timer,
 }
 
@@ -294,7 +307,7 @@ impl Flusher {
             if std::mem::take(&mut filling.moved) {
                 filling.at_end = self.is_at_end(&filling);
             }
-            if filling.at_end && !filling.in_transaction {
+            if filling.at_end && !filling.in_transaction && !self.copies() {
                 return self.finish(filling, Ended::CaughtUp);
             }
             if self.stop.is_cancelled() {
@@ -330,7 +343,11 @@ impl Flusher {
                     filling.in_flight = false;
                     self.close_if_due(&mut filling)?;
                 }
+                Woken::Errand(errand) => self.errands(&mut filling, Some(errand))?,
                 Woken::Timer => self.close_if_due(&mut filling)?,
+            }
+            if self.errands.any() {
+                self.errands(&mut filling, None)?;
             }
         }
     }
@@ -342,24 +359,32 @@ impl Flusher {
         {
             return Ok(Woken::Slot(entry));
         }
-        // A stop is noticed within this time even when nothing happens.
-        let mut patience = held_back.unwrap_or(Duration::from_millis(200));
+        let mut patience = held_back.unwrap_or(LOOK);
         if !filling.in_flight && filling.has_news() {
             patience = patience.min(self.due_at(filling).saturating_duration_since(Instant::now()));
         }
-        let nothing = channel::never();
+        let (nothing, no_errand) = (channel::never(), channel::never());
         channel::select! {
             recv(if held_back.is_none() { self.receiver.inner() } else { &nothing }) -> parcel => {
                 self.receiver.open(parcel.map_err(|_| reader_gone())?);
                 Ok(self.receiver.take().map_or(Woken::Timer, Woken::Slot))
             },
             recv(self.done) -> done => done.map(|()| Woken::EpochIsIn).map_err(|_| committer_gone()),
+            recv(if self.errands.is_free() { self.errands.inbox() } else { &no_errand }) -> errand => errand.map(Woken::Errand).map_err(|_| reader_gone()),
             default(patience) => Ok(Woken::Timer),
         }
     }
 
     fn is_at_end(&self, filling: &Filling) -> bool {
-        let Some(until) = &self.until else { return false };
+        self.until.as_ref().is_some_and(|until| self.has_passed(filling, until))
+    }
+
+    /// Tables are being copied, or will be: that is a part of what is to be done before the end.
+    fn copies(&self) -> bool {
+        self.errands.are_open() || self.tables.followed.has_copies()
+    }
+
+    fn has_passed(&self, filling: &Filling, until: &Position) -> bool {
         let here = &filling.position;
         here.reached(until)
             || self.until_by_place
@@ -408,6 +433,9 @@ impl Flusher {
 
     fn join(&mut self, filling: &mut Filling, Entry { item: event, held }: Entry<RowsEvent>) -> Result<()> {
         let Some(Known { mapping, plan, .. }) = self.tables.of(&event)? else { return Ok(()) };
+        if let Some(watch) = self.errands.watch_of(&mapping.source.name) {
+            watch.note(mapping, plan, &event)?;
+        }
         let (read, bytes) = (filling.batch.read().total(), held.bytes() as u64);
         filling.batch.add(mapping, plan, &event, held)?;
         self.limiter.took(filling.batch.read().total() - read, bytes);
@@ -428,6 +456,7 @@ impl Flusher {
             anew: std::mem::take(&mut filling.anew),
             prepared: PreparedChanges::default(),
             change: None,
+            task: None,
             history: None,
         };
         filling.in_pieces = true;
@@ -457,7 +486,7 @@ impl Flusher {
             }
             Ok(changes) => {
                 self.close_before_change(filling)?;
-                self.change(filling, statement, changes, history)
+                self.change(filling, statement, changes, history, false)
             }
             Err(error) => {
                 // Everything before the statement is in when the job stops.
@@ -489,7 +518,7 @@ impl Flusher {
             inside: true,
             session: StatementSession::default(),
         };
-        self.change(filling, statement, changes, history)
+        self.change(filling, statement, changes, history, false)
     }
 
     /// All that was read before is in; of a transaction in pieces, what was read of it.
@@ -506,13 +535,14 @@ impl Flusher {
         self.wait_for_flight(filling)
     }
 
-    /// Sends a statement's changes and waits until the target shows them.
+    /// Sends a statement's changes and waits until the target shows them. `asked`: it is no statement of the log.
     fn change(
         &mut self,
         filling: &mut Filling,
         statement: Statement,
         changes: Vec<SchemaChange>,
         history: History,
+        asked: bool,
     ) -> Result<()> {
         let committed_at = statement.place.committed_at;
         let tables = &mut self.tables;
@@ -527,7 +557,9 @@ impl Flusher {
             filling.heard = true;
             filling.committed_at = committed_at;
         }
-        self.progress.read_to(committed_at, 1);
+        if !asked {
+            self.progress.read_to(committed_at, 1);
+        }
         let (reply, followed) = channel::bounded(1);
         let epoch = Epoch {
             begin: std::mem::replace(&mut filling.begin, filling.position.clone()),
@@ -536,8 +568,9 @@ impl Flusher {
             batch: Batch::default(),
             anew: std::mem::take(&mut filling.anew),
             prepared: if statement.inside { PreparedChanges::default() } else { self.xa.close()? },
-            change: Some(Change { statement, changes, reply }),
+            change: Some(Change { statement, changes, reply, asked }),
             history: self.tables.unstored()?,
+            task: None,
         };
         self.hand_over(filling, epoch)?;
         self.wait_for_flight(filling)?;
@@ -642,6 +675,7 @@ impl Flusher {
             anew: std::mem::take(&mut filling.anew),
             prepared: self.xa.close()?,
             change: None,
+            task: None,
             history: self.tables.unstored()?,
         };
         self.hand_over(filling, epoch)
@@ -771,5 +805,6 @@ impl From<Closed> for Error {
     }
 }
 
+mod errands;
 #[cfg(test)]
 mod tests;

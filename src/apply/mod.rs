@@ -4,7 +4,7 @@
 //! [`xa`] keeps the rows of XA transactions until they are committed; [`flush`] closes epochs; [`commit`] brings an epoch
 //! into the target and moves the checkpoint, [`together`] makes it visible whole; [`dead_letter`] says what becomes of rows
 //! that the target refuses; [`row_hash`] numbers the rows of tables without a key; [`change`] follows statements that change
-//! the tables; [`pace`] gives a target that has no room longer pauses.
+//! the tables; [`join`] copies tables beside the stream; [`pace`] gives a target that has no room longer pauses.
 
 pub mod batch;
 pub(crate) mod body;
@@ -15,6 +15,7 @@ pub mod encode;
 pub mod errand;
 pub mod flush;
 mod isolate;
+pub(crate) mod join;
 mod key_only;
 mod label;
 pub mod pace;
@@ -22,6 +23,7 @@ mod retry;
 pub mod row_hash;
 #[cfg(test)]
 mod sample;
+pub(crate) mod selected;
 mod together;
 pub(crate) mod unwritable;
 pub mod xa;

@@ -138,6 +138,15 @@ impl XaRows {
         self.prepared.remove(name)
     }
 
+    /// What is prepared at this place, also without rows of ours.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Xid> {
+        self.prepared.keys()
+    }
+
+    pub(super) fn is_prepared(&self, name: &Xid) -> bool {
+        self.prepared.contains_key(name)
+    }
+
     /// The next of the rows, in their order; `None` behind the last, and then they are forgotten.
     ///
     /// # Errors

@@ -56,6 +56,15 @@ pub(super) enum Command {
         #[arg(long)]
         accept_loss: bool,
     },
+    /// Copy tables anew while the log is followed: beside the target's tables, which serve until their copies take their
+    /// places. A running job begins within seconds, another one when it is started.
+    Recopy {
+        /// The job file (YAML or JSON).
+        job: PathBuf,
+        /// As at the source: `database.table`.
+        #[arg(required = true)]
+        tables: Vec<String>,
+    },
     /// Stage, position, rows and lag of a job, from its state store.
     Status {
         /// The job file (YAML or JSON).

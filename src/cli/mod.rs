@@ -9,6 +9,8 @@ mod embedded;
 mod job_file;
 mod log;
 mod progress_bar;
+mod recopy;
+mod reload;
 mod reposition;
 mod run;
 mod settings;
@@ -69,6 +71,7 @@ async fn dispatch(command: Command) -> Result<Outcome> {
         Command::Ddl { job } => ddl::run(&job).await,
         Command::Run { job, stop_at_end } => run::run(&job, stop_at_end).await,
         Command::Reposition { job, place, accept_loss } => reposition::run(&job, &place, accept_loss).await,
+        Command::Recopy { job, tables } => recopy::run(&job, &tables),
         Command::Status { job, json } => status::run(&job, json),
         Command::Set { job, settings } => settings::set(&job, &settings),
         Command::Pause { job } => settings::pause(&job, true),

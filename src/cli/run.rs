@@ -2,22 +2,46 @@
 
 use std::path::Path;
 
-use super::{Outcome, progress_bar, signal};
+use super::{Outcome, progress_bar, reload, signal};
 use crate::config::Job;
 use crate::job::{self, Corrector, Ended, RunOptions, connect};
 use crate::{Result, http};
 
 pub(super) async fn run(path: &Path, stop_at_end: bool) -> Result<Outcome> {
-    let job = Job::load(path)?;
+    let mut job = Job::load(path)?;
     let options = RunOptions { stop_at_end, ..RunOptions::default() };
     signal::cancel_on_signal(options.stop.clone())?;
+    let mut hangups = signal::hangups()?;
     let _http = http::serve(&job, &options.progress).await?;
     let target = connect(&job).await?;
     let shown = tokio::spawn(progress_bar::show(options.progress.clone()));
-    let corrector = Corrector::new(&job, target.client(), options.errands.clone());
-    let ended = tokio::select! {
-        ended = job::run(&job, target.client(), &options) => ended,
-        never = corrector.run() => match never {},
+    let ended = loop {
+        let corrector = Corrector::new(&job, target.client(), options.errands.clone());
+        let run = RunOptions { stop: options.stop.child_token(), ..options.clone() };
+        let mut other = None;
+        let ended = {
+            let mut running = std::pin::pin!(job::run(&job, target.client(), &run));
+            let mut correcting = std::pin::pin!(corrector.run());
+            loop {
+                tokio::select! {
+                    ended = &mut running => break ended,
+                    never = &mut correcting => match never {},
+                    _ = hangups.recv() => {
+                        if let Some(read) = reload::again(path, &job, &options.progress) {
+                            other = Some(read);
+                            run.stop.cancel();
+                        }
+                    }
+                }
+            }
+        };
+        match other {
+            Some(read) if ended.is_ok() && !options.stop.is_cancelled() => {
+                reload::until_free(&job).await;
+                job = read;
+            }
+            _ => break ended,
+        }
     };
     shown.abort();
     target.stop().await;

@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM.
+//! Ctrl-C and SIGTERM; SIGHUP.
 //!
 //! They are listened for by a thread of their own, with a runtime of its own: a stage that blocks must not keep a stop
 //! from being heard.
@@ -39,6 +39,11 @@ pub(super) fn cancel_on_signal(stop: CancellationToken) -> Result<()> {
     };
     thread::Builder::new().name("signals".into()).spawn(waiting).map_err(failed)?;
     Ok(())
+}
+
+/// SIGHUP no longer ends the process.
+pub(super) fn hangups() -> Result<Signal> {
+    signal(SignalKind::hangup()).map_err(|error| Error::definite("cannot listen for signals").caused_by(error))
 }
 
 struct Signals {

@@ -371,6 +371,13 @@ static DDL: &[Field] = &[
         Default::None,
         "Another type, NULL, DEFAULT or COMMENT. Not applied: values that the target's column cannot hold go by `strategyOnError`.",
     ),
+    field(
+        "onImpossible",
+        Shape::Word(&["error", "recopy"]),
+        Default::Text("error"),
+        "A change to be applied that the target cannot do (INT to DECIMAL, another key), or that changes rows without telling the log: `error` \
+         stops the job before the statement, `recopy` copies the table anew beside the one that serves, which then gives way to it.",
+    ),
 ];
 
 /// The JSON Schema of the job file, with every default.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::ShadowNames;
 use super::document;
 use super::model::{
-    Address, Ddl, DdlKind, DdlPolicy, Http, Job, NoKeyTables, OnError, Params, Password, Source, SourceType, Startup,
+    Address, Ddl, DdlKind, DdlPolicy, Http, Job, NoKeyTables, OnError, OnImpossible, Params, Password, Source, SourceType, Startup,
     Target, TargetKind, Tls, TlsMode,
 };
 use super::reader::{Group, Problem, Reader};
@@ -156,12 +156,17 @@ fn ddl(group: &Group) -> Ddl {
         _ => None,
     };
     let default = word("default").unwrap_or(DdlPolicy::Apply);
-    Ddl::of(|kind| {
+    let on_impossible = match group.text("onImpossible").as_deref() {
+        Some("recopy") => OnImpossible::Recopy,
+        _ => OnImpossible::Error,
+    };
+    let ddl = Ddl::of(|kind| {
         // The rows of a dropped table are gone for good, so that has to be said.
         let absent =
             if kind == DdlKind::DropTable && default == DdlPolicy::Apply { DdlPolicy::Ignore } else { default };
         word(kind.key()).unwrap_or(absent)
-    })
+    });
+    ddl.with_on_impossible(on_impossible)
 }
 
 fn http(group: &Group, reader: &mut Reader<'_>) -> Option<Http> {

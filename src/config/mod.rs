@@ -25,7 +25,7 @@ mod tests;
 
 pub use fields::json_schema;
 pub use model::{
-    Address, Ddl, DdlKind, DdlPolicy, Job, NoKeyTables, OnError, Params, Password, Source, SourceType, Startup, Target,
+    Address, Ddl, DdlKind, DdlPolicy, Job, NoKeyTables, OnError, OnImpossible, Params, Password, Source, SourceType, Startup, Target,
     TargetKind, Tls, TlsMode, ZeroDate,
 };
 pub use setting::Setting;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::ShadowNames;
 
 /// A whole job file, with defaults filled in and `${ENV}` replaced.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     /// Letters, digits, `_` and `-`, at most 40: part of every load's label and the state file's name.
     pub name: String,
@@ -30,7 +30,7 @@ pub struct Job {
 }
 
 /// Metrics, health and status over HTTP.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Http {
     pub listen: Address,
     /// Empty: none is asked for.
@@ -39,7 +39,7 @@ pub struct Http {
     pub max_delay_sec: f64,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Source {
     /// `None`: found out from the server.
     pub kind: Option<SourceType>,
@@ -91,7 +91,7 @@ pub enum Startup {
     Timestamp(i64),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Tls {
     pub mode: TlsMode,
     pub ca: Option<PathBuf>,
@@ -110,7 +110,7 @@ pub enum TlsMode {
     VerifyIdentity,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Target {
     pub kind: TargetKind,
     /// The FE's MySQL port.
@@ -267,9 +267,21 @@ impl DdlKind {
     }
 }
 
+/// What becomes of a table that the target cannot bring to its new definition, or whose rows the log does not tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnImpossible {
+    /// The job stops before the statement.
+    Error,
+    /// The table is copied anew, beside the one that serves.
+    Recopy,
+}
+
 /// A policy for each kind of change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ddl([DdlPolicy; DdlKind::ALL.len()]);
+pub struct Ddl {
+    policies: [DdlPolicy; DdlKind::ALL.len()],
+    on_impossible: OnImpossible,
+}
 
 impl Default for Ddl {
     fn default() -> Self {
@@ -279,11 +291,20 @@ impl Default for Ddl {
 
 impl Ddl {
     pub fn of(policy: impl Fn(DdlKind) -> DdlPolicy) -> Self {
-        Ddl(DdlKind::ALL.map(policy))
+        Ddl { policies: DdlKind::ALL.map(policy), on_impossible: OnImpossible::Error }
+    }
+
+    #[must_use]
+    pub fn with_on_impossible(self, on_impossible: OnImpossible) -> Self {
+        Ddl { on_impossible, ..self }
     }
 
     pub fn policy(&self, kind: DdlKind) -> DdlPolicy {
-        self.0[kind as usize]
+        self.policies[kind as usize]
+    }
+
+    pub fn on_impossible(&self) -> OnImpossible {
+        self.on_impossible
     }
 }
 

@@ -5,11 +5,11 @@ use crate::{Error, Result};
 /// The names of gh-ost's and pt-online-schema-change's tables.
 const USUAL: [&str; 5] = ["_*_gho", "_*_ghc", "_*_del", "_*_new", "_*_old"];
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShadowNames(Vec<Pattern>);
 
 /// What stands before and behind the real table's name.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Pattern {
     before: String,
     behind: String,

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use mysql_async::{Conn, Row};
 
-use super::full::Selected;
 use super::prepare::binary_text;
 use super::verify::{self, VerifyOptions};
 use crate::apply::errand::{self, Errands};
+use crate::apply::selected::Selected;
 use crate::config;
 use crate::mysql::connect::Patience;
 use crate::mysql::position;
@@ -137,7 +137,7 @@ impl Corrector {
             })
             .await?;
         }
-        let rows = rows.iter().map(|row| Selected::new(&plan, row));
+        let rows = rows.iter().map(|row| Selected { plan: &plan, row });
         let mut loads = errand::upserts(&mapping.target, form, rows)?;
         let gone = keyed.shown_at_the_target(&gone).await?;
         loads.extend(errand::deletes(&mapping.target, form, &gone)?);

@@ -14,18 +14,23 @@ use crate::mysql::history::{Catalogue, History, Past, Surroundings};
 use crate::mysql::position::Position;
 use crate::mysql::{binlog, catalog};
 use crate::schema::{Mapping, MappingOptions, Table, TableName, map_table};
-use crate::state::{AtTarget, DefinitionChanges, Selection, Store};
+use crate::state::{Asked, AtTarget, DefinitionChanges, Selection, Store};
 use crate::{Error, Result};
 
 /// The tables at the checkpoint.
 pub(super) fn followed(store: &Store, options: &MappingOptions) -> Result<Followed> {
     let stored = store.definitions()?;
-    let mapping = |(source, at_target)| match at_target {
-        Some(AtTarget { target, unfed }) => Ok(Arc::new(Mapping { source, target, unfed })),
+    let joins = store.joins()?;
+    let mapping = |(source, at_target): (Table, Option<AtTarget>)| match at_target {
+        Some(AtTarget { target, unfed }) => {
+            let join = joins.iter().find(|(table, join)| join.live && *table == source.name);
+            let twin = join.and_then(|(_, join)| join.serves.clone());
+            Ok(Arc::new(Mapping { source, target, unfed, twin }))
+        }
         None => map_table(&source, options).map(Arc::new),
     };
     let mappings = stored.tables.into_iter().map(mapping).collect::<Result<Vec<_>>>()?;
-    Ok(Followed::new(mappings, stored.passed, stored.left))
+    Ok(Followed::new(mappings, stored.passed, stored.left).with_joins(joins))
 }
 
 /// Their history there.
@@ -99,10 +104,10 @@ pub(super) fn selection(job: &config::Job) -> Selection {
 /// Goes on with the job file's patterns, which may have been changed. Tables that they leave out now leave the job.
 ///
 /// A table that the catalogue has and the state store has not came by a statement behind the checkpoint, which will be
-/// read, if the patterns matched it all along; if they did not, it has rows that no statement tells.
+/// read, if the patterns matched it all along; if they did not, it has rows that no statement tells, and is to be copied.
 ///
 /// # Errors
-/// Definite: there are such tables.
+/// Those of the source and of the state store.
 pub(super) async fn select(
     store: &Store,
     selection: &Selection,
@@ -115,24 +120,18 @@ pub(super) async fn select(
     if stored.selection.as_ref() == Some(selection) {
         return Ok(());
     }
+    let mut asked = Vec::new();
     if let Some(before) = &stored.selection {
         let before = TableFilter::new(&before.tables, &before.exclude, ignore_case)?;
         let before = before.with_shadows(filter.shadows().clone());
         let known = |name: &TableName| {
             stored.tables.iter().any(|(table, _)| table.name == *name) || stored.passed.contains(name)
         };
-        let there = catalog::names(connection, filter).await?;
-        let new: Vec<String> = there
-            .iter()
-            .filter(|name| !before.matches(name) && !known(name))
-            .map(|name| format!("{name} is new"))
-            .collect();
-        if !new.is_empty() {
-            return Err(Error::definite(format!(
-                "the job file selects tables that the job was not begun with: {}",
-                new.join(", ")
-            ))
-            .hint("leave them out with `source.excludeTables`, or copy them by another job (another `name`)"));
+        for name in catalog::names(connection, filter).await? {
+            if !before.matches(&name) && !known(&name) {
+                tracing::info!(table = %name, "the job file selects it now: it is copied while the log is followed");
+                asked.push((name, Asked::New));
+            }
         }
     }
     let leaving = stored.tables.iter().map(|(table, _)| &table.name).filter(|name| !filter.matches(name));
@@ -140,10 +139,15 @@ pub(super) async fn select(
     for (name, _) in &leaving {
         tracing::warn!(table = %name, "the job file no longer selects it: the target's table stays as it is");
     }
-    let passed = stored.passed.into_iter().filter(|name| !filter.matches(name)).map(|name| (name, false));
+    let gone = stored.passed.into_iter().filter(|name| !filter.matches(name)).map(|name| (name, false));
+    // Until its copy begins, what the log tells of a new table is no concern.
+    let passed = gone.chain(asked.iter().map(|(name, _)| (name.clone(), true)));
+    let left_alone = store.joins()?.into_iter().filter(|(name, _)| !filter.matches(name));
     let changes = DefinitionChanges {
         tables: leaving,
         passed: passed.collect(),
+        joins: left_alone.map(|(name, _)| (name, None)).collect(),
+        asked,
         selection: Some(selection.clone()),
         ..DefinitionChanges::default()
     };

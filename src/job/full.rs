@@ -28,13 +28,14 @@ use super::incremental::{first_error, join, named};
 use super::{Context, Ended, last_call};
 use crate::apply::commit::LoadOptions;
 use crate::apply::dead_letter::DeadLetters;
-use crate::apply::encode::{EncodeRow, Encoder, Op, Part};
+use crate::apply::encode::{Encoder, Op, Part};
+use crate::apply::selected::Selected;
 use crate::apply::unwritable::Unwritable;
 use crate::live::{Limiter, Live};
 use crate::mysql::connect::{Connect, Flavor, Patience, Pauses};
 use crate::mysql::position::Position;
 use crate::mysql::snapshot::{self, Chunk, ChunkPlanner, PageLimit, SnapshotPlan, SnapshotTable};
-use crate::mysql::value::{RowError, ValueOptions, ValueWriter};
+use crate::mysql::value::ValueOptions;
 use crate::progress::Progress;
 use crate::ring::{Budget, Closed, Receiver, Sender, ring};
 use crate::schema::{Mapping, TableName, TargetTable};
@@ -199,27 +200,6 @@ impl Sending<'_> {
             self.bodies.send(Body { load, chunk: Arc::clone(self.chunk) }, bytes).map_err(|Closed| left())?;
         }
         Ok(())
-    }
-}
-
-/// A row as the source's SELECT gave it.
-#[derive(Clone, Copy)]
-pub(super) struct Selected<'a> {
-    plan: &'a SnapshotPlan,
-    row: &'a Row,
-}
-
-impl<'a> Selected<'a> {
-    pub(super) fn new(plan: &'a SnapshotPlan, row: &'a Row) -> Self {
-        Selected { plan, row }
-    }
-}
-
-impl EncodeRow for Selected<'_> {
-    type Error = RowError;
-
-    fn write(&mut self, out: &mut impl ValueWriter) -> Result<(), RowError> {
-        self.plan.write(self.row, out)
     }
 }
 

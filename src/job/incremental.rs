@@ -7,10 +7,11 @@ use crossbeam_channel as channel;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, definitions, lag, last_call};
+use super::{Context, definitions, join, lag, last_call};
 use crate::apply::change::{Changer, Rules};
 use crate::apply::commit::{Committer, Pieces};
 use crate::apply::flush::{Ended, Flusher, Limits, Tables};
+use crate::apply::join::Errands;
 use crate::apply::pace::Pace;
 use crate::apply::row_hash::{CopiedAt, Numbers};
 use crate::apply::xa::XaRows;
@@ -98,6 +99,8 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         changer: Changer::new(rules, context.patience(), Arc::clone(&followed)),
         numbers: Numbers::default(),
     };
+    let (errands, outbox, busy) = Errands::new();
+    let _copying = join::copy_beside(context, &budget, outbox, busy)?;
     let flusher = Flusher {
         receiver,
         xa: XaRows::open(store, &budget, budget.total() / 12)?,
@@ -114,6 +117,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         until,
         until_by_place: job.source.hosts.len() == 1,
         replay_until,
+        errands,
     };
     let committer = named("committer", move || committer.run(&epochs_in, &done))?;
     let flusher = named("flusher", move || flusher.run(start))?;

@@ -13,6 +13,7 @@ mod correct;
 mod definitions;
 mod full;
 mod incremental;
+mod join;
 mod lag;
 mod prepare;
 mod reposition;
@@ -125,6 +126,11 @@ async fn start_patiently<T: Target>(job: &config::Job, store: &Arc<Store>, targe
 async fn start<T: Target>(job: &config::Job, store: &Arc<Store>, target: &T) -> Result<(Prepared, Identity)> {
     let begun = store.identity()?;
     let follows = begun.as_ref().is_some_and(|job| matches!(job.stage, Stage::Incremental | Stage::Done));
+    if follows && !store.joins()?.is_empty() {
+        // What a crash has left between two names must be known before anything is read or written under them.
+        crate::apply::commit::settle(target, store).await?;
+        crate::apply::join::swap::finish(target, store).await?;
+    }
     let prepared = if follows { prepare_again(job, target, store).await } else { prepare(job, target).await };
     let mut prepared = prepared.map_err(Problems::into_error)?;
     for warning in &prepared.warnings {

@@ -31,6 +31,9 @@ pub struct Mapping {
     /// Their `source` means nothing.
     #[serde(default)]
     pub unfed: Vec<TargetColumn>,
+    /// Another table of the target that gets the same rows: the one that serves while `target` is being filled.
+    #[serde(default)]
+    pub twin: Option<TableName>,
 }
 
 /// What the target's version and the job file decide about the mapping.
@@ -103,7 +106,7 @@ pub fn map_table(source: &Table, options: &MappingOptions) -> Result<Mapping> {
         columns.push(mapped);
     }
     let target = TargetTable { name, columns, key_columns, comment: source.comment.clone() };
-    Ok(Mapping { source: source.clone(), target, unfed: Vec::new() })
+    Ok(Mapping { source: source.clone(), target, unfed: Vec::new(), twin: None })
 }
 
 pub(crate) fn map_column(

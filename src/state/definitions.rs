@@ -14,6 +14,7 @@ use rusqlite::OptionalExtension as _;
 use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
 
+use super::join::{self, Asked, Join};
 use super::Store;
 use super::store::json;
 use crate::Result;
@@ -65,6 +66,10 @@ pub struct DefinitionChanges {
     pub counts: Vec<(&'static str, Outcome)>,
     /// What becomes of tables' dead letters, in order.
     pub letters: Vec<LetterMove>,
+    /// Copies that begin, by the source's name, and those that are no more.
+    pub joins: Vec<(TableName, Option<Join>)>,
+    /// Copies that are asked for.
+    pub asked: Vec<(TableName, Asked)>,
     /// A statement's changes are made: the one that was under way no longer is.
     pub ends_change: bool,
 }
@@ -289,6 +294,7 @@ pub(super) fn change(
     for letters in &changes.letters {
         super::dead_letter::follow(transaction, letters)?;
     }
+    join::change(transaction, &changes.joins, &changes.asked)?;
     if changes.ends_change {
         transaction.execute("DELETE FROM schema_change", [])?;
     }

@@ -13,6 +13,7 @@ mod correction;
 mod dead_letter;
 mod definitions;
 mod file;
+mod join;
 mod pace;
 mod prepared;
 mod row_hash;
@@ -31,6 +32,7 @@ pub use dead_letter::{
 pub use definitions::{
     AtTarget, ChangeCount, DefinitionChanges, Definitions, LetterMove, Outcome, RunningChange, Selection,
 };
+pub use join::{Asked, Join};
 pub use pace::PaceRecord;
 pub use prepared::{PreparedChanges, PreparedPart, PreparedTransaction};
 pub use row_hash::{Numbered, Numbering, Victim};

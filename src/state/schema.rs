@@ -171,6 +171,21 @@ const STEPS: &[&str] = &[
         PRIMARY KEY (kind, outcome)
     ) STRICT;
 ",
+    "
+    CREATE TABLE joining (             -- tables that are copied while the log is followed
+        database TEXT NOT NULL,        -- as at the source
+        name TEXT NOT NULL,
+        copy TEXT NOT NULL,            -- JSON state::Join
+        mark TEXT,                     -- the copy's table at the target; NULL: it has not begun to take the other's place
+        PRIMARY KEY (database, name)
+    ) STRICT;
+    CREATE TABLE join_request (        -- copies that were asked for and have not begun
+        database TEXT NOT NULL,
+        name TEXT NOT NULL,
+        kind TEXT NOT NULL,            -- new: the table is not the job's yet; again: it is
+        PRIMARY KEY (database, name)
+    ) STRICT;
+",
 ];
 
 /// Brings a store to this program's version.

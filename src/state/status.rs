@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{
-    ChangeCount, Checkpoint, Identity, Intent, LetterCounts, PaceRecord, RunningChange, Settings, Store, TableProgress,
+    Asked, ChangeCount, Checkpoint, Identity, Intent, Join, LetterCounts, PaceRecord, RunningChange, Settings, Store, TableProgress,
     now_micros,
 };
 use crate::Result;
@@ -26,11 +26,15 @@ pub struct Status {
     pub pace: Option<PaceRecord>,
     pub tables: Vec<TableProgress>,
     pub letters: LetterCounts,
+    /// What differs from the job file.
+    pub settings: Settings,
+    /// Tables that are copied while the log is followed.
+    pub joins: Vec<(TableName, Join)>,
+    /// Tables whose copy was asked for and has not begun.
+    pub asked: Vec<(TableName, Asked)>,
     /// The schema change that the target works on, or did when the job ended.
     pub change: Option<RunningChange>,
     pub changes: Vec<ChangeCount>,
-    /// What differs from the job file.
-    pub settings: Settings,
     /// Tables that match the job's patterns and are not replicated (`noKeyTables: skip`).
     pub left_out: Vec<TableName>,
 }
@@ -49,9 +53,11 @@ impl Status {
             pace: store.pace()?,
             tables: store.snapshot_tables()?,
             letters: store.letter_counts()?,
+            settings: store.settings()?,
+            joins: store.joins()?,
+            asked: store.asked_copies()?,
             change: store.running_change()?,
             changes: store.change_counts()?,
-            settings: store.settings()?,
             left_out: store.left_out()?,
         }))
     }
@@ -96,6 +102,10 @@ impl Status {
                 json!({"kind": count.kind, "outcome": count.outcome, "number": count.number})
             }).collect::<Vec<_>>(),
             "leftOut": self.left_out.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "copies": self.joins.iter().map(|(table, join)| {
+                json!({"table": table.to_string(), "beside": join.serves.is_some(), "reason": join.reason})
+            }).collect::<Vec<_>>(),
+            "copiesAsked": self.asked.iter().map(|(table, _)| table.to_string()).collect::<Vec<_>>(),
             "fullData": self.tables.iter().map(table).collect::<Vec<_>>(),
         })
     }
@@ -168,6 +178,13 @@ impl fmt::Display for Status {
         }
         for table in &self.left_out {
             writeln!(f, "left out    {table}: it has no primary key (noKeyTables: skip)")?;
+        }
+        for (table, join) in &self.joins {
+            let how = if join.serves.is_some() { ", beside the one that serves" } else { "" };
+            writeln!(f, "copying     {table} while the log is followed{how}: {}", join.reason)?;
+        }
+        for (table, _) in &self.asked {
+            writeln!(f, "to copy     {table}")?;
         }
         for table in &self.tables {
             let state = if table.done() { "done" } else { "copying" };

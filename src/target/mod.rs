@@ -229,6 +229,13 @@ pub trait Target: Send + Sync + 'static {
         async { Err(error) }
     }
 
+    /// What tells a table that is there from all others that are or were, whatever it is called; `None`: there is none of
+    /// this name.
+    fn table_id(&self, table: &TableName) -> impl Future<Output = Result<Option<String>>> + Send {
+        let error = no_changes(table);
+        async { Err(error) }
+    }
+
     /// See the module's contract.
     fn load(&self, load: &Load) -> impl Future<Output = Result<Loaded>> + Send;
 

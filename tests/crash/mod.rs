@@ -4,6 +4,7 @@
 //! target that can be killed too; [`link`] is a connection that falls silent.
 
 mod changes;
+mod copies;
 mod history;
 mod kills;
 mod link;

@@ -21,6 +21,8 @@ pub(super) struct Reshaped {
     pub(super) before: TargetTable,
     pub(super) after: TargetTable,
     pub(super) was: Vec<Option<usize>>,
+    /// What the statement did to rows, so that an ALTER at the target does not lead there.
+    pub(super) rewritten: Vec<String>,
 }
 
 impl Reshaped {
@@ -50,7 +52,7 @@ impl Reshaped {
 /// `strict`: see [`rewrites_rows`].
 ///
 /// # Errors
-/// Definite: the table has another key; the statement changed rows, and the target's cannot be changed likewise; a column that the target cannot have; two columns of one name.
+/// Definite: the table has another key; a column that the target cannot have; two columns of one name.
 pub(super) fn reshape(
     mapping: &Mapping,
     altered: &Altered,
@@ -131,7 +133,6 @@ pub(super) fn reshape(
         false => &mapping.target.comment,
     };
     check_names(altered, &columns, &unfed)?;
-    check_rows(altered, &applied, strict)?;
 
     let target = TargetTable {
         name: mapping.target.name.clone(),
@@ -141,8 +142,9 @@ pub(super) fn reshape(
     };
     let was = columns.iter().chain(&unfed).map(|(was, _)| *was).collect();
     let unfed = unfed.into_iter().map(|(_, column)| column).collect();
-    let mapped = Mapping { source: after.as_ref().clone(), target, unfed };
-    Ok(Reshaped { before: mapping.whole_target(), after: mapped.whole_target(), was, mapping: mapped })
+    let mapped = Mapping { source: after.as_ref().clone(), target, unfed, twin: mapping.twin.clone() };
+    let rewritten = rewritten(altered, &applied, strict);
+    Ok(Reshaped { before: mapping.whole_target(), after: mapped.whole_target(), was, rewritten, mapping: mapped })
 }
 
 /// Alike but for the name, and what no row and no target knows of.
@@ -159,25 +161,14 @@ fn check_key(altered: &Altered) -> Result<()> {
     Err(Error::definite(format!("table {}: it has another key now", before.name)))
 }
 
-/// `applied`: the columns of `after` that come or change at the target.
-fn check_rows(altered: &Altered, applied: &[usize], strict: bool) -> Result<()> {
+/// What the statement did to rows and the log does not tell. `applied`: the columns of `after` that come or change at the
+/// target.
+fn rewritten(altered: &Altered, applied: &[usize], strict: bool) -> Vec<String> {
     let Altered { before, after, was } = altered;
     let of_all = |index: &usize| Some((after.columns.get(*index)?.clone(), *was.get(*index)?));
     let (columns, was) = applied.iter().filter_map(of_all).unzip();
     let after = Arc::new(Table { columns, ..after.as_ref().clone() });
-    let found = rewrites_rows(&Altered { before: Arc::clone(before), after, was }, strict);
-    if found.is_empty() {
-        return Ok(());
-    }
-    Err(Error::definite(format!(
-        "table {}: the statement changed rows, of which the log tells nothing: {}",
-        before.name,
-        found.join("; ")
-    ))
-    .hint(
-        "set ddl.addColumn or ddl.modifyColumn to `ignore` or `warn` and start again: the target's column stays as it is and \
-         gets the values of rows that change from here on; or begin a new job (another `name`) that copies the table",
-    ))
+    rewrites_rows(&Altered { before: Arc::clone(before), after, was }, strict)
 }
 
 fn check_names(

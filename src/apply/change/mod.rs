@@ -28,14 +28,16 @@ use std::sync::Arc;
 
 use crossbeam_channel as channel;
 
+use super::join::swap::in_place;
 use crate::config::Ddl;
 use crate::mysql::binlog::Statement;
 use crate::mysql::connect::Patience;
 use crate::mysql::value::ValueOptions;
 use crate::schema::{Mapping, MappingOptions, SchemaChange, TableName};
-use crate::state::DefinitionChanges;
+use crate::state::{DefinitionChanges, Join, LetterMove};
 
 mod columns;
+mod copy;
 mod plan;
 mod run;
 #[cfg(test)]
@@ -50,6 +52,8 @@ pub struct Followed {
     passed: HashSet<TableName>,
     /// Tables of the target whose source is gone: they keep their rows, and nobody else's may come among them.
     left: HashSet<TableName>,
+    /// Tables that are being copied while the stream goes on ([`super::join`]).
+    joins: HashMap<TableName, Join>,
 }
 
 impl Followed {
@@ -59,7 +63,33 @@ impl Followed {
         left: impl IntoIterator<Item = TableName>,
     ) -> Followed {
         let mappings = mappings.into_iter().map(|mapping| (mapping.source.name.clone(), mapping)).collect();
-        Followed { mappings, passed: passed.into_iter().collect(), left: left.into_iter().collect() }
+        Followed { mappings, passed: passed.into_iter().collect(), left: left.into_iter().collect(), joins: HashMap::new() }
+    }
+
+    #[must_use]
+    pub fn with_joins(mut self, joins: impl IntoIterator<Item = (TableName, Join)>) -> Followed {
+        self.joins = joins.into_iter().collect();
+        self
+    }
+
+    /// The copy of the table that is under way.
+    pub(crate) fn join(&self, table: &TableName) -> Option<&Join> {
+        self.joins.get(table)
+    }
+
+    pub(super) fn has_copies(&self) -> bool {
+        !self.joins.is_empty()
+    }
+
+    /// As it is when the table's copy has taken its place.
+    pub(super) fn copied(&self, table: &TableName) -> (Followed, Vec<LetterMove>) {
+        let mut next = self.clone();
+        let (Some(join), Some(mapping)) = (next.joins.remove(table), self.mappings.get(table)) else {
+            return (next, Vec::new());
+        };
+        let (mapping, moves) = in_place(mapping, &join);
+        next.mappings.insert(table.clone(), Arc::new(mapping));
+        (next, moves)
     }
 
     pub fn mapping(&self, table: &TableName) -> Option<&Arc<Mapping>> {
@@ -81,7 +111,7 @@ impl Followed {
     }
 
     /// What has to be stored for `next` to be what is found after a restart.
-    fn changes(&self, next: &Followed) -> DefinitionChanges {
+    pub(super) fn changes(&self, next: &Followed) -> DefinitionChanges {
         let gone = self.mappings.keys().filter(|name| !next.mappings.contains_key(*name));
         let now = next.mappings.iter().filter(|(name, mapping)| self.mappings.get(*name) != Some(*mapping));
         let tables = gone
@@ -91,10 +121,14 @@ impl Followed {
             let gone = before.difference(after).map(|name| (name.clone(), false));
             gone.chain(after.difference(before).map(|name| (name.clone(), true))).collect()
         };
+        let over = self.joins.keys().filter(|name| !next.joins.contains_key(*name));
+        let begun = next.joins.iter().filter(|(name, join)| self.joins.get(*name) != Some(*join));
+        let joins = over.map(|name| (name.clone(), None)).chain(begun.map(|(name, join)| (name.clone(), Some(join.clone()))));
         DefinitionChanges {
             tables: tables.collect(),
             passed: differing(&self.passed, &next.passed),
             left: differing(&self.left, &next.left),
+            joins: joins.collect(),
             ..DefinitionChanges::default()
         }
     }
@@ -106,6 +140,8 @@ pub struct Change {
     pub changes: Vec<SchemaChange>,
     /// Gets the tables as they are behind the statement, when the target shows them.
     pub reply: channel::Sender<Arc<Followed>>,
+    /// No statement of the log: somebody has asked for a copy of a table. No policy is asked.
+    pub asked: bool,
 }
 
 /// What the job file and the target say about every change.
@@ -134,6 +170,23 @@ impl Changer {
     /// The tables at the checkpoint.
     pub(super) fn followed(&self) -> &Followed {
         &self.followed
+    }
+
+    pub(super) fn followed_now(&self) -> &Arc<Followed> {
+        &self.followed
+    }
+
+    /// The definitions have been written.
+    pub(super) fn now_follows(&mut self, followed: &Arc<Followed>) {
+        self.followed = Arc::clone(followed);
+    }
+
+    pub(super) fn patience(&self) -> Patience {
+        self.patience.clone()
+    }
+
+    pub(super) fn values(&self) -> &ValueOptions {
+        &self.rules.values
     }
 
     /// The transaction that had a statement inside comes again.

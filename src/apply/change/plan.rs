@@ -7,8 +7,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::columns::{Reshaped, reshape};
+use super::copy::Case;
 use super::{Followed, Rules};
-use crate::config::{DdlKind, DdlPolicy};
+use crate::config::{DdlKind, DdlPolicy, OnImpossible};
 use crate::mysql::binlog::statement::{Change as Verb, Effect, classify};
 use crate::mysql::binlog::{Place, Statement};
 use crate::schema::{Altered, Mapping, SchemaChange, Table, TableName, TargetTable, map_table};
@@ -62,7 +63,8 @@ pub(super) struct Plan {
 
 /// Asks the policies, clause by clause, and remembers their answers.
 pub(super) struct Verdict<'a> {
-    rules: &'a Rules,
+    pub(super) rules: &'a Rules,
+    pub(super) case: &'a Case,
     counts: Vec<(DdlKind, Outcome)>,
     warnings: Vec<String>,
     /// Clauses that stop the job.
@@ -90,7 +92,7 @@ impl Verdict<'_> {
     fn end(self, plan: &mut Plan) -> Result<()> {
         if self.stops.is_empty() {
             plan.counts = self.counts;
-            plan.warnings = self.warnings;
+            plan.warnings.extend(self.warnings);
             return Ok(());
         }
         let mut kinds: Vec<String> = self.stops.iter().map(|(kind, _)| format!("ddl.{}", kind.key())).collect();
@@ -112,6 +114,7 @@ pub(super) fn plan(
     changes: &[SchemaChange],
     statement: &Statement,
     rules: &Rules,
+    case: &Case,
 ) -> Result<Plan> {
     let (place, strict) = (&statement.place, is_strict(statement));
     let mut plan = Plan {
@@ -121,16 +124,16 @@ pub(super) fn plan(
         letters: Vec::new(),
         warnings: Vec::new(),
     };
-    let mut verdict = Verdict { rules, counts: Vec::new(), warnings: Vec::new(), stops: Vec::new() };
+    let mut verdict = Verdict { rules, case, counts: Vec::new(), warnings: Vec::new(), stops: Vec::new() };
     for change in changes {
         match change {
             SchemaChange::Create(table) => plan.create(table, place, &mut verdict)?,
-            SchemaChange::Arrive(table) => plan.arrive(table, &mut verdict)?,
+            SchemaChange::Arrive(table) => plan.arrive(table, place, &mut verdict)?,
             SchemaChange::Leave { table, to } => plan.leave(table, to.as_ref(), &mut verdict),
-            SchemaChange::Truncate(table) => plan.truncate(table, &mut verdict),
+            SchemaChange::Truncate(table) => plan.truncate(table, &mut verdict)?,
             SchemaChange::Rename { from, table } => plan.rename(from, table, place, &mut verdict)?,
             SchemaChange::Alter(altered) => plan.alter(altered, strict, &mut verdict)?,
-            SchemaChange::Refill { table, reason } => plan.refill(table, reason)?,
+            SchemaChange::Refill { table, reason } => plan.refill(table, reason, &mut verdict)?,
         }
     }
     verdict.end(&mut plan)?;
@@ -159,7 +162,7 @@ impl Plan {
 
     /// A name of the target that is to be another table's from now on. A table that was left there when its source was
     /// dropped keeps its rows, under a name made of the statement's place, which is the same when it is read again.
-    fn make_room(&mut self, name: &TableName, of: &TableName, place: &Place) -> Result<()> {
+    pub(super) fn make_room(&mut self, name: &TableName, of: &TableName, place: &Place) -> Result<()> {
         if let Some(other) =
             self.followed.mappings().find(|mapping| mapping.target.name == *name && mapping.source.name != *of)
         {
@@ -180,25 +183,11 @@ impl Plan {
         Ok(())
     }
 
-    fn arrive(&mut self, table: &Arc<Table>, verdict: &mut Verdict<'_>) -> Result<()> {
-        let name = &table.name;
-        if verdict.on(DdlKind::RenameTable, format_args!("table {name} comes from outside the job's tables")) {
-            return Err(Error::definite(format!(
-                "table {name} comes from outside the job's tables, with rows that are not in the log"
-            ))
-            .hint(
-                "set ddl.renameTable to `ignore`, or leave the table out with source.excludeTables, and start again: its \
-                 rows are then not replicated. To have them, begin a new job (another `name`) that copies",
-            ));
-        }
-        self.followed.passed.insert(name.clone());
-        Ok(())
-    }
-
     fn leave(&mut self, table: &TableName, to: Option<&TableName>, verdict: &mut Verdict<'_>) {
         if self.followed.passed.remove(table) {
             return;
         }
+        self.give_up_copy(table);
         let Some(mapping) = self.followed.mappings.get(table).cloned() else { return };
         let applies = match to {
             None => verdict.on(DdlKind::DropTable, format_args!("table {table} is dropped")),
@@ -214,12 +203,21 @@ impl Plan {
         self.followed.mappings.remove(table);
     }
 
-    fn truncate(&mut self, table: &TableName, verdict: &mut Verdict<'_>) {
-        let Some(mapping) = self.followed.mappings.get(table) else { return };
-        if verdict.on(DdlKind::TruncateTable, format_args!("table {table} is truncated")) {
-            self.letters.push(LetterMove::Emptied(mapping.target.name.clone()));
-            self.steps.push(Step::Truncate(mapping.target.name.clone()));
+    fn truncate(&mut self, table: &TableName, verdict: &mut Verdict<'_>) -> Result<()> {
+        if !self.followed.mappings.contains_key(table) {
+            return Ok(());
         }
+        if verdict.on(DdlKind::TruncateTable, format_args!("table {table} is truncated")) {
+            let former = self.give_up_copy(table);
+            if let Some(mapping) = self.followed.mappings.get(table) {
+                self.letters.push(LetterMove::Emptied(mapping.target.name.clone()));
+                self.steps.push(Step::Truncate(mapping.target.name.clone()));
+            }
+            if let Some(former) = former {
+                self.copy_again(table, former, verdict)?;
+            }
+        }
+        Ok(())
     }
 
     fn rename(&mut self, from: &TableName, table: &Arc<Table>, place: &Place, verdict: &mut Verdict<'_>) -> Result<()> {
@@ -228,8 +226,9 @@ impl Plan {
             self.followed.passed.insert(to.clone());
             return Ok(());
         }
+        let former = self.give_up_copy(from);
         // One that the job file no longer selects, under its former name.
-        let Some(mapping) = self.followed.mappings.remove(from) else { return self.arrive(table, verdict) };
+        let Some(mapping) = self.followed.mappings.remove(from) else { return self.arrive(table, place, verdict) };
         if mapping.is_row_hash() {
             return Err(no_key(from));
         }
@@ -254,11 +253,15 @@ impl Plan {
             }
         }
         self.followed.mappings.insert(to.clone(), Arc::new(renamed));
-        Ok(())
+        match former {
+            Some(former) => self.copy_again(to, former, verdict),
+            None => Ok(()),
+        }
     }
 
     fn alter(&mut self, altered: &Altered, strict: bool, verdict: &mut Verdict<'_>) -> Result<()> {
         let name = &altered.before.name;
+        let former = self.give_up_copy(name);
         let Some(mapping) = self.followed.mappings.get(name) else { return Ok(()) };
         if mapping.source.columns.len() != altered.before.columns.len() {
             return Err(Error::definite(format!("table {name}: the job and its history know it by different columns"))
@@ -268,6 +271,17 @@ impl Plan {
             return Err(no_key(name));
         }
         let reshaped = reshape(mapping, altered, strict, verdict.rules, verdict)?;
+        if let Some(former) = former.as_ref().filter(|join| !join.live) {
+            // Nothing serves that could follow.
+            if former.serves.is_none() {
+                self.steps.push(Step::Drop(mapping.target.name.clone()));
+            }
+            self.followed.mappings.insert(name.clone(), Arc::new(reshaped.mapping));
+            return self.copy_again(name, former.clone(), verdict);
+        }
+        if let Some(reason) = rewritten(name, &reshaped, verdict)?.or_else(|| verdict.case.impossible.get(name).cloned()) {
+            return self.copy_instead(reshaped.mapping, reason, verdict);
+        }
         if !reshaped.is_same_at_target() {
             let (renamed, dropped) = reshaped.moved();
             if !renamed.is_empty() || !dropped.is_empty() {
@@ -278,17 +292,28 @@ impl Plan {
             self.steps.push(Step::Alter { before: before.clone(), after: after.clone(), was: was.clone() });
         }
         self.followed.mappings.insert(name.clone(), Arc::new(reshaped.mapping));
-        Ok(())
-    }
-
-    fn refill(&mut self, table: &Arc<Table>, reason: &str) -> Result<()> {
-        if self.followed.passes(&table.name) {
-            return Ok(());
+        match former {
+            Some(former) => self.copy_again(name, former, verdict),
+            None => Ok(()),
         }
-        Err(Error::definite(format!("table {}: {reason}: it cannot be followed row by row", table.name)).hint(
-            "leave the table out with source.excludeTables and start again, or begin a new job (another `name`) that copies",
-        ))
     }
+}
+
+/// Why the target's rows would not be the source's behind an ALTER like the source's, if the table is to be copied then.
+fn rewritten(table: &TableName, reshaped: &Reshaped, verdict: &Verdict<'_>) -> Result<Option<String>> {
+    let found = reshaped.rewritten.join("; ");
+    if found.is_empty() {
+        return Ok(None);
+    }
+    let what = format!("the statement changed rows, of which the log tells nothing: {found}");
+    if verdict.rules.ddl.on_impossible() == OnImpossible::Recopy {
+        return Ok(Some(what));
+    }
+    Err(Error::definite(format!("table {table}: {what}")).hint(
+        "set ddl.onImpossible to `recopy` and start again: the table is copied anew beside the one that serves. Or set \
+         ddl.addColumn or ddl.modifyColumn to `ignore` or `warn`: the target's column stays as it is and gets the values of \
+         rows that change from here on",
+    ))
 }
 
 /// Its rows are known by hashes of all their cells.

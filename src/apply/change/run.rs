@@ -1,12 +1,17 @@
 //! Doing what was planned, step by step, and writing down where it stands.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::copy::Case;
 use super::plan::{Plan, Step, plan, tables};
 use super::{Change, Followed};
 use crate::apply::commit::Committer;
 use crate::apply::flush::Epoch;
+use crate::apply::join::swap::patiently;
+use crate::config::OnImpossible;
 use crate::mysql::binlog::Statement;
+use crate::schema::{SchemaChange, TableName};
 use crate::state::{Checkpoint, DefinitionChanges, LetterChanges, RunningChange, now_micros};
 use crate::target::Target;
 use crate::{Error, Result, step};
@@ -14,15 +19,14 @@ use crate::{Error, Result, step};
 impl<T: Target> Committer<T> {
     /// Brings a statement to the target. Everything before it is in, and the checkpoint stands there.
     pub(in crate::apply) fn change(&mut self, epoch: Epoch, change: Change) -> Result<()> {
-        let Change { statement, changes, reply } = change;
+        let Change { statement, changes, reply, asked } = change;
         if epoch.anew {
             self.changer.forget_pending();
         }
         let before = self.changer.pending.as_ref().map_or(&self.changer.followed, |(followed, _)| followed);
         let before = Arc::clone(before);
-        let planned = plan(&before, &changes, &statement, &self.changer.rules)
-            .and_then(|plan| self.possible(plan))
-            .map_err(|error| at(&statement, error))?;
+        let case = Case { number: self.checkpoint.epoch + 1, asked, ..Case::default() };
+        let planned = self.planned(&before, &changes, &statement, case).map_err(|error| at(&statement, error))?;
         for warning in &planned.warnings {
             tracing::warn!("{}: {warning}", place(&statement));
         }
@@ -44,7 +48,7 @@ impl<T: Target> Committer<T> {
             definitions.counts.splice(0..0, earlier.counts);
             definitions.letters.splice(0..0, earlier.letters);
         }
-        if epoch.begin == epoch.end {
+        if statement.inside {
             // Its transaction goes on; the end of that takes the definitions with it.
             self.changer.pending = Some((Arc::clone(&followed), definitions));
             step::reached("change-waits");
@@ -78,23 +82,48 @@ impl<T: Target> Committer<T> {
         Ok(())
     }
 
-    /// What the target cannot do stops the job before anything is done.
-    fn possible(&self, plan: Plan) -> Result<Plan> {
-        let mut found = Vec::new();
-        for step in &plan.steps {
-            if let Step::Alter { before, after, was } = step {
-                let why = self.target.cannot_alter(before, after, was);
-                found.extend(why.into_iter().map(|why| format!("table {}: {why}", before.name)));
+    fn planned(
+        &self,
+        before: &Followed,
+        changes: &[SchemaChange],
+        statement: &Statement,
+        mut case: Case,
+    ) -> Result<Plan> {
+        let rules = &self.changer.rules;
+        for change in changes {
+            if let SchemaChange::Arrive(table) = change {
+                let TableName { database, table } = &table.name;
+                let name = TableName::new(rules.mapping.target_database(database), table);
+                let (target, patience) = (self.target.as_ref(), self.changer.patience.clone());
+                if self.unless_leaving(patiently(patience, || target.table_id(&name)))?.is_some() {
+                    case.taken.insert(name);
+                }
             }
         }
-        if found.is_empty() {
-            return Ok(plan);
+        let made = plan(before, changes, statement, rules, &case)?;
+        let impossible = self.impossible(&made);
+        if impossible.is_empty() {
+            return Ok(made);
         }
-        Err(Error::definite(format!("the target cannot follow: {}", found.join("; "))).hint(
-            "set the policy of this kind (ddl.addColumn, ddl.dropColumn, ddl.renameColumn, ddl.modifyColumn) to `ignore` or \
-             `warn` and start again: the target's table stays as it is and gets what it can hold; or begin a new job \
-             (another `name`) that copies the table",
-        ))
+        if rules.ddl.on_impossible() == OnImpossible::Error {
+            return Err(cannot(&impossible));
+        }
+        case.impossible = impossible;
+        plan(before, changes, statement, rules, &case)
+    }
+
+    /// Tables of the source whose alteration the target cannot follow, and why.
+    fn impossible(&self, plan: &Plan) -> HashMap<TableName, String> {
+        let mut found: HashMap<TableName, String> = HashMap::new();
+        for step in &plan.steps {
+            let Step::Alter { before, after, was } = step else { continue };
+            let why = self.target.cannot_alter(before, after, was);
+            let source = plan.followed.mappings().find(|mapping| mapping.target.name == after.name || mapping.twin.as_ref() == Some(&after.name));
+            if let (Some(source), false) = (source, why.is_empty()) {
+                found.insert(source.source.name.clone(), why.join("; "));
+            }
+        }
+        found
     }
 
     fn take_steps(&self, epoch: &Epoch, statement: &Statement, steps: &[Step]) -> Result<()> {
@@ -159,6 +188,16 @@ impl<T: Target> Committer<T> {
             Step::Alter { before, after, was } => self.target.alter_table(before, after, was).await,
         }
     }
+}
+
+fn cannot(impossible: &HashMap<TableName, String>) -> Error {
+    let mut found: Vec<String> = impossible.iter().map(|(table, why)| format!("table {table}: {why}")).collect();
+    found.sort();
+    Error::definite(format!("the target cannot follow: {}", found.join("; "))).hint(
+        "set ddl.onImpossible to `recopy` and start again: the table is copied anew beside the one that serves. Or set the \
+         policy of this kind (ddl.addColumn, ddl.dropColumn, ddl.renameColumn, ddl.modifyColumn) to `ignore` or `warn`: the \
+         target's table stays as it is and gets what it can hold",
+    )
 }
 
 fn at(statement: &Statement, error: Error) -> Error {

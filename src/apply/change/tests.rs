@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use super::copy::Case;
 use super::plan::{Plan, Step, plan};
 use super::*;
 use crate::Result;
@@ -66,7 +67,7 @@ fn said(sql: &str) -> Statement {
 }
 
 fn planned(followed: &Followed, changes: &[SchemaChange], policies: &[(DdlKind, DdlPolicy)]) -> Result<Plan> {
-    plan(followed, changes, &said("ALTER TABLE …"), &rules(policies))
+    plan(followed, changes, &said("ALTER TABLE …"), &rules(policies), &Case { number: 7, ..Case::default() })
 }
 
 /// `was` by names: those of `after` that had another one, or (`""`) are new.
@@ -320,3 +321,4 @@ fn truncate_drop_and_create_go_by_their_policies() {
 }
 
 mod committing;
+mod copies;

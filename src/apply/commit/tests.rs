@@ -137,6 +137,7 @@ fn epoch(begin: u64, end: u64, rows: &[(i32, &str)]) -> Epoch {
         anew: false,
         prepared: PreparedChanges::default(),
         change: None,
+        task: None,
         history: None,
     }
 }
@@ -196,6 +197,7 @@ fn an_epoch_without_rows_only_moves_the_checkpoint() {
         anew: false,
         prepared: PreparedChanges::default(),
         change: None,
+        task: None,
         history: None,
     };
     scene.committer().commit(empty).unwrap();

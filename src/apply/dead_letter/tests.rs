@@ -196,6 +196,7 @@ fn epoch(number: u64, changes: &[Change<'_>]) -> Epoch {
         anew: false,
         prepared: PreparedChanges::default(),
         change: None,
+        task: None,
         history: None,
     }
 }

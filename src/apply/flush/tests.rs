@@ -63,6 +63,7 @@ impl Scene {
             until: None,
             until_by_place: false,
             replay_until: None,
+            errands: Errands::none(),
         };
         adjust(&mut flusher);
         let flusher = thread::spawn(move || flusher.run(position(0)));

@@ -118,6 +118,7 @@ impl Scene {
                 anew: false,
                 prepared,
                 change: None,
+                task: None,
                 history: None,
             })
             .unwrap();

@@ -163,3 +163,10 @@ impl StatementSession {
         self.sql_mode & 0x200 != 0
     }
 }
+
+impl Statement {
+    /// No statement of the log, but something that the job does at a place of it.
+    pub(crate) fn of_job(place: Place, sql: String) -> Statement {
+        Statement { place, database: String::new(), sql, inside: false, session: StatementSession::default() }
+    }
+}

@@ -102,6 +102,12 @@ impl History {
         state.map(Some).map_err(|error| Error::definite("the history of the tables cannot be written").caused_by(error))
     }
 
+    /// From here on a table is the job's that it did not know.
+    pub(crate) fn arrive(&mut self, table: Arc<Table>) {
+        self.state.tables.insert(table.name.clone(), Known::Sure(table));
+        self.revision += 1;
+    }
+
     /// Another number than before: `state` has changed, be it that no table of the job has: a shadow, the default
     /// character set of a database, an index. It has to be stored before the checkpoint moves behind the statement.
     pub fn revision(&self) -> u64 {

@@ -542,6 +542,7 @@ mod past {
                     images: Default::default(),
                     file: "binlog.000001".into(),
                     offset: 4,
+                    gtid: None,
                 }),
             });
         }

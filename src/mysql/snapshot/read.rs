@@ -49,7 +49,7 @@ pub(crate) async fn read_rows(
 ) -> Result<u64> {
     let failed = |error| read_error(&table.name, error);
     // No order is asked for: none is needed, the index gives its own, and nothing is ever sorted.
-    let statement = format!("SELECT {} FROM {}{clause}", table.select, table.source());
+    let statement = format!("SELECT {} FROM {}{clause}{}", table.select, table.source(), table.lock);
     let prepared = conn.prep(statement).await.map_err(failed)?;
     let mut total = 0;
     {

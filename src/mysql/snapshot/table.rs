@@ -17,6 +17,8 @@ pub struct SnapshotTable {
     /// ` FORCE INDEX (…)`: the optimizer must not prefer another index and sort.
     pub(super) index: String,
     pub(super) select: String,
+    /// Behind the condition of a chunk.
+    pub(super) lock: &'static str,
     estimated_rows: u64,
 }
 
@@ -71,8 +73,16 @@ impl SnapshotTable {
             index: index_hint(table, &indexes),
             key,
             select: columns.join(", "),
+            lock: "",
             estimated_rows: estimated_rows.unwrap_or(0),
         })
+    }
+
+    /// Each chunk is read with a lock on its rows, as long as that takes, and so waits for transactions that have
+    /// written to it and are in the log but not yet committed.
+    #[must_use]
+    pub fn locking(self) -> Self {
+        SnapshotTable { lock: " LOCK IN SHARE MODE", ..self }
     }
 
     pub fn name(&self) -> &TableName {

@@ -390,20 +390,28 @@ pub(super) async fn swap_tables(target: &StarRocks, table: &TableName, with: &Ta
 /// The tables' numbers, which tell them apart whatever they are called.
 async fn ids(waiting: &mut Waiting<'_>, with: &TableName) -> Result<(String, String)> {
     let table = waiting.table;
+    let gone = |name: &TableName| {
+        Error::definite(format!("target tables {table} and {with} are to be swapped, and {name} is not there"))
+            .hint("if they were swapped already, and one dropped since, nothing is left to do")
+    };
+    let of_table = id(waiting, table).await?.ok_or_else(|| gone(table))?;
+    let of_with = id(waiting, with).await?.ok_or_else(|| gone(with))?;
+    Ok((of_table, of_with))
+}
+
+async fn id(waiting: &mut Waiting<'_>, name: &TableName) -> Result<Option<String>> {
     let rows = waiting
         .rows(&format!(
-            "SELECT TABLE_NAME, TABLE_ID FROM information_schema.tables_config WHERE TABLE_SCHEMA = {} AND TABLE_NAME IN ({}, {})",
-            quote_text(&table.database),
-            quote_text(&table.table),
-            quote_text(&with.table)
+            "SELECT TABLE_NAME, TABLE_ID FROM information_schema.tables_config WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
+            quote_text(&name.database),
+            quote_text(&name.table)
         ))
         .await?;
-    let of = |name: &TableName| {
-        let row = rows.iter().find(|row| row.get("TABLE_NAME") == Some(name.table.as_str()));
-        row.and_then(|row| row.get("TABLE_ID")).map(str::to_owned).ok_or_else(|| {
-            Error::definite(format!("target tables {table} and {with} are to be swapped, and {name} is not there"))
-                .hint("if they were swapped already, and one dropped since, nothing is left to do")
-        })
-    };
-    Ok((of(table)?, of(with)?))
+    let row = rows.iter().find(|row| row.get("TABLE_NAME") == Some(name.table.as_str()));
+    Ok(row.and_then(|row| row.get("TABLE_ID")).map(str::to_owned))
+}
+
+/// See [`crate::target::Target::table_id`].
+pub(super) async fn table_id(target: &StarRocks, table: &TableName) -> Result<Option<String>> {
+    id(&mut Waiting::new(target, table, "looking for it"), table).await
 }

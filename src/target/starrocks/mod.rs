@@ -278,6 +278,10 @@ impl Target for StarRocks {
         change::swap_tables(self, table, with).await
     }
 
+    async fn table_id(&self, table: &TableName) -> Result<Option<String>> {
+        change::table_id(self, table).await
+    }
+
     fn pressure(&self) -> Pressure {
         self.load.pressure()
     }

@@ -110,7 +110,7 @@ impl Scene {
             Some(_) => Followed::new(
                 stored.tables.into_iter().map(|(source, at)| {
                     let at = at.unwrap();
-                    Arc::new(Mapping { source, target: at.target, unfed: at.unfed })
+                    Arc::new(Mapping { source, target: at.target, unfed: at.unfed, twin: None })
                 }),
                 stored.passed,
                 stored.left,
@@ -118,6 +118,7 @@ impl Scene {
         };
         let policy = Policy { on_error: OnError::Exit, max_letters: 0, halve: true };
         Committer {
+            errands: crate::apply::errand::Errands::default(),
             target: Arc::clone(&self.target),
             store: Arc::clone(&self.store),
             options: LoadOptions {
@@ -157,6 +158,7 @@ fn epoch(begin: u64, end: u64) -> Epoch {
         anew: false,
         prepared: PreparedChanges::default(),
         change: None,
+        task: None,
         history: Some("{}".into()),
     }
 }
@@ -164,7 +166,7 @@ fn epoch(begin: u64, end: u64) -> Epoch {
 /// A statement between the two places, and what the flusher is told of it.
 fn statement(sql: &str, changes: &[SchemaChange]) -> (Change, channel::Receiver<Arc<Followed>>) {
     let (reply, replied) = channel::bounded(1);
-    (Change { statement: said(sql), changes: changes.to_vec(), reply }, replied)
+    (Change { statement: said(sql), changes: changes.to_vec(), reply, asked: false }, replied)
 }
 
 fn swap() -> (Arc<Table>, Arc<Table>, [SchemaChange; 2]) {

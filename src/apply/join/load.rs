@@ -1,0 +1,115 @@
+//! The committer's part of a copy: a chunk goes in, a copy takes the other table's place.
+
+use std::sync::Arc;
+
+use mysql_async::Row;
+
+use super::swap;
+use crate::apply::change::Followed;
+use crate::apply::commit::{Committer, name};
+use crate::apply::encode::{Encoder, Op};
+use crate::apply::selected::Selected;
+use crate::apply::unwritable::Unwritable;
+use crate::mysql::position::Position;
+use crate::mysql::snapshot::{Chunk, SnapshotPlan};
+use crate::ring::Held;
+use crate::schema::{Mapping, TableName};
+use crate::state::LoadName;
+use crate::target::{Load, Target};
+use crate::{Error, Result, step};
+
+/// What the committer does for a copy between two epochs.
+pub(crate) enum Task {
+    Load(Copied),
+    /// All of a table's chunks are in; gets the tables as they are from here on.
+    Finish(TableName, crossbeam_channel::Sender<Arc<Followed>>),
+}
+
+/// A chunk's rows that are to go in.
+pub(crate) struct Copied {
+    pub(crate) mapping: Arc<Mapping>,
+    /// The copy's.
+    pub(crate) number: u64,
+    pub(crate) chunk: Chunk,
+    pub(crate) rows: Vec<Row>,
+    /// The rows' share of the memory budget.
+    pub(crate) held: Held,
+}
+
+impl<T: Target> Committer<T> {
+    /// All before `at` is in, and the checkpoint stands there.
+    pub(in crate::apply) fn task(&mut self, at: &Position, task: Task) -> Result<()> {
+        match task {
+            Task::Load(copied) => self.load_chunk(at, copied),
+            Task::Finish(table, reply) => {
+                let followed = self.finish_copy(&table)?;
+                // A flusher that is gone has failed by itself.
+                let _ = reply.send(followed);
+                Ok(())
+            }
+        }
+    }
+
+    fn load_chunk(&mut self, at: &Position, copied: Copied) -> Result<()> {
+        let Copied { mapping, number, chunk, rows, held } = copied;
+        let context = |error: Error| error.context(format!("copying table {}", mapping.source.name));
+        let plan = SnapshotPlan::new(&mapping, self.changer.values())?;
+        let target = &mapping.target;
+        let mut encoder = Encoder::new(target, self.options.binary, self.options.part_bytes);
+        let mut unwritable = Unwritable::new(target, self.letters.on_error());
+        for row in &rows {
+            unwritable.encode(&mut encoder, None, Op::Upsert, Selected { plan: &plan, row }).map_err(context)?;
+        }
+        drop(rows);
+        let mut changes = self.letters.prepare(&mut Vec::new(), unwritable.into_letters()).map_err(context)?;
+        let epoch = format!("c{number}x{}", chunk.number);
+        let parts = encoder.finish().into_iter().enumerate();
+        let loads: Vec<Load> =
+            parts.map(|(part, body)| self.options.load(&epoch, target, &encoder, part, body)).collect();
+        let names: Vec<LoadName> = loads.iter().map(name).collect();
+        let mut sent: u64 = loads.iter().map(|load| load.rows).sum();
+        if !names.is_empty() {
+            self.store.open_more_loads(&names)?;
+            step::reached("copy-load-named");
+            let refused = self.send(vec![loads]).map_err(context)?;
+            sent -= refused.new.len() as u64;
+            changes.merge(refused);
+        }
+        drop(held);
+        step::reached("copy-load-in");
+        self.letters.complete(&mut changes, at, at);
+        self.store.copied_chunk(&chunk, sent, &names, &changes)?;
+        step::reached("copy-chunk-in");
+        self.letters.written(&changes)?;
+        self.progress.full_rows(sent);
+        tracing::debug!(table = %mapping.source.name, chunk = chunk.number, rows = sent, "chunk is in");
+        Ok(())
+    }
+
+    /// The copy is whole: from here on it is the table.
+    fn finish_copy(&mut self, table: &TableName) -> Result<Arc<Followed>> {
+        let followed = Arc::clone(&self.changer.followed_now());
+        let (Some(mapping), Some(join)) = (followed.mapping(table), followed.join(table)) else {
+            return Err(Error::definite(format!("table {table}: a copy that nobody began is to end")));
+        };
+        let patience = self.changer.patience();
+        self.unless_leaving(swap::patiently(patience, || swap::take_place(
+            self.target.as_ref(),
+            &self.store,
+            table,
+            &mapping.target.name,
+            join,
+        )))
+        .map_err(|error| error.context(format!("table {table}: its copy takes its place")))?;
+        let (next, moves) = followed.copied(table);
+        let next = Arc::new(next);
+        let definitions = crate::state::DefinitionChanges { letters: moves, ..followed.changes(&next) };
+        self.store.change_definitions(&definitions, &self.checkpoint.position)?;
+        step::reached("copy-finished");
+        self.letters.follow(next.mappings())?;
+        self.changer.now_follows(&next);
+        self.progress.full_table_done();
+        tracing::info!(table = %table, "copied");
+        Ok(next)
+    }
+}
