@@ -17,8 +17,9 @@
 //!   [`mysql::binlog::Slot`]s, undecoded. [`mysql::snapshot`] explains why a copy without a lock loses nothing.
 //! - [`mysql::ddl`] reads statements on tables, clause by clause; what it does not understand stops the job.
 //! - [`apply::batch`] keeps the last image per key, [`apply::flush`] closes epochs, [`apply::commit`] brings one into the
-//!   target. [`apply::dead_letter`] says what becomes of refused rows, [`apply::xa`] keeps what is prepared.
-//!   [`apply::row_hash`] gives tables without a key one, and says why no row is lost or doubled by it.
+//!   target, [`apply::change`] follows statements that change tables. [`apply::dead_letter`] says what becomes of refused
+//!   rows, [`apply::xa`] keeps what is prepared. [`apply::row_hash`] gives tables without a key one, and says why no row is
+//!   lost or doubled by it.
 //!   [`state`] holds what a restart needs.
 //! - [`target`] is a contract first: `load` returns only when a load's fate is known.
 //! - [`verify`] compares both sides while the job runs, by code that shares nothing with what carries the data.

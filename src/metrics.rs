@@ -80,6 +80,7 @@ pub struct Metrics {
     load_seconds: Histogram,
     retries: IntCounter,
     loaded_bytes: IntCounter,
+    schema_changes: IntCounterVec,
     // Filled in when asked for.
     build: IntGaugeVec,
     stage: IntGaugeVec,
@@ -92,6 +93,7 @@ pub struct Metrics {
     behind: IntGauge,
     merged: IntCounter,
     widened_pause: Gauge,
+    changing: Gauge,
     paused: Gauge,
     retention_left: Gauge,
     dead_letters: IntGauge,
@@ -134,6 +136,14 @@ impl Default for Metrics {
             ))),
             retries: counter("stream_load_retries_total", "Tries of a Stream Load after the first"),
             loaded_bytes: counter("loaded_bytes_total", "Bytes of the bodies of Stream Loads that are in"),
+            schema_changes: of(IntCounterVec::new(
+                Opts::new("schema_changes_total", "Clauses of schema changes by kind and what became of them"),
+                &["kind", "outcome"],
+            )),
+            changing: of(Gauge::new(
+                "schema_change_seconds",
+                "How long the target has been working on a schema change; 0 = it does not",
+            )),
             build: gauges("build_info", "1, with the version of this program", "version"),
             stage: gauges("stage", "1 for the stage the job is in, 0 for the others", "stage"),
             read: counters(
@@ -216,6 +226,11 @@ impl Metrics {
         }
     }
 
+    /// A clause of a schema change is done with: `addColumn`, `applied`.
+    pub(crate) fn schema_change(&self, kind: &str, outcome: &str) {
+        self.schema_changes.with_label_values(&[kind, outcome]).inc();
+    }
+
     /// All collectors and the process's own, under the name of the job.
     ///
     /// # Errors
@@ -264,6 +279,8 @@ impl Metrics {
             boxed(&self.delay),
             boxed(&self.silence),
             boxed(&self.widened_pause),
+            boxed(&self.schema_changes),
+            boxed(&self.changing),
             boxed(&self.paused),
             boxed(&self.retention_left),
             boxed(&self.dead_letters),
@@ -290,6 +307,7 @@ impl Metrics {
         self.delay.set(now.delay_micros as f64 / 1e6);
         self.silence.set(now.silence.as_secs_f64());
         self.retention_left.set(now.retention_left.map_or(-1.0, |left| left.as_secs_f64()));
+        self.changing.set(now.changing.as_secs_f64());
         self.paused.set(f64::from(u8::from(now.paused)));
         self.widened_pause.set(now.widened_pause.unwrap_or_default().as_secs_f64());
         self.position.set(now.position.as_ref().map_or(0, |at| at.offset as i64));

@@ -47,6 +47,8 @@ struct Incremental {
     in_flight_since: AtomicU64,
     /// Milliseconds between two epochs while that is more than the job file says; else 0.
     widened_pause: AtomicU64,
+    /// When the schema change began that the target works on, microseconds since 1970; 0 = none.
+    changing_since: AtomicU64,
     position: Mutex<Option<Position>>,
     paused: AtomicBool,
     /// Bytes of log that the source has behind the checkpoint, and one more; 0: not known.
@@ -102,6 +104,8 @@ pub struct Snapshot {
     pub behind_bytes: Option<u64>,
     /// The pause between two epochs while the target has it widened.
     pub widened_pause: Option<Duration>,
+    /// How long the target has been working on a schema change; zero when it does not.
+    pub changing: Duration,
     /// Since the source sent anything, heartbeats included; zero before the log is followed.
     pub silence: Duration,
     pub ring: Fill,
@@ -176,6 +180,11 @@ impl Progress {
         *here.position.lock().unwrap_or_else(PoisonError::into_inner) = Some(checkpoint.position.clone());
     }
 
+    /// The target works on a schema change since then (microseconds since 1970), or on none.
+    pub(crate) fn changing(&self, since: Option<u64>) {
+        self.incremental.changing_since.store(since.unwrap_or(0), Relaxed);
+    }
+
     pub(crate) fn set_behind(&self, bytes: Option<u64>) {
         self.incremental.behind.store(bytes.map_or(0, |bytes| bytes + 1), Relaxed);
     }
@@ -226,6 +235,10 @@ impl Progress {
             widened_pause: Some(here.widened_pause.load(Relaxed))
                 .filter(|&millis| millis > 0)
                 .map(Duration::from_millis),
+            changing: match here.changing_since.load(Relaxed) {
+                0 => Duration::ZERO,
+                since => Duration::from_micros(now_micros().saturating_sub(since)),
+            },
             silence: silence.unwrap_or_default(),
             ring: ring.unwrap_or_default(),
         }
@@ -256,8 +269,10 @@ impl Snapshot {
             Stage::Incremental => {
                 let place = self.position.as_ref().map(|at| format!(", {}:{}", at.file, at.offset)).unwrap_or_default();
                 let pause = self.widened_pause.map(|pause| format!(", {} s between epochs", pause.as_secs_f64()));
+                let changing = Some(self.changing.as_secs()).filter(|_| !self.changing.is_zero());
+                let changing = changing.map(|seconds| format!(", schema change for {seconds} s")).unwrap_or_default();
                 format!(
-                    "incremental: {} inserts, {} updates, {} deletes, {} rows/s, {} waiting, {:.1} s behind{place}{}",
+                    "incremental: {} inserts, {} updates, {} deletes, {} rows/s, {} waiting, {:.1} s behind{place}{}{changing}",
                     self.read.inserts,
                     self.read.updates,
                     self.read.deletes,

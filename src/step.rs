@@ -5,7 +5,7 @@
 //! feature `failpoints` is on for this package's own tests only, and in every other build [`reached`] is nothing.
 
 /// Every step, in the order in which a job gets to them.
-pub const ALL: [&str; 28] = [
+pub const ALL: [&str; 35] = [
     // The schema.
     "position-found",
     "job-begun",
@@ -40,6 +40,15 @@ pub const ALL: [&str; 28] = [
     "checkpoint-written",
     // The next one.
     "epoch-in",
+    // A schema change.
+    "change-planned",
+    "change-begun",
+    "change-step-done",
+    "change-step-written",
+    "change-done",
+    "change-written",
+    // The same, of a statement inside a transaction that goes on.
+    "change-waits",
 ];
 
 /// The job has got to this step.

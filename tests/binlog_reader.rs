@@ -73,6 +73,7 @@ impl Reading {
             replica_host: "towpath-test".into(),
             patience: Patience::default(),
             heard: heard.clone(),
+            noticed: Arc::new(|_| false),
             wanted: Arc::new(move |table: &TableName| table.database == database && table.table.starts_with("our")),
         };
         let thread = Some(binlog::spawn(options, sender, cancel.clone()).unwrap());
@@ -440,6 +441,7 @@ async fn second_replica(server: &'static Shared, flavor: Flavor) {
             replica_host: "towpath-test".into(),
             patience: Patience::default(),
             heard: Default::default(),
+            noticed: Arc::new(|_| false),
             wanted: Arc::new(|_: &TableName| false),
         };
         let cancel = CancellationToken::new();

@@ -14,6 +14,7 @@ mod end_to_end;
 mod faults;
 mod fuzz;
 mod harness;
+mod history;
 mod large_events;
 mod live_settings;
 mod metrics;

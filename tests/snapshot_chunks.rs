@@ -39,6 +39,8 @@ async fn create(server: &Shared, database: &str, name: &str, keys: &[(&str, Colu
         columns,
         key: (0..keys.len()).collect(),
         primary: true,
+        charset: None,
+        indexes: Vec::new(),
         comment: String::new(),
     }
 }
@@ -314,6 +316,8 @@ async fn a_nullable_key_is_one_chunk_with_every_row() {
     key.nullable = true;
     let table = Table {
         primary: true,
+        charset: None,
+        indexes: Vec::new(),
         name: TableName::new(&db, "nulls"),
         columns: vec![key, Column::new("v", integer(IntegerSize::Int, false))],
         key: vec![0],
@@ -343,6 +347,8 @@ async fn pages_are_bounded_by_bytes() {
         let text = ColumnType::Text { size: LobSize::Long, charset: "utf8mb4".into() };
         let table = Table {
             primary: true,
+            charset: None,
+            indexes: Vec::new(),
             name: TableName::new(&db, "large"),
             columns: vec![Column::new("k", integer(IntegerSize::Int, false)), Column::new("v", text)],
             key: vec![0],

@@ -119,6 +119,8 @@ fn source(name: &str, columns: Vec<(&str, ColumnType)>) -> Table {
         columns,
         key: vec![0],
         primary: true,
+        charset: None,
+        indexes: Vec::new(),
         comment: "it's a \"table\"".into(),
     }
 }

@@ -139,6 +139,8 @@ fn table(columns: Vec<Column>, version: Version) -> TargetTable {
         key: vec![0],
         primary: true,
         comment: String::new(),
+        charset: None,
+        indexes: Vec::new(),
     };
     let address = Address { host: "unused".into(), port: 1 };
     let settings = TargetSettings {

@@ -153,8 +153,19 @@ async fn log(server: &impl Source, start: position::Position, database: &str) ->
     let replica_host = "values-test".into();
     let heard = Default::default();
     let patience = Default::default();
-    let reader =
-        ReaderOptions { connect, flavor, start, by_gtid: false, server_id, replica_host, wanted, patience, heard };
+    let noticed = Arc::new(|_: &TableName| false);
+    let reader = ReaderOptions {
+        connect,
+        flavor,
+        start,
+        by_gtid: false,
+        server_id,
+        replica_host,
+        wanted,
+        noticed,
+        patience,
+        heard,
+    };
     let thread = binlog::spawn(reader, sender, cancel.clone()).unwrap();
     let collected = tokio::task::spawn_blocking(move || {
         let deadline = Instant::now() + Duration::from_secs(60);

@@ -8,6 +8,8 @@
 //! 4. Write the checkpoint and drop the intent, in one transaction, with what became of refused rows
 //!    ([`super::dead_letter`]).
 //!
+//! A statement that changes tables is brought in by [`super::change`], as an epoch of its own.
+//!
 //! A crash between 2 and 4 leaves the intent. [`settle`] then asks the target for each label until its fate
 //! is decided; only after that may rows be sent again, else a late load could write old values over new ones.
 
@@ -21,6 +23,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::TableBatch;
+use super::change::Changer;
 use super::dead_letter::DeadLetters;
 use super::encode::{BinaryText, Encoder, Part};
 use super::errand::{Done, Errand, Errands};
@@ -82,6 +85,7 @@ pub struct Committer<T> {
     pub checkpoint: Checkpoint,
     /// What went out in pieces since.
     pub pieces: Pieces,
+    pub changer: Changer,
     pub numbers: Numbers,
 }
 
@@ -160,12 +164,16 @@ impl<T: Target> Committer<T> {
         Ok(())
     }
 
-    fn commit(&mut self, epoch: Epoch) -> Result<()> {
+    pub(super) fn commit(&mut self, mut epoch: Epoch) -> Result<()> {
+        if let Some(change) = epoch.change.take() {
+            return self.change(epoch, change);
+        }
         let began = Instant::now();
         let number = self.checkpoint.epoch + 1;
-        let Epoch { begin, end, committed_at, mut batch, anew, prepared } = epoch;
+        let Epoch { begin, end, committed_at, mut batch, anew, prepared, change: _, history } = epoch;
         if anew {
             self.pieces = Pieces::default();
+            self.changer.forget_pending();
         }
         if self.options.together && begin == end && !batch.is_empty() {
             return Err(together::too_large(&begin, batch.bytes()));
@@ -216,9 +224,15 @@ impl<T: Target> Committer<T> {
             loaded: last.loaded + counted.loaded,
         };
         let metrics = self.progress.metrics();
-        metrics.timed(Phase::Checkpoint, || self.store.close_epoch(&self.checkpoint, &changes, &prepared))?;
+        let definitions = if is_piece { None } else { self.changer.take_pending(history) };
+        metrics.timed(Phase::Checkpoint, || {
+            self.store.close_epoch_with(&self.checkpoint, &changes, &prepared, definitions.as_ref())
+        })?;
         step::reached("checkpoint-written");
         self.letters.written(&changes)?;
+        if definitions.is_some_and(|changes| changes.ends_change) {
+            self.letters.follow(self.changer.followed().mappings())?;
+        }
         if rows > 0 {
             let (file, offset) = (&self.checkpoint.position.file, self.checkpoint.position.offset);
             let ms = began.elapsed().as_millis() as u64;

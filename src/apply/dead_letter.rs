@@ -21,7 +21,7 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::BytesMut;
 use foldhash::fast::FixedState;
@@ -56,7 +56,7 @@ pub struct DeadLetters {
     pub(super) store: Arc<Store>,
     policy: Policy,
     /// By the table's name at the target.
-    tables: HashMap<TableName, Arc<Mapping>>,
+    tables: RwLock<HashMap<TableName, Arc<Mapping>>>,
     live: Mutex<Live>,
     /// Found since `live` was read.
     found: AtomicU64,
@@ -76,11 +76,25 @@ impl DeadLetters {
         policy: Policy,
         mappings: impl IntoIterator<Item = &'a Arc<Mapping>>,
     ) -> Result<DeadLetters> {
-        let tables = mappings.into_iter().map(|mapping| (mapping.target.name.clone(), Arc::clone(mapping))).collect();
-        let letters =
-            DeadLetters { store: Arc::clone(store), policy, tables, live: Mutex::default(), found: AtomicU64::new(0) };
+        let letters = DeadLetters {
+            store: Arc::clone(store),
+            policy,
+            tables: RwLock::new(by_target(mappings)),
+            live: Mutex::default(),
+            found: AtomicU64::new(0),
+        };
         letters.read_live()?;
         Ok(letters)
+    }
+
+    /// A schema change is done: from here on the tables are these, and letters have followed it.
+    pub(crate) fn follow<'a>(&self, mappings: impl IntoIterator<Item = &'a Arc<Mapping>>) -> Result<()> {
+        *self.tables.write().unwrap_or_else(PoisonError::into_inner) = by_target(mappings);
+        if self.any() { self.read_live() } else { Ok(()) }
+    }
+
+    fn mapping(&self, table: &TableName) -> Option<Arc<Mapping>> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner).get(table).cloned()
     }
 
     pub(crate) fn on_error(&self) -> OnError {
@@ -165,7 +179,7 @@ impl DeadLetters {
         deletes: Vec<(Vec<Option<String>>, RefusedRow)>,
         progress: &Progress,
     ) -> Result<Vec<RefusedRow>> {
-        let Some(mapping) = self.tables.get(&load.table).filter(|_| !deletes.is_empty()) else {
+        let Some(mapping) = self.mapping(&load.table).filter(|_| !deletes.is_empty()) else {
             return Ok(deletes.into_iter().map(|(_, row)| row).collect());
         };
         let table = &mapping.target;
@@ -253,7 +267,7 @@ impl DeadLetters {
     }
 
     pub(super) fn key_columns(&self, table: &TableName) -> usize {
-        self.tables.get(table).map_or(usize::MAX, |mapping| mapping.target.key_columns)
+        self.mapping(table).map_or(usize::MAX, |mapping| mapping.target.key_columns)
     }
 
     /// The letter, behind another one if it only adds to it.
@@ -366,6 +380,7 @@ impl DeadLetters {
 
     fn read_live(&self) -> Result<()> {
         let mut live = self.live();
+        *live = Live::default();
         for LetterKey { table, key } in self.store.live_letter_keys()? {
             live.letters += 1;
             live.keys.entry(table).or_default().insert(hash(&key));
@@ -380,6 +395,10 @@ impl DeadLetters {
     fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn by_target<'a>(mappings: impl IntoIterator<Item = &'a Arc<Mapping>>) -> HashMap<TableName, Arc<Mapping>> {
+    mappings.into_iter().map(|mapping| (mapping.target.name.clone(), Arc::clone(mapping))).collect()
 }
 
 fn hash(key: &str) -> u64 {

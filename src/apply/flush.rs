@@ -13,6 +13,9 @@
 //! hold the checkpoint back for ever. When such a transaction is cut off, its rows are in the target already; then the
 //! next transaction has to be the same one, which writes them again, or the job stops.
 //!
+//! A statement that changes tables is a barrier ([`super::change`]): an epoch is closed before it, it goes to the committer
+//! by itself, and the next row is read with the tables as they are behind it.
+//!
 //! After a crash the first epoch is a *replay*: it closes exactly where the intent said, whatever the limits
 //! say, so its loads have the labels they had.
 
@@ -26,18 +29,21 @@ use foldhash::fast::FixedState;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Batch, MERGED_ROW_BYTES};
+use super::change::{Change, Followed};
 use super::pace::Pace;
 use super::row_hash::CopiedAt;
 use super::xa::{Replay, Waiting, XaRows};
 use crate::live::Limiter;
 use crate::metrics::Phase;
-use crate::mysql::binlog::{EventPlan, ImageColumns, Place, RowsEvent, RowsKind, Slot, Statement, TableMap, XaStep};
+use crate::mysql::binlog::{
+    EventPlan, ImageColumns, Place, RowsEvent, RowsKind, Slot, Statement, StatementSession, TableMap, XaStep,
+};
 use crate::mysql::history::History;
 use crate::mysql::position::{Gtid, GtidSet, Position, order_places};
 use crate::mysql::value::ValueOptions;
 use crate::progress::Progress;
 use crate::ring::{Budget, Closed, Entry, Receiver};
-use crate::schema::{Mapping, SchemaChange, TableName};
+use crate::schema::{Mapping, SchemaChange};
 use crate::state::PreparedChanges;
 use crate::{Error, Result, step};
 
@@ -53,6 +59,10 @@ pub struct Epoch {
     pub anew: bool,
     /// What is prepared at `end` and was not at `begin`, or the other way round.
     pub prepared: PreparedChanges,
+    /// A statement between the two; then there are no rows. `begin` = `end` if its transaction goes on.
+    pub change: Option<Change>,
+    /// What the history remembers at `end`, if that is not what it did at `begin`.
+    pub history: Option<String>,
 }
 
 /// When a batch is full.
@@ -70,15 +80,26 @@ impl Limits {
     }
 }
 
-/// The tables of the job, with the plan for each table map, and set of columns in its events, that was seen.
+/// The tables of the job at the place that is being read, with the plan for each table map, and set of columns in its
+/// events, that was seen.
 pub struct Tables {
-    /// Their definitions at the place that is being read.
+    /// Their definitions.
     history: History,
-    mappings: HashMap<TableName, Arc<Mapping>>,
+    /// The history's revision that went out last.
+    stored: u64,
+    followed: Arc<Followed>,
     values: ValueOptions,
     known: HashMap<Seen, Known, FixedState>,
     /// Some table has no key.
     row_hashes: bool,
+    before: Option<Before>,
+}
+
+/// The tables as they were before a statement inside the transaction that is being read.
+struct Before {
+    history: History,
+    stored: u64,
+    followed: Arc<Followed>,
 }
 
 /// What an event's plan depends on: the addresses of its table map and its columns, and with columns its kind.
@@ -93,28 +114,32 @@ struct Known {
 }
 
 impl Tables {
-    pub fn new(mappings: impl IntoIterator<Item = Arc<Mapping>>, values: ValueOptions) -> Self {
-        let mappings: HashMap<_, _> =
-            mappings.into_iter().map(|mapping| (mapping.source.name.clone(), mapping)).collect();
-        let history = History::new(mappings.values().map(|mapping| Arc::new(mapping.source.clone())));
-        let row_hashes = mappings.values().any(|mapping| mapping.is_row_hash());
-        Tables { history, mappings, values, known: HashMap::default(), row_hashes }
+    pub fn new(history: History, followed: Arc<Followed>, values: ValueOptions) -> Self {
+        let (stored, row_hashes) = (history.revision(), followed.has_row_hashes());
+        Tables { history, stored, followed, values, known: HashMap::default(), row_hashes, before: None }
     }
 
-    fn of(&mut self, event: &RowsEvent) -> Result<&Known> {
+    /// `None`: the table's rows are not replicated.
+    fn of(&mut self, event: &RowsEvent) -> Result<Option<&Known>> {
         let columns = event.columns.as_ref().map(|columns| (Arc::as_ptr(columns) as usize, event.kind));
         let seen = (Arc::as_ptr(&event.table) as usize, columns);
         if self.known.contains_key(&seen) {
-            return Ok(&self.known[&seen]);
+            return Ok(self.known.get(&seen));
         }
         let name = &event.table.name;
-        let mapping = self.mappings.get(name).ok_or_else(|| {
-            Error::definite(format!("{name} at {}:{}: rows of a table the job does not know", event.file, event.offset))
-                .hint("the table was created or renamed after the job began; exclude it with `source.excludeTables`, or begin a new job")
-        })?;
+        let Some(mapping) = self.followed.mapping(name) else {
+            if self.followed.passes(name) {
+                return Ok(None);
+            }
+            return Err(Error::definite(format!(
+                "{name} at {}:{}: rows of a table the job does not know",
+                event.file, event.offset
+            ))
+            .hint("the table came by a way that the log does not tell; exclude it with `source.excludeTables`, or begin a new job (another `name`)"));
+        };
         let plan = EventPlan::new(mapping, event, &self.values)
             .map_err(|error| error.context(format!("{}:{}", event.file, event.offset)))?;
-        if self.known.len() >= 4 * self.mappings.len() + 256 {
+        if self.known.len() >= 4 * self.followed.mappings().len() + 256 {
             self.known.clear();
         }
         let known = Known {
@@ -123,7 +148,31 @@ impl Tables {
             mapping: Arc::clone(mapping),
             plan,
         };
-        Ok(self.known.entry(seen).or_insert(known))
+        Ok(Some(self.known.entry(seen).or_insert(known)))
+    }
+
+    /// The target shows the tables so from here on.
+    fn follow(&mut self, followed: Arc<Followed>) {
+        self.row_hashes = followed.has_row_hashes();
+        self.followed = followed;
+        self.known.clear();
+    }
+
+    /// What the history has to be stored as, if it is not stored so yet.
+    fn unstored(&mut self) -> Result<Option<String>> {
+        if self.history.revision() == self.stored {
+            return Ok(None);
+        }
+        self.stored = self.history.revision();
+        self.history.state()
+    }
+
+    /// The transaction that is being read does not count; it had a statement inside if this is `true`.
+    fn undo(&mut self) -> bool {
+        let Some(Before { history, stored, followed }) = self.before.take() else { return false };
+        (self.history, self.stored) = (history, stored);
+        self.follow(followed);
+        true
     }
 }
 
@@ -264,7 +313,10 @@ impl Flusher {
                 Woken::Slot(Entry { item, held }) => match item {
                     Slot::Rows(item) if self.copied_at.has(&item)? => {}
                     Slot::Rows(item) => self.rows(&mut filling, Entry { item, held })?,
-                    Slot::CutOff(gtid) => filling.cut_off(gtid),
+                    Slot::CutOff(gtid) => {
+                        filling.cut_off(gtid);
+                        filling.anew |= self.tables.undo();
+                    }
                     Slot::Commit(place) => self.commit(&mut filling, &place)?,
                     Slot::Passed(place, gtids) => {
                         filling.passes(&place)?;
@@ -272,11 +324,7 @@ impl Flusher {
                     }
                     Slot::XaRows { first, event } => self.xa.add(first, event, held)?,
                     Slot::Xa(place, step) => self.xa(&mut filling, &place, &step)?,
-                    Slot::Statement(statement) => match self.tables.history.read(&statement) {
-                        Ok(changes) if changes.is_empty() => self.boundary(&mut filling, &statement.place, None)?,
-                        Ok(changes) => return Err(self.stops(filling, not_followed(&statement, &changes))),
-                        Err(error) => return Err(self.stops(filling, error)),
-                    },
+                    Slot::Statement(statement) => self.statement(&mut filling, statement)?,
                 },
                 Woken::EpochIsIn => {
                     filling.in_flight = false;
@@ -323,6 +371,9 @@ impl Flusher {
         if filling.open_at.is_none() {
             filling.open_at = Some((Arc::clone(&entry.item.file), entry.item.offset));
         }
+        if self.tables.history.awaits_rows(&entry.item.table.name) {
+            self.rows_tell(filling, &entry.item)?;
+        }
         if filling.in_transaction {
             return self.join(filling, entry);
         }
@@ -356,24 +407,31 @@ impl Flusher {
     }
 
     fn join(&mut self, filling: &mut Filling, Entry { item: event, held }: Entry<RowsEvent>) -> Result<()> {
-        let Known { mapping, plan, .. } = self.tables.of(&event)?;
+        let Some(Known { mapping, plan, .. }) = self.tables.of(&event)? else { return Ok(()) };
         let (read, bytes) = (filling.batch.read().total(), held.bytes() as u64);
         filling.batch.add(mapping, plan, &event, held)?;
         self.limiter.took(filling.batch.read().total() - read, bytes);
         if filling.batch.bytes() >= self.limits.bytes {
-            self.wait_for_flight(filling)?;
-            let piece = Epoch {
-                begin: filling.begin.clone(),
-                end: filling.begin.clone(),
-                committed_at: filling.committed_at,
-                batch: std::mem::take(&mut filling.batch),
-                anew: std::mem::take(&mut filling.anew),
-                prepared: PreparedChanges::default(),
-            };
-            filling.in_pieces = true;
-            self.hand_over(filling, piece)?;
+            self.send_piece(filling)?;
         }
         Ok(())
+    }
+
+    /// What the batch has of a transaction that goes on.
+    fn send_piece(&mut self, filling: &mut Filling) -> Result<()> {
+        self.wait_for_flight(filling)?;
+        let piece = Epoch {
+            begin: filling.begin.clone(),
+            end: filling.begin.clone(),
+            committed_at: filling.committed_at,
+            batch: std::mem::take(&mut filling.batch),
+            anew: std::mem::take(&mut filling.anew),
+            prepared: PreparedChanges::default(),
+            change: None,
+            history: None,
+        };
+        filling.in_pieces = true;
+        self.hand_over(filling, piece)
     }
 
     fn commit(&mut self, filling: &mut Filling, place: &Place) -> Result<()> {
@@ -381,7 +439,110 @@ impl Flusher {
         self.join_open(filling)?;
         filling.committed_at = place.committed_at;
         (filling.in_transaction, filling.open_at) = (false, None);
+        self.tables.before = None;
         self.boundary(filling, place, None)
+    }
+
+    /// A statement that may have changed tables.
+    fn statement(&mut self, filling: &mut Filling, statement: Statement) -> Result<()> {
+        if !statement.inside {
+            filling.comes_again(&statement.place)?;
+        }
+        // What is closed before the statement is stored with the history as it was there.
+        let mut history = self.tables.history.clone();
+        match history.read(&statement) {
+            Ok(changes) if changes.is_empty() => {
+                self.tables.history = history;
+                self.boundary(filling, &statement.place, None)
+            }
+            Ok(changes) => {
+                self.close_before_change(filling)?;
+                self.change(filling, statement, changes, history)
+            }
+            Err(error) => {
+                // Everything before the statement is in when the job stops.
+                self.close_before_change(filling)?;
+                Err(error)
+            }
+        }
+    }
+
+    /// The first rows behind a statement that could not be read tell what it did: it counts from here on.
+    fn rows_tell(&mut self, filling: &mut Filling, event: &RowsEvent) -> Result<()> {
+        let mut history = self.tables.history.clone();
+        let changes = history.map(&event.table, &format!("{}:{}", event.file, event.offset))?;
+        if changes.is_empty() {
+            self.tables.history = history;
+            return Ok(());
+        }
+        self.close_before_change(filling)?;
+        let place = Place {
+            file: Arc::clone(&event.file),
+            offset: event.offset,
+            gtid: None,
+            committed_at: filling.committed_at,
+        };
+        let statement = Statement {
+            place,
+            database: event.table.name.database.clone(),
+            sql: format!("{}: a statement that could not be read, as the rows behind it tell", event.table.name),
+            inside: true,
+            session: StatementSession::default(),
+        };
+        self.change(filling, statement, changes, history)
+    }
+
+    /// All that was read before is in; of a transaction in pieces, what was read of it.
+    fn close_before_change(&mut self, filling: &mut Filling) -> Result<()> {
+        if filling.in_transaction {
+            if !filling.batch.is_empty() {
+                self.send_piece(filling)?;
+            }
+        } else if filling.has_news() {
+            // A replay that comes here has another order than the run that began it.
+            self.replay_until = None;
+            self.close(filling)?;
+        }
+        self.wait_for_flight(filling)
+    }
+
+    /// Sends a statement's changes and waits until the target shows them.
+    fn change(
+        &mut self,
+        filling: &mut Filling,
+        statement: Statement,
+        changes: Vec<SchemaChange>,
+        history: History,
+    ) -> Result<()> {
+        let committed_at = statement.place.committed_at;
+        let tables = &mut self.tables;
+        if statement.inside {
+            // A second one of the same transaction keeps what the first has kept.
+            let (stored, followed) = (tables.stored, Arc::clone(&tables.followed));
+            let former = std::mem::replace(&mut tables.history, history);
+            tables.before.get_or_insert(Before { history: former, stored, followed });
+        } else {
+            tables.history = history;
+            advance(&mut filling.position, &statement.place, None);
+            filling.heard = true;
+            filling.committed_at = committed_at;
+        }
+        self.progress.read_to(committed_at, 1);
+        let (reply, followed) = channel::bounded(1);
+        let epoch = Epoch {
+            begin: std::mem::replace(&mut filling.begin, filling.position.clone()),
+            end: filling.position.clone(),
+            committed_at,
+            batch: Batch::default(),
+            anew: std::mem::take(&mut filling.anew),
+            prepared: if statement.inside { PreparedChanges::default() } else { self.xa.close()? },
+            change: Some(Change { statement, changes, reply }),
+            history: self.tables.unstored()?,
+        };
+        self.hand_over(filling, epoch)?;
+        self.wait_for_flight(filling)?;
+        self.tables.follow(followed.recv().map_err(|_| committer_gone())?);
+        Ok(())
     }
 
     /// A step of an XA transaction. A commit is where its rows enter the batch.
@@ -480,6 +641,8 @@ impl Flusher {
             batch: std::mem::take(&mut filling.batch),
             anew: std::mem::take(&mut filling.anew),
             prepared: self.xa.close()?,
+            change: None,
+            history: self.tables.unstored()?,
         };
         self.hand_over(filling, epoch)
     }
@@ -511,15 +674,6 @@ impl Flusher {
         }
         self.wait_for_flight(&mut filling)?;
         Ok(ended)
-    }
-
-    /// Everything before a statement goes out; then the job stops.
-    fn stops(mut self, mut filling: Filling, error: Error) -> Error {
-        let flushed = if filling.in_transaction { Ok(()) } else { self.close(&mut filling) };
-        match flushed.and_then(|()| self.wait_for_flight(&mut filling)) {
-            Ok(()) => error,
-            Err(failed) => failed,
-        }
     }
 }
 
@@ -601,13 +755,6 @@ fn cut_replay() -> Error {
          other parts",
     )
     .hint("set params.totalDataInMemMb to what it was when the job ran last, at least until the epoch is in (`towpath status` shows none)")
-}
-
-fn not_followed(statement: &Statement, changes: &[SchemaChange]) -> Error {
-    let tables: Vec<String> = changes.iter().map(|change| change.table().to_string()).collect();
-    let Place { file, offset, .. } = &statement.place;
-    Error::definite(format!("{file}:{offset}: a statement changes {}: {}", tables.join(", "), statement.sql))
-        .hint("begin a new job (another `name`) that copies the tables again")
 }
 
 fn reader_gone() -> Error {

@@ -3,10 +3,12 @@
 //! [`batch`] keeps the last image per key, undecoded; [`encode`] writes what is left into bodies;
 //! [`xa`] keeps the rows of XA transactions until they are committed; [`flush`] closes epochs; [`commit`] brings an epoch
 //! into the target and moves the checkpoint, [`together`] makes it visible whole; [`dead_letter`] says what becomes of rows
-//! that the target refuses; [`row_hash`] numbers the rows of tables without a key; [`pace`] gives a target that has no room longer pauses.
+//! that the target refuses; [`row_hash`] numbers the rows of tables without a key; [`change`] follows statements that change
+//! the tables; [`pace`] gives a target that has no room longer pauses.
 
 pub mod batch;
 pub(crate) mod body;
+pub mod change;
 pub mod commit;
 pub mod dead_letter;
 pub mod encode;

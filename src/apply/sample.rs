@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::change::{Changer, Rules};
+use crate::config::Ddl;
 use crate::mysql::binlog::{EventPlan, Place, RowPlan, RowsEvent, RowsKind, TableMap};
+use crate::mysql::connect::Patience;
 use crate::mysql::position::Position;
 use crate::mysql::value::ValueOptions;
 use crate::schema::{Column, ColumnType, IntegerSize, Mapping, MappingOptions, Table, TableName, map_table};
@@ -25,6 +28,8 @@ impl Sample {
             columns: vec![id, text],
             key: vec![0],
             primary: true,
+            charset: None,
+            indexes: Vec::new(),
             comment: String::new(),
         };
         let mapping = map_table(&table, &MappingOptions::for_version(3, 5)).unwrap();
@@ -54,6 +59,13 @@ impl Sample {
             gtid: None,
         }
     }
+}
+
+/// For committers that are given no schema changes.
+pub(super) fn changer() -> Changer {
+    let rules =
+        Rules { ddl: Ddl::default(), mapping: MappingOptions::for_version(3, 5), values: ValueOptions::default() };
+    Changer::new(rules, Patience::default(), Arc::default())
 }
 
 pub(super) fn position(offset: u64) -> Position {

@@ -76,12 +76,7 @@ pub(super) static JOB: &[Field] = &[
     field("source", Shape::Group(SOURCE), Default::Required, "The MySQL or MariaDB server to read."),
     field("target", Shape::Group(TARGET), Default::Required, "Where the tables go."),
     field("params", Shape::Group(PARAMS), Default::None, "Sizes, pauses and limits, with CloudCanal's names."),
-    field(
-        "ddl",
-        Shape::Group(DDL),
-        Default::None,
-        "What a DDL statement on a replicated table does. This version knows `{default: error}` only: it stops the job.",
-    ),
+    field("ddl", Shape::Group(DDL), Default::None, "What becomes of each kind of DDL on the job's tables."),
     field(
         "strategyOnError",
         Shape::Word(&["exit", "batchDirtyData"]),
@@ -145,6 +140,14 @@ static SOURCE: &[Field] = &[
         "Patterns over `database.table`: `*`, `?`, `[a-z]`, `{a,b}`; `*` does not cross the dot.",
     ),
     field("excludeTables", Shape::Texts(false), Default::None, "Patterns of tables to leave out of `tables`."),
+    field(
+        "shadowTables",
+        Shape::Texts(false),
+        Default::None,
+        "Names of the tables that online schema-change tools make, `*` for the real table's name. They are not replicated; when \
+         one takes the place of its table, that table's columns change. Absent: `_*_gho`, `_*_ghc`, `_*_del` (gh-ost), `_*_new`, \
+         `_*_old` (pt-online-schema-change); `[]`: none.",
+    ),
     field(
         "timezone",
         Shape::Text,
@@ -324,8 +327,51 @@ static HTTP: &[Field] = &[
     ),
 ];
 
-static DDL: &[Field] =
-    &[field("default", Shape::Word(&["error"]), Default::Text("error"), "`error`: a DDL statement stops the job.")];
+static DDL_WORDS: &[&str] = &["apply", "ignore", "warn", "error"];
+
+static DDL: &[Field] = &[
+    field(
+        "default",
+        Shape::Word(DDL_WORDS),
+        Default::Text("apply"),
+        "For the kinds that are not named: `apply` changes the target likewise, `ignore` leaves it as it is and goes on, `warn` does so with \
+         a line in the log, `error` stops the job before the statement.",
+    ),
+    field(
+        "createTable",
+        Shape::Word(DDL_WORDS),
+        Default::None,
+        "CREATE TABLE. Not applied: the table's rows are not replicated.",
+    ),
+    field(
+        "dropTable",
+        Shape::Word(DDL_WORDS),
+        Default::None,
+        "DROP TABLE, and a rename out of the job's tables. Absent: `ignore`, so that the target keeps the rows; `warn` or `error` if \
+         `default` says so.",
+    ),
+    field("truncateTable", Shape::Word(DDL_WORDS), Default::None, "TRUNCATE TABLE."),
+    field(
+        "renameTable",
+        Shape::Word(DDL_WORDS),
+        Default::None,
+        "RENAME TABLE within the job's tables. Not applied: the target's table keeps its name.",
+    ),
+    field("addColumn", Shape::Word(DDL_WORDS), Default::None, "Not applied: the column is left out."),
+    field(
+        "dropColumn",
+        Shape::Word(DDL_WORDS),
+        Default::None,
+        "Not applied: the target's column gets its default, or NULL, in rows that change.",
+    ),
+    field("renameColumn", Shape::Word(DDL_WORDS), Default::None, "Not applied: the target's column keeps its name."),
+    field(
+        "modifyColumn",
+        Shape::Word(DDL_WORDS),
+        Default::None,
+        "Another type, NULL, DEFAULT or COMMENT. Not applied: values that the target's column cannot hold go by `strategyOnError`.",
+    ),
+];
 
 /// The JSON Schema of the job file, with every default.
 pub fn json_schema() -> Value {

@@ -2,12 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use super::ShadowNames;
 use super::document;
 use super::model::{
-    Address, Http, Job, NoKeyTables, OnError, Params, Password, Source, SourceType, Startup, Target, TargetKind, Tls,
-    TlsMode,
+    Address, Ddl, DdlKind, DdlPolicy, Http, Job, NoKeyTables, OnError, Params, Password, Source, SourceType, Startup,
+    Target, TargetKind, Tls, TlsMode,
 };
 use super::reader::{Group, Problem, Reader};
+use super::shadow_names::check_shadow_pattern;
 use super::table_filter::{TableFilter, check_pattern};
 use crate::{Error, Result};
 
@@ -110,6 +112,7 @@ fn build(job: &mut Group, reader: &mut Reader<'_>) -> Option<Job> {
     let source = source(&mut job.group("source"), reader);
     let target = target(&job.group("target"), reader);
     let params = params(&job.group("params"), reader);
+    let ddl = ddl(&job.group("ddl"));
     let http = http(&job.group("http"), reader);
     let zero_date = job.zero_date("defaultZeroDate");
     let on_error = match job.text("strategyOnError").as_deref() {
@@ -134,12 +137,30 @@ fn build(job: &mut Group, reader: &mut Reader<'_>) -> Option<Job> {
         source: source?,
         target: target?,
         params,
+        ddl,
         on_error,
         max_dead_letters: job.integer("maxDeadLetters")?,
         atomic_transactions,
         zero_date: zero_date?,
         no_key_tables,
         http,
+    })
+}
+
+fn ddl(group: &Group) -> Ddl {
+    let word = |key: &str| match group.text(key).as_deref() {
+        Some("apply") => Some(DdlPolicy::Apply),
+        Some("ignore") => Some(DdlPolicy::Ignore),
+        Some("warn") => Some(DdlPolicy::Warn),
+        Some("error") => Some(DdlPolicy::Error),
+        _ => None,
+    };
+    let default = word("default").unwrap_or(DdlPolicy::Apply);
+    Ddl::of(|kind| {
+        // The rows of a dropped table are gone for good, so that has to be said.
+        let absent =
+            if kind == DdlKind::DropTable && default == DdlPolicy::Apply { DdlPolicy::Ignore } else { default };
+        word(kind.key()).unwrap_or(absent)
     })
 }
 
@@ -177,6 +198,7 @@ fn source(group: &mut Group, reader: &mut Reader<'_>) -> Option<Source> {
     let tls = tls(&group.group("tls"), reader);
     let tables = patterns(group, "tables", reader);
     let exclude_tables = patterns(group, "excludeTables", reader);
+    let shadow_tables = shadow_tables(group, reader);
     let timezone = group.text("timezone");
     if let Some(zone) = &timezone
         && let Err(message) = super::zone::parse(zone)
@@ -203,6 +225,7 @@ fn source(group: &mut Group, reader: &mut Reader<'_>) -> Option<Source> {
         tls: tls?,
         tables,
         exclude_tables,
+        shadow_tables,
         timezone,
         startup: startup?,
         server_id: group.integer("serverId").and_then(|id| u32::try_from(id).ok()),
@@ -392,6 +415,20 @@ fn patterns(group: &Group, key: &str, reader: &mut Reader<'_>) -> Vec<String> {
     patterns.into_iter().map(|(_, pattern)| pattern).collect()
 }
 
+fn shadow_tables(group: &Group, reader: &mut Reader<'_>) -> ShadowNames {
+    if !group.has("shadowTables") {
+        return ShadowNames::default();
+    }
+    let mut known: Vec<String> = Vec::new();
+    for (line, pattern) in group.texts("shadowTables") {
+        match check_shadow_pattern(&pattern) {
+            Ok(()) => known.push(pattern),
+            Err(message) => reader.problem(line, group.path("shadowTables"), message),
+        }
+    }
+    ShadowNames::new(&known).unwrap_or_else(|_| ShadowNames::none())
+}
+
 fn address(text: &str, line: u64, path: String, reader: &mut Reader<'_>) -> Option<Address> {
     match text.parse() {
         Ok(address) => Some(address),
@@ -439,9 +476,10 @@ impl std::str::FromStr for Address {
 }
 
 impl Source {
-    /// The filter of `tables` and `excludeTables`. `lower_case_table_names` is the server's variable:
+    /// The filter of `tables`, `excludeTables` and `shadowTables`. `lower_case_table_names` is the server's variable:
     /// other than 0 means that names are compared without case.
     pub fn table_filter(&self, lower_case_table_names: u8) -> Result<TableFilter> {
-        TableFilter::new(&self.tables, &self.exclude_tables, lower_case_table_names != 0)
+        let filter = TableFilter::new(&self.tables, &self.exclude_tables, lower_case_table_names != 0)?;
+        Ok(filter.with_shadows(self.shadow_tables.clone()))
     }
 }

@@ -15,6 +15,7 @@ mod load;
 mod model;
 mod reader;
 mod setting;
+mod shadow_names;
 mod table_filter;
 mod variables;
 pub(crate) mod zone;
@@ -24,9 +25,10 @@ mod tests;
 
 pub use fields::json_schema;
 pub use model::{
-    Address, Job, NoKeyTables, OnError, Params, Password, Source, SourceType, Startup, Target, TargetKind, Tls,
-    TlsMode, ZeroDate,
+    Address, Ddl, DdlKind, DdlPolicy, Job, NoKeyTables, OnError, Params, Password, Source, SourceType, Startup, Target,
+    TargetKind, Tls, TlsMode, ZeroDate,
 };
 pub use setting::Setting;
+pub use shadow_names::ShadowNames;
 pub use table_filter::TableFilter;
 pub(crate) use table_filter::is_system;

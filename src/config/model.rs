@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::ShadowNames;
+
 /// A whole job file, with defaults filled in and `${ENV}` replaced.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -15,6 +17,7 @@ pub struct Job {
     pub source: Source,
     pub target: Target,
     pub params: Params,
+    pub ddl: Ddl,
     pub on_error: OnError,
     /// Live dead letters that stop the job when there are more; 0 = no limit.
     pub max_dead_letters: u64,
@@ -50,6 +53,8 @@ pub struct Source {
     /// Globs over `db.table`; `*` does not cross the dot.
     pub tables: Vec<String>,
     pub exclude_tables: Vec<String>,
+    /// The names of online schema-change tools' tables.
+    pub shadow_tables: ShadowNames,
     /// Zone in which TIMESTAMP values are written: `+02:00` or `Europe/Berlin`. `None`: the source server's.
     pub timezone: Option<String>,
     pub startup: Startup,
@@ -206,6 +211,79 @@ impl Default for Params {
             http_so_timeout_sec: 600,
             alter_timeout_sec: 86_400,
         }
+    }
+}
+
+/// What becomes of a change of a table's definition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DdlPolicy {
+    /// The target is changed likewise.
+    Apply,
+    /// The target stays as it is.
+    Ignore,
+    /// As `Ignore`, and the log says so.
+    Warn,
+    /// The job stops before the statement.
+    Error,
+}
+
+/// The kinds that a policy can be chosen for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DdlKind {
+    CreateTable,
+    DropTable,
+    TruncateTable,
+    RenameTable,
+    AddColumn,
+    DropColumn,
+    RenameColumn,
+    ModifyColumn,
+}
+
+impl DdlKind {
+    pub const ALL: [DdlKind; 8] = [
+        DdlKind::CreateTable,
+        DdlKind::DropTable,
+        DdlKind::TruncateTable,
+        DdlKind::RenameTable,
+        DdlKind::AddColumn,
+        DdlKind::DropColumn,
+        DdlKind::RenameColumn,
+        DdlKind::ModifyColumn,
+    ];
+
+    /// Its key in the job file.
+    pub fn key(self) -> &'static str {
+        match self {
+            DdlKind::CreateTable => "createTable",
+            DdlKind::DropTable => "dropTable",
+            DdlKind::TruncateTable => "truncateTable",
+            DdlKind::RenameTable => "renameTable",
+            DdlKind::AddColumn => "addColumn",
+            DdlKind::DropColumn => "dropColumn",
+            DdlKind::RenameColumn => "renameColumn",
+            DdlKind::ModifyColumn => "modifyColumn",
+        }
+    }
+}
+
+/// A policy for each kind of change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ddl([DdlPolicy; DdlKind::ALL.len()]);
+
+impl Default for Ddl {
+    fn default() -> Self {
+        Ddl::of(|kind| if kind == DdlKind::DropTable { DdlPolicy::Ignore } else { DdlPolicy::Apply })
+    }
+}
+
+impl Ddl {
+    pub fn of(policy: impl Fn(DdlKind) -> DdlPolicy) -> Self {
+        Ddl(DdlKind::ALL.map(policy))
+    }
+
+    pub fn policy(&self, kind: DdlKind) -> DdlPolicy {
+        self.0[kind as usize]
     }
 }
 

@@ -49,6 +49,11 @@ impl Group {
         self.values.get(key).map_or(self.line, |(line, _)| *line)
     }
 
+    /// It has a value, its own or a default.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
     /// The value of a text, secret or word.
     pub(super) fn text(&self, key: &str) -> Option<String> {
         match self.values.get(key) {
@@ -150,7 +155,7 @@ impl<'a> Reader<'a> {
         let mut seen = HashSet::new();
         for entry in entries {
             let Some(field) = fields.iter().find(|field| field.key == entry.key) else {
-                self.problem(entry.line, join(path, &entry.key), unknown_key(&entry.key, fields, path));
+                self.problem(entry.line, join(path, &entry.key), unknown_key(&entry.key, fields));
                 continue;
             };
             if !seen.insert(field.key) {
@@ -461,17 +466,11 @@ fn later_word(path: &str, word: &str) -> Option<String> {
     let say = |text: &str| Some(format!("`{word}` is not in this version: {text}"));
     match (path, word) {
         ("target.type", "doris") => say("use `starrocks` or `embedded`"),
-        ("ddl.default", "apply" | "ignore" | "warn") => {
-            say("a DDL statement on a replicated table stops the job (`error`), with the statement in the message")
-        }
         _ => None,
     }
 }
 
-fn unknown_key(key: &str, fields: &'static [Field], path: &str) -> String {
-    if path == "ddl" {
-        return "not in this version; `ddl: {default: error}` is all it knows".to_owned();
-    }
+fn unknown_key(key: &str, fields: &'static [Field]) -> String {
     let known = fields.iter().filter(|field| !matches!(field.shape, Shape::Later(_))).map(|field| field.key);
     if let Some(near) = nearest(key, known.clone()) {
         return format!("no such key; did you mean `{near}`?");

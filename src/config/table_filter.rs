@@ -5,6 +5,7 @@
 
 use globset::{GlobBuilder, GlobMatcher};
 
+use super::ShadowNames;
 use crate::schema::TableName;
 use crate::{Error, Result};
 
@@ -15,6 +16,7 @@ pub(crate) const SYSTEM_SCHEMAS: [&str; 4] = ["mysql", "sys", "information_schem
 pub struct TableFilter {
     include: Vec<Pattern>,
     exclude: Vec<Pattern>,
+    shadows: ShadowNames,
 }
 
 #[derive(Debug, Clone)]
@@ -30,13 +32,31 @@ impl TableFilter {
         let compile = |patterns: &[String]| -> Result<Vec<Pattern>> {
             patterns.iter().map(|pattern| Pattern::new(pattern, ignore_case).map_err(Error::usage)).collect()
         };
-        Ok(TableFilter { include: compile(include)?, exclude: compile(exclude)? })
+        Ok(TableFilter { include: compile(include)?, exclude: compile(exclude)?, shadows: ShadowNames::none() })
+    }
+
+    /// Leaves out the tables that online schema-change tools make beside those that match.
+    #[must_use]
+    pub fn with_shadows(self, shadows: ShadowNames) -> Self {
+        TableFilter { shadows, ..self }
+    }
+
+    pub fn shadows(&self) -> &ShadowNames {
+        &self.shadows
     }
 
     pub fn matches(&self, name: &TableName) -> bool {
-        let matches =
-            |pattern: &Pattern| pattern.database.is_match(&name.database) && pattern.table.is_match(&name.table);
-        !is_system(&name.database) && self.include.iter().any(matches) && !self.exclude.iter().any(matches)
+        self.selects(&name.database, &name.table) && !self.is_shadow(name)
+    }
+
+    /// By its name it is a tool's table beside one that matches.
+    pub fn is_shadow(&self, name: &TableName) -> bool {
+        self.shadows.originals(&name.table).any(|original| self.selects(&name.database, original))
+    }
+
+    fn selects(&self, database: &str, table: &str) -> bool {
+        let matches = |pattern: &Pattern| pattern.database.is_match(database) && pattern.table.is_match(table);
+        !is_system(database) && self.include.iter().any(matches) && !self.exclude.iter().any(matches)
     }
 
     /// Whether a table of this database can match.
@@ -142,5 +162,15 @@ mod tests {
             assert_eq!(check_pattern(pattern).unwrap_err(), message);
         }
         assert!(check_pattern("shop.[a").unwrap_err().starts_with("\"shop.[a\" is no pattern: "));
+    }
+
+    #[test]
+    fn a_tools_table_is_left_out_beside_its_own_only() {
+        let all = filter(&["shop.*"], &[], false).with_shadows(ShadowNames::default());
+        let one = filter(&["shop._a_new"], &[], false).with_shadows(ShadowNames::default());
+        let name = |table: &str| TableName::new("shop", table);
+        assert!(all.is_shadow(&name("_a_new")) && !all.matches(&name("_a_new")) && all.matches(&name("a")));
+        assert!(one.matches(&name("_a_new")), "its own name is meant");
+        assert!(filter(&["shop.*"], &[], false).matches(&name("_a_new")));
     }
 }

@@ -80,7 +80,7 @@ target:
   databases: {shop: ods_shop}
   dataDir: /var/lib/towpath-target
 params: {realFlushPauseSec: 0.5, increBatchSize: 1000, fullParallel: 8, retryCount: 3}
-ddl: {default: error}
+ddl: {default: error, addColumn: apply}
 strategyOnError: exit
 atomicTransactions: true
 defaultZeroDate: 1970-01-01
@@ -111,6 +111,7 @@ fn every_key_is_read() {
     assert_eq!(job.target.data_dir, PathBuf::from("/var/lib/towpath-target"));
     assert_eq!(job.params.real_flush_pause_sec, 0.5);
     assert_eq!((job.params.incre_batch_size, job.params.full_parallel, job.params.retry_count), (1000, 8, 3));
+    assert_eq!(job.ddl, Ddl::of(|kind| if kind == DdlKind::AddColumn { DdlPolicy::Apply } else { DdlPolicy::Error }));
     assert!(job.atomic_transactions);
     assert_eq!(job.zero_date, ZeroDate::Value("1970-01-01".to_owned()));
     assert_eq!(job.no_key_tables, NoKeyTables::Skip);
@@ -123,6 +124,25 @@ fn json_is_the_same_model() {
     let job = parse(json).unwrap();
     assert_eq!(job.source.startup, Startup::Gtid("0-1-2,1-1-3".to_owned()));
     assert_eq!(job.params.real_flush_pause_sec, 0.0);
+}
+
+#[test]
+fn a_kind_of_ddl_that_is_not_named_goes_by_the_default_and_a_drop_is_never_applied_unasked() {
+    let policies = |ddl: &str| {
+        let job = parse(&format!("{SHORTEST}ddl: {ddl}\n")).unwrap();
+        DdlKind::ALL.map(|kind| job.ddl.policy(kind))
+    };
+    use DdlPolicy::{Apply, Error, Ignore, Warn};
+    let shipped = [Apply, Ignore, Apply, Apply, Apply, Apply, Apply, Apply];
+    assert_eq!(DdlKind::ALL.map(|kind| parse(SHORTEST).unwrap().ddl.policy(kind)), shipped);
+    assert_eq!(policies("{default: apply}"), shipped);
+    assert_eq!(policies("{default: warn, dropTable: apply}"), [Warn, Apply, Warn, Warn, Warn, Warn, Warn, Warn]);
+    assert_eq!(policies("{default: error}"), [Error; 8]);
+    for (place, kind) in DdlKind::ALL.into_iter().enumerate() {
+        let mut expected = shipped;
+        expected[place] = Warn;
+        assert_eq!(policies(&format!("{{{}: warn}}", kind.key())), expected);
+    }
 }
 
 #[test]
@@ -183,20 +203,10 @@ fn what_is_missing_is_told_with_its_meaning() {
 
 #[test]
 fn what_a_later_version_brings_is_refused() {
-    for (more, message) in [
-        (
-            "ddl: {default: apply}",
-            "job.yaml:4: ddl.default: `apply` is not in this version: a DDL statement on a replicated table stops the job (`error`), with the statement in the message",
-        ),
-        (
-            "ddl: {dropTable: ignore}",
-            "job.yaml:4: ddl.dropTable: not in this version; `ddl: {default: error}` is all it knows",
-        ),
-        (
-            "verify: {cron: '0 3 * * *'}",
-            "job.yaml:4: verify: not in this version: scheduled comparison comes in a later version; leave it out",
-        ),
-    ] {
+    for (more, message) in [(
+        "verify: {cron: '0 3 * * *'}",
+        "job.yaml:4: verify: not in this version: scheduled comparison comes in a later version; leave it out",
+    )] {
         assert_eq!(mistake(more), message);
     }
 }

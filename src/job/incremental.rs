@@ -7,7 +7,8 @@ use crossbeam_channel as channel;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, lag, last_call};
+use super::{Context, definitions, lag, last_call};
+use crate::apply::change::{Changer, Rules};
 use crate::apply::commit::{Committer, Pieces};
 use crate::apply::flush::{Ended, Flusher, Limits, Tables};
 use crate::apply::pace::Pace;
@@ -61,6 +62,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
             server_id: job.replica_id(),
             replica_host: replica_host(&job.name),
             wanted: prepared.wanted(),
+            noticed: prepared.noticed(),
             patience: context.patience(),
             heard,
         },
@@ -68,6 +70,10 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         reader_stop.clone(),
     )?;
 
+    let followed = Arc::new(definitions::followed(store, &prepared.mapping_options)?);
+    let history = definitions::history(context, &followed)?;
+    let rules =
+        Rules { ddl: job.ddl.clone(), mapping: prepared.mapping_options.clone(), values: prepared.values.clone() };
     let start = checkpoint.position.clone();
     let hurry = options.stop.child_token();
     let ended = hurry.clone().drop_guard();
@@ -89,12 +95,13 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         errands: options.errands.clone(),
         checkpoint,
         pieces: Pieces::default(),
+        changer: Changer::new(rules, context.patience(), Arc::clone(&followed)),
         numbers: Numbers::default(),
     };
     let flusher = Flusher {
         receiver,
         xa: XaRows::open(store, &budget, budget.total() / 12)?,
-        tables: Tables::new(prepared.mappings.iter().cloned(), prepared.values.clone()),
+        tables: Tables::new(history, followed, prepared.values.clone()),
         copied_at: CopiedAt::new(store.copied_at()?, &start),
         limits: Limits::new(&budget),
         pace: Arc::clone(&pace),

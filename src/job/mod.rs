@@ -10,6 +10,7 @@
 //! Each stage leaves a mark in the state store; a start goes on where the last one stopped.
 
 mod correct;
+mod definitions;
 mod full;
 mod incremental;
 mod lag;
@@ -19,6 +20,7 @@ mod settings;
 mod target;
 mod verify;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,6 +43,7 @@ use crate::{Error, Result, step};
 
 pub use crate::apply::flush::Ended;
 pub use correct::{CorrectOptions, Corrected, Corrector, Plan, correct, plan};
+use prepare::prepare_again;
 pub use prepare::{Prepared, Problems, prepare};
 pub use reposition::{Moved, reposition};
 pub use target::{Connected, connect, connect_beside};
@@ -120,18 +123,24 @@ async fn start_patiently<T: Target>(job: &config::Job, store: &Arc<Store>, targe
 /// Everything before the first stage: what cannot work is refused, the target's tables are there, and no load of an
 /// earlier run is under way.
 async fn start<T: Target>(job: &config::Job, store: &Arc<Store>, target: &T) -> Result<(Prepared, Identity)> {
-    let prepared = prepare(job, target).await.map_err(Problems::into_error)?;
+    let begun = store.identity()?;
+    let follows = begun.as_ref().is_some_and(|job| matches!(job.stage, Stage::Incremental | Stage::Done));
+    let prepared = if follows { prepare_again(job, target, store).await } else { prepare(job, target).await };
+    let mut prepared = prepared.map_err(Problems::into_error)?;
     for warning in &prepared.warnings {
         tracing::warn!("{warning}");
     }
-    let identity = match store.identity()? {
-        Some(identity) => prepared.resume(store, identity)?,
-        None => begin(job, &prepared, store).await?,
+    let identity = match begun {
+        Some(identity) => prepared.resume(job, store, identity).await?,
+        None => begin(job, &mut prepared, store).await?,
     };
     prepared.keeps_row_hashes(store)?;
     store.set_left_out(&prepared.left_out)?;
     tracing::info!(job = job.name, stage = identity.stage.as_str(), tables = prepared.mappings.len(), "job begins");
-    make_tables(&prepared, target).await?;
+    match identity.stage {
+        Stage::Schema => make_tables(&prepared, target).await?,
+        Stage::Full | Stage::Incremental | Stage::Done => check_tables(&prepared, store, target).await?,
+    }
     crate::apply::commit::settle(target, store).await?;
     Ok((prepared, identity))
 }
@@ -227,7 +236,7 @@ fn last_call(stop: &CancellationToken) -> CancellationToken {
 }
 
 /// Records the position first, before anything is read: what changes after it is in the log behind it.
-async fn begin(job: &config::Job, prepared: &Prepared, store: &Arc<Store>) -> Result<Identity> {
+async fn begin(job: &config::Job, prepared: &mut Prepared, store: &Arc<Store>) -> Result<Identity> {
     let connect = &prepared.connect;
     let flavor = prepared.server.flavor;
     // A place that is given says itself what lies before it.
@@ -250,9 +259,12 @@ async fn begin(job: &config::Job, prepared: &Prepared, store: &Arc<Store>) -> Re
         let undecided = binlog::Undecided { connect, flavor, server_id: job.replica_id(), end };
         keep_undecided(&undecided, &moment, prepared, store).await?;
     }
-    let tables: Vec<_> = prepared.mappings.iter().map(|mapping| mapping.source.clone()).collect();
     step::reached("position-found");
-    store.begin(&identity, &tables)?;
+    let definitions = definitions::begun(prepared, job, &identity.start).await?;
+    // The others come by a statement.
+    let there: HashSet<_> = definitions.tables.iter().map(|(name, _)| name).collect();
+    prepared.mappings.retain(|mapping| there.contains(&mapping.source.name));
+    store.begin(&identity, &definitions)?;
     step::reached("job-begun");
     Ok(identity)
 }
@@ -310,5 +322,24 @@ async fn make_tables<T: Target>(prepared: &Prepared, target: &T) -> Result<()> {
         step::reached("table-made");
     }
     step::reached("tables-made");
+    Ok(())
+}
+
+/// The tables that were made are there. One that is not would be made without the rows it had.
+async fn check_tables<T: Target>(prepared: &Prepared, store: &Store, target: &T) -> Result<()> {
+    // Half-way through a schema change it may have either name, or either shape.
+    let changing = store.running_change()?.map(|change| change.tables).unwrap_or_default();
+    for mapping in prepared.mappings.iter().filter(|mapping| !changing.contains(&mapping.target.name)) {
+        if !target.check_table(&mapping.target).await? {
+            return Err(Error::definite(format!(
+                "the target has no table {}, which holds the rows of {}",
+                mapping.target.name, mapping.source.name
+            ))
+            .hint(
+                "bring it back (in StarRocks: RECOVER TABLE, or rename it back), or leave the table out with \
+                 source.excludeTables, or begin a new job (another `name`) that copies it",
+            ));
+        }
+    }
     Ok(())
 }

@@ -5,13 +5,16 @@ use std::sync::Arc;
 
 use mysql_async::Conn;
 
+use super::definitions;
+use crate::apply::change::Followed;
 use crate::apply::encode::BinaryText;
 use crate::config::{self, NoKeyTables, TableFilter, ZeroDate};
 use crate::mysql::connect::{self, Connect, Patience, ServerInfo, source_zone};
+use crate::mysql::preflight::Report;
 use crate::mysql::value::{self, ValueOptions};
 use crate::mysql::{catalog, preflight};
-use crate::schema::{Mapping, MappingOptions, TableName, map_table};
-use crate::state::{Identity, Store};
+use crate::schema::{Mapping, MappingOptions, Table, TableName, map_table};
+use crate::state::{Identity, Stage, Store};
 use crate::target::{Target, Version, mapping_options};
 use crate::{Error, Result};
 
@@ -25,9 +28,10 @@ pub struct Prepared {
     pub values: ValueOptions,
     pub warnings: Vec<String>,
     pub target_version: Version,
+    pub(super) mapping_options: MappingOptions,
     /// Tables that match and have no primary key (`noKeyTables: skip`).
     pub left_out: Vec<TableName>,
-    filter: TableFilter,
+    pub(super) filter: TableFilter,
 }
 
 /// All that keeps a job from running; never empty.
@@ -58,45 +62,90 @@ impl From<Error> for Problems {
 
 /// Looks at source and target, reads the catalogue and maps the tables. Changes nothing.
 pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepared, Problems> {
-    let connect = connect::connector(&job.source, Patience::of(&job.params));
-    let (source, version) = tokio::join!(look_at_source(job, &connect), target.version());
-    let mut problems = Vec::new();
-    let Source { mut connection, server, filter, tables, left_out } = match source {
-        Ok(source) => source,
+    let (connect, source, version) = look(job, target).await?;
+    let Source { mut connection, server, filter, .. } = source;
+    let (tables, left_out) = match read_tables(job, &mut connection, &server, &filter).await {
+        Ok(read) => read,
         Err(error) => {
-            problems.push(error);
             // The source's own problem is said first; the target's are said with it.
+            let mut problems = vec![error];
             problems.extend(target.check(&[]).await);
             return Err(Problems(problems));
         }
     };
-    let report = preflight::check(&mut connection, job, &server, &tables).await;
-    problems.extend(report.problems);
-    let mut warnings = report.warnings;
+    let mut report = preflight::check(&mut connection, job, &server, &tables).await;
     let is_left_out = |table| format!("table {table} is left out: it has no primary key (noKeyTables: skip)");
-    warnings.extend(left_out.iter().map(is_left_out));
-
-    let mut mappings = Vec::with_capacity(tables.len());
-    match &version {
-        Ok(version) => {
-            let options = MappingOptions {
-                row_hash: job.no_key_tables == NoKeyTables::RowHash,
-                ..mapping_options(&job.target, &job.zero_date, *version)
-            };
-            for table in tables {
-                match map_table(&table, &options) {
-                    Ok(mapping) => {
-                        warnings.extend(mapping.warnings());
-                        mappings.push(Arc::new(mapping));
-                    }
-                    Err(error) => problems.push(error),
-                }
+    report.warnings.extend(left_out.iter().map(is_left_out));
+    let (mut problems, mut mappings) = (std::mem::take(&mut report.problems), Vec::with_capacity(tables.len()));
+    if let Ok(version) = &version {
+        let options = options(job, *version);
+        for table in tables {
+            match map_table(&table, &options) {
+                Ok(mapping) => mappings.push(Arc::new(mapping)),
+                Err(error) => problems.push(error),
             }
         }
-        Err(_) => {
-            // `check` below says why the version is unknown.
+    }
+    let source = Source { connection, server, filter, left_out };
+    finish(job, target, (connect, source, version), mappings, Report { problems, ..report }).await
+}
+
+/// As [`prepare`], for a job that follows the log: its tables are those of its checkpoint, whatever the source's are now.
+pub(super) async fn prepare_again<T: Target>(
+    job: &config::Job,
+    target: &T,
+    store: &Store,
+) -> Result<Prepared, Problems> {
+    let (connect, mut source, version) = look(job, target).await?;
+    source.left_out = store.left_out()?;
+    let options = version.as_ref().ok().map(|version| options(job, *version));
+    let followed = match &options {
+        Some(options) => definitions::followed(store, options)?,
+        None => Followed::default(),
+    };
+    let mut mappings: Vec<_> = followed.mappings().cloned().collect();
+    mappings.retain(|mapping| source.filter.matches(&mapping.source.name));
+    mappings.sort_by(|left, right| left.source.name.cmp(&right.source.name));
+    let tables: Vec<Table> = mappings.iter().map(|mapping| mapping.source.clone()).collect();
+    let report = preflight::check_log(&mut source.connection, job, &source.server, &tables).await;
+    finish(job, target, (connect, source, version), mappings, report).await
+}
+
+/// The source as it answers.
+struct Source {
+    connection: Conn,
+    server: ServerInfo,
+    filter: TableFilter,
+    /// Tables that match and have no primary key (`noKeyTables: skip`).
+    left_out: Vec<TableName>,
+}
+
+/// What was found out about both sides; an error is the source's.
+type Sides = (Connect, Source, Result<Version>);
+
+async fn look<T: Target>(job: &config::Job, target: &T) -> Result<Sides, Problems> {
+    let connect = connect::connector(&job.source, Patience::of(&job.params));
+    let (source, version) = tokio::join!(look_at_source(job, &connect), target.version());
+    match source {
+        Ok(source) => Ok((connect, source, version)),
+        Err(error) => {
+            let mut problems = vec![error];
+            problems.extend(target.check(&[]).await);
+            Err(Problems(problems))
         }
     }
+}
+
+async fn finish<T: Target>(
+    job: &config::Job,
+    target: &T,
+    (connect, source, version): Sides,
+    mappings: Vec<Arc<Mapping>>,
+    report: Report,
+) -> Result<Prepared, Problems> {
+    let Source { connection, server, filter, left_out } = source;
+    let Report { mut problems, mut warnings } = report;
+    warnings.extend(mappings.iter().flat_map(|mapping| mapping.warnings()));
     let databases: Vec<String> = mappings
         .iter()
         .map(|mapping| mapping.target.name.database.clone())
@@ -119,7 +168,19 @@ pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepare
         Ok(zone) if problems.is_empty() => {
             let values = ValueOptions { zone, zero_date: job.zero_date.clone() };
             warnings.extend(mappings.iter().flat_map(|mapping| value::warnings(mapping, &values)));
-            Ok(Prepared { connect, connection, server, mappings, values, warnings, target_version, left_out, filter })
+            let mapping_options = options(job, target_version);
+            Ok(Prepared {
+                connect,
+                connection,
+                server,
+                mappings,
+                values,
+                warnings,
+                target_version,
+                mapping_options,
+                left_out,
+                filter,
+            })
         }
         Ok(_) => Err(Problems(problems)),
         Err(error) => {
@@ -140,33 +201,43 @@ fn partial_rows(server: &ServerInfo) -> Option<Error> {
     })
 }
 
-struct Source {
-    connection: Conn,
-    server: ServerInfo,
-    filter: TableFilter,
-    tables: Vec<crate::schema::Table>,
-    left_out: Vec<TableName>,
-}
-
 async fn look_at_source(job: &config::Job, connect: &Connect) -> Result<Source> {
     let mut connection = connect.sql(None).await?;
     let server = connect::server_info(&mut connection).await?;
     let filter = job.source.table_filter(server.lower_case_table_names)?;
-    let tables = catalog::tables(&mut connection, &server, &filter, job.no_key_tables).await?;
+    Ok(Source { connection, server, filter, left_out: Vec::new() })
+}
+
+/// The tables as the catalogue has them, and the names of those that are left out.
+async fn read_tables(
+    job: &config::Job,
+    connection: &mut Conn,
+    server: &ServerInfo,
+    filter: &TableFilter,
+) -> Result<(Vec<Table>, Vec<TableName>)> {
+    let tables = catalog::tables(connection, server, filter, job.no_key_tables).await?;
     let mut left_out = Vec::new();
     if job.no_key_tables == NoKeyTables::Skip {
-        left_out = catalog::names(&mut connection, &filter).await?;
+        left_out = catalog::names(connection, filter).await?;
         left_out.retain(|name| !tables.iter().any(|table| table.name == *name));
     }
-    Ok(Source { connection, server, filter, tables, left_out })
+    Ok((tables, left_out))
+}
+
+fn options(job: &config::Job, version: Version) -> MappingOptions {
+    MappingOptions {
+        row_hash: job.no_key_tables == NoKeyTables::RowHash,
+        ..mapping_options(&job.target, &job.zero_date, version)
+    }
 }
 
 impl Prepared {
     /// Checks that a job goes on with what it was begun with.
     ///
     /// # Errors
-    /// Definite: another server without GTIDs to find the place by; tables that came, went or changed.
-    pub(super) fn resume(&self, store: &Store, identity: Identity) -> Result<Identity> {
+    /// Definite: another server without GTIDs to find the place by; tables that came, went or changed while they are
+    /// copied; tables that the patterns now match and did not before.
+    pub(super) async fn resume(&mut self, job: &config::Job, store: &Store, identity: Identity) -> Result<Identity> {
         let position = store.checkpoint()?.map_or(identity.start.clone(), |checkpoint| checkpoint.position);
         if identity.server != self.server_identity() && position.gtids.is_none() {
             return Err(Error::definite(format!(
@@ -176,23 +247,41 @@ impl Prepared {
             ))
             .hint("connect to the first server again, choose a place of this one's log with `towpath reposition`, or begin a new job (another `name` or `stateDir`)"));
         }
-        let stored = store.tables()?;
-        let known: HashSet<&TableName> = stored.iter().map(|table| &table.name).collect();
+        if matches!(identity.stage, Stage::Schema | Stage::Full) {
+            self.unchanged(store)?;
+        } else {
+            let selection = definitions::selection(job);
+            let ignore_case = self.server.lower_case_table_names != 0;
+            definitions::select(store, &selection, &self.filter, ignore_case, &position, &mut self.connection).await?;
+        }
+        Ok(identity)
+    }
+
+    /// The tables are those that are being copied.
+    fn unchanged(&self, store: &Store) -> Result<()> {
+        let stored = store.definitions()?.tables;
+        let known: HashSet<&TableName> = stored.iter().map(|(table, _)| &table.name).collect();
         let now: HashSet<&TableName> = self.mappings.iter().map(|mapping| &mapping.source.name).collect();
         let mut differences: Vec<String> = Vec::new();
         differences.extend(now.difference(&known).map(|table| format!("{table} is new")));
         differences.extend(known.difference(&now).map(|table| format!("{table} is gone")));
         for mapping in &self.mappings {
-            if stored.iter().any(|table| table.name == mapping.source.name && *table != mapping.source) {
+            if stored.iter().any(|(table, _)| table.name == mapping.source.name && !table.reads_like(&mapping.source)) {
                 differences.push(format!("{} has another definition", mapping.source.name));
             }
         }
         if differences.is_empty() {
-            return Ok(identity);
+            return Ok(());
         }
         differences.sort();
-        Err(Error::definite(format!("the source's tables are not those the job was begun with: {}", differences.join(", ")))
-            .hint("the job does not follow schema changes: exclude new tables with `source.excludeTables`, or begin a new job (another `name`)"))
+        Err(Error::definite(format!(
+            "the source's tables have changed before they were copied: {}",
+            differences.join(", ")
+        ))
+        .hint(
+            "schema changes are followed from the end of the copy on: exclude new tables with `source.excludeTables`, or \
+             begin a new job (another `name`) with empty target tables",
+        ))
     }
 
     /// Hashes of rows are of the cells as the target has them, so what decides about cells must stay as it is.
@@ -239,6 +328,16 @@ impl Prepared {
         let known: HashSet<TableName> = self.mappings.iter().map(|mapping| mapping.source.name.clone()).collect();
         let left_out: HashSet<TableName> = self.left_out.iter().cloned().collect();
         Arc::new(move |table| known.contains(table) || filter.matches(table) && !left_out.contains(table))
+    }
+
+    /// The other tables, and databases, whose statements the history needs: those that online schema-change tools make, and
+    /// those that give tables their character set.
+    pub(super) fn noticed(&self) -> Arc<dyn Fn(&TableName) -> bool + Send + Sync> {
+        let filter = self.filter.clone();
+        Arc::new(move |name| match name.table.as_str() {
+            "" => filter.matches_database(&name.database),
+            table => filter.shadows().may_be(table),
+        })
     }
 }
 

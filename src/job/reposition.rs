@@ -2,7 +2,8 @@
 //!
 //! A move back is harmless: what lies between is applied once more, and ends as it was. A move forward, or to a place of
 //! which nobody can say that it lies before the old one, leaves changes out, so it needs the operator's word. The
-//! open epoch, if there is one, is given up; the next start still waits for the end of its loads.
+//! open epoch, if there is one, is given up; the next start still waits for the end of its loads. A move to before a schema
+//! change that was followed is refused: the target's tables are those behind it.
 //!
 //! Rows of tables without a key are not applied once more: what lies before the old place counts as in for them.
 
@@ -60,6 +61,16 @@ pub async fn reposition(job: &config::Job, place: &str, accept_loss: bool) -> Re
             "{to} is not known to lie before the job's position {from}: changes between them would be missing in the target"
         ))
         .hint("if that does not matter, or the tables are mended afterwards, say --accept-loss"));
+    }
+    let since = store.definitions()?.since.filter(|since| *since != identity.start);
+    if let Some(since) = since
+        && to.order(&since) == Some(Ordering::Less)
+    {
+        return Err(Error::definite(format!(
+            "{to} lies before a schema change that the job has followed, at {since}: rows from there on were written with \
+             other definitions, which the target's tables no longer have"
+        ))
+        .hint("choose a place behind that, or begin a new job (another `name`) with empty target tables"));
     }
     if !accept_loss && store.has_numberings()? && (store.intent()?.is_some() || !store.open_numberings()?.is_empty()) {
         return Err(Error::definite(

@@ -40,6 +40,18 @@ pub fn replica_host(job: &str) -> String {
 
 /// Checks the source for `job`. A failure to ask is a problem too; nothing is changed at the source.
 pub async fn check(conn: &mut Conn, job: &Job, info: &ServerInfo, tables: &[Table]) -> Report {
+    let mut report = check_log(conn, job, info, tables).await;
+    let checked = check_tables(conn, job, tables, &mut report).await;
+    report.problems.extend(checked.err());
+    if matches!(job.source.startup, Startup::Initial | Startup::Full) {
+        let checked = check_whole_copies(conn, info, tables, &mut report).await;
+        report.problems.extend(checked.err());
+    }
+    report
+}
+
+/// What following the log needs. `tables` are as they were at the place where it goes on; the source's may be others now.
+pub async fn check_log(conn: &mut Conn, job: &Job, info: &ServerInfo, tables: &[Table]) -> Report {
     let mut report = Report::default();
     check_product(job, info, &mut report);
     // Full data alone reads no binlog.
@@ -49,12 +61,6 @@ pub async fn check(conn: &mut Conn, job: &Job, info: &ServerInfo, tables: &[Tabl
         check_whole_images(info, tables, &mut report);
         check_startup(job, info, &mut report);
         let checked = check_replication(conn, job, info, tables, &mut report).await;
-        report.problems.extend(checked.err());
-    }
-    let checked = check_tables(conn, job, tables, &mut report).await;
-    report.problems.extend(checked.err());
-    if matches!(job.source.startup, Startup::Initial | Startup::Full) {
-        let checked = check_whole_copies(conn, info, tables, &mut report).await;
         report.problems.extend(checked.err());
     }
     report

@@ -153,7 +153,15 @@ mod tests {
     fn fill_with(column: Column, options: &MappingOptions) -> Fill {
         let columns = vec![Column::new("id", INT), column];
         let name = TableName::new("shop", "t");
-        let table = Table { name, columns, key: vec![0], primary: true, comment: String::new() };
+        let table = Table {
+            name,
+            columns,
+            key: vec![0],
+            primary: true,
+            comment: String::new(),
+            charset: None,
+            indexes: Vec::new(),
+        };
         map_table(&table, options).unwrap().target.columns.remove(1).fill
     }
 

@@ -11,6 +11,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::charset::Utf8Growth;
 use super::default::{carried_default, is_zero_date};
 use super::row_hash;
@@ -20,10 +22,15 @@ use super::{
 use crate::{Error, Result};
 
 /// A source table joined with its target.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mapping {
     pub source: Table,
+    /// With the columns that rows bring.
     pub target: TargetTable,
+    /// What the target's table has besides: columns that the source has dropped and the target keeps (`ddl.dropColumn`).
+    /// Their `source` means nothing.
+    #[serde(default)]
+    pub unfed: Vec<TargetColumn>,
 }
 
 /// What the target's version and the job file decide about the mapping.
@@ -96,10 +103,15 @@ pub fn map_table(source: &Table, options: &MappingOptions) -> Result<Mapping> {
         columns.push(mapped);
     }
     let target = TargetTable { name, columns, key_columns, comment: source.comment.clone() };
-    Ok(Mapping { source: source.clone(), target })
+    Ok(Mapping { source: source.clone(), target, unfed: Vec::new() })
 }
 
-fn map_column(column: &Column, index: usize, is_key: bool, options: &MappingOptions) -> Result<TargetColumn> {
+pub(crate) fn map_column(
+    column: &Column,
+    index: usize,
+    is_key: bool,
+    options: &MappingOptions,
+) -> Result<TargetColumn> {
     check_column_name(&column.name)?;
     if is_key && column.nullable {
         return Err(Error::definite("a key column that may be NULL cannot be in a StarRocks primary key")
@@ -276,6 +288,13 @@ fn check_database_name(name: &str) -> Result<()> {
 }
 
 impl Mapping {
+    /// The target's table with all of its columns.
+    pub fn whole_target(&self) -> TargetTable {
+        let mut whole = self.target.clone();
+        whole.columns.extend(self.unfed.iter().cloned());
+        whole
+    }
+
     /// What `check` tells about this table: attributes that are not carried over, values that may not fit.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();

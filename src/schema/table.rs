@@ -48,6 +48,21 @@ pub struct Table {
     #[serde(default = "yes")]
     pub primary: bool,
     pub comment: String,
+    /// The character set of columns that name none. `None`: from a state store that did not keep it.
+    #[serde(default)]
+    pub charset: Option<String>,
+    /// Its indexes beside the primary key. They decide how a later statement is understood: which of them it drops, and
+    /// which one tells rows apart when there is no primary key.
+    #[serde(default)]
+    pub indexes: Vec<Index>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Index {
+    pub name: String,
+    pub unique: bool,
+    /// Indexes into the table's `columns`; `None` for a part that is an expression.
+    pub columns: Vec<Option<usize>>,
 }
 
 fn yes() -> bool {
@@ -57,6 +72,12 @@ fn yes() -> bool {
 impl Table {
     pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
         self.key.iter().filter_map(|&index| self.columns.get(index))
+    }
+
+    /// Whether rows are read alike by both definitions: they differ in indexes and the default character set at most.
+    pub fn reads_like(&self, other: &Table) -> bool {
+        (&self.name, &self.columns, &self.key, self.primary, &self.comment)
+            == (&other.name, &other.columns, &other.key, other.primary, &other.comment)
     }
 
     pub fn column_index(&self, name: &str) -> Option<usize> {

@@ -12,6 +12,7 @@ use rusqlite::OptionalExtension;
 
 use super::Store;
 use super::dead_letter::{self, LetterChanges};
+use super::definitions::{self, DefinitionChanges};
 use super::prepared::{self, PreparedChanges};
 use super::row_hash;
 use super::store::json;
@@ -114,7 +115,22 @@ impl Store {
         letters: &LetterChanges,
         prepared: &PreparedChanges,
     ) -> Result<()> {
+        self.close_epoch_with(checkpoint, letters, prepared, None)
+    }
+
+    /// As [`Store::close_epoch`], with the definitions that hold from its end on: the schema change that was under way
+    /// is done.
+    pub fn close_epoch_with(
+        &self,
+        checkpoint: &Checkpoint,
+        letters: &LetterChanges,
+        prepared: &PreparedChanges,
+        definitions: Option<&DefinitionChanges>,
+    ) -> Result<()> {
         self.transaction(|transaction| {
+            if let Some(changes) = definitions {
+                definitions::change(transaction, &checkpoint.position, changes)?;
+            }
             dead_letter::apply(transaction, letters)?;
             prepared::change(transaction, prepared)?;
             write(transaction, checkpoint)?;

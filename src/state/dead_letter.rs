@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 
 use super::store::json;
-use super::{Store, now_micros};
+use super::{LetterMove, Store, now_micros};
 use crate::mysql::position::Position;
 use crate::schema::TableName;
 use crate::target::{Format, LoadColumn};
@@ -261,6 +261,79 @@ pub(super) fn apply(transaction: &Transaction<'_>, changes: &LetterChanges) -> r
         )?;
     }
     Ok(())
+}
+
+/// What a schema change does to a table's letters: those that are live still have to be sent.
+pub(super) fn follow(transaction: &Transaction<'_>, change: &LetterMove) -> rusqlite::Result<()> {
+    match change {
+        LetterMove::Renamed { from, to } => {
+            transaction.execute(
+                "UPDATE OR REPLACE dead_letter SET database = ?3, name = ?4 WHERE database = ?1 AND name = ?2",
+                (&from.database, &from.table, &to.database, &to.table),
+            )?;
+        }
+        LetterMove::Emptied(table) => {
+            transaction.execute(
+                "UPDATE dead_letter SET state = 'superseded', settled_at = ?3
+                 WHERE database = ?1 AND name = ?2 AND state IN ('open', 'retry')",
+                (&table.database, &table.table, now_micros() as i64),
+            )?;
+        }
+        LetterMove::Altered { table, renamed, dropped } => {
+            let letters: Vec<(i64, String, Vec<u8>)> = transaction
+                .prepare(
+                    "SELECT id, shape, body FROM dead_letter
+                     WHERE database = ?1 AND name = ?2 AND state IN ('open', 'retry')",
+                )?
+                .query_map((&table.database, &table.table), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+                .collect::<rusqlite::Result<_>>()?;
+            for (id, shape, body) in letters {
+                let failed = |error: serde_json::Error| rusqlite::Error::ToSqlConversionFailure(error.into());
+                let shape: LetterShape = serde_json::from_str(&shape).map_err(failed)?;
+                if let Some((shape, body)) = altered(shape, body, renamed, dropped)? {
+                    transaction.execute(
+                        "UPDATE dead_letter SET shape = ?2, body = ?3,
+                                state = iif(json_extract(?2, '$.format') IS NULL, 'open', state)
+                         WHERE id = ?1",
+                        (id, json(&shape)?, body),
+                    )?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A letter as it has to be sent to a table with other columns; `None`: it tells none of them. One that tells a column
+/// that is no more, or names columns in its body, can only be looked at from then on.
+fn altered(
+    mut shape: LetterShape,
+    body: Vec<u8>,
+    renamed: &[(String, String)],
+    dropped: &[String],
+) -> rusqlite::Result<Option<(LetterShape, Vec<u8>)>> {
+    let is = |column: &LoadColumn, name: &str| column.name.eq_ignore_ascii_case(name);
+    let loses = shape.columns.iter().any(|column| dropped.iter().any(|name| is(column, name)));
+    let renames = shape.columns.iter().any(|column| renamed.iter().any(|(from, _)| is(column, from)));
+    if !loses && !renames {
+        return Ok(None);
+    }
+    let format = shape.format;
+    let sent = match format {
+        Some(format) if loses || format == Format::JsonLines => {
+            let failed = |error: Error| rusqlite::Error::ToSqlConversionFailure(Box::new(error));
+            let cells = crate::apply::body::cells(format, &shape.columns, &body).map_err(failed)?;
+            shape.format = None;
+            json(&cells)?.into_bytes()
+        }
+        _ => body,
+    };
+    for column in &mut shape.columns {
+        if let Some((_, to)) = renamed.iter().find(|(from, _)| column.name.eq_ignore_ascii_case(from)) {
+            column.name.clone_from(to);
+        }
+    }
+    Ok(Some((shape, sent)))
 }
 
 impl Store {

@@ -310,7 +310,7 @@ mod tests {
     use super::*;
     use crate::mysql::position::Position;
     use crate::schema::TableName;
-    use crate::state::{Checkpoint, Identity, LetterChanges, PreparedChanges, Stage};
+    use crate::state::{Checkpoint, DefinitionChanges, Identity, LetterChanges, PreparedChanges, Stage};
 
     #[test]
     fn a_second_process_of_the_same_job_is_refused() {
@@ -434,7 +434,7 @@ mod tests {
             stage: Stage::Full,
             start: checkpoint(0).position,
         };
-        Store::open(folder.path(), "shop").unwrap().begin(&identity, &[]).unwrap();
+        Store::open(folder.path(), "shop").unwrap().begin(&identity, &DefinitionChanges::default()).unwrap();
         fs::copy(folder.path().join("shop.db"), folder.path().join("crm.db")).unwrap();
         for error in [Store::open(folder.path(), "crm").err(), Store::read(folder.path(), "crm").err()] {
             let error = error.unwrap().to_string();

@@ -1,8 +1,9 @@
 //! The state store: one SQLite file a job, `<stateDir>/<job>.db`.
 //!
 //! It holds what a restart needs and nothing else: the position everything before which is in the target
-//! (the *checkpoint*), the epoch that may be half-way there (the *intent*), the table definitions, and how
-//! far the full copy got; the rows that the target refused (*dead letters*); and what comparisons have found (*runs*). Each method is one transaction;
+//! (the *checkpoint*), the epoch that may be half-way there (the *intent*), the table definitions at the checkpoint, and how
+//! far the full copy got; the rows that the target refused (*dead letters*); and what comparisons have found (*runs*).
+//! Each method is one transaction;
 //! `synchronous=FULL`, so a return means it is on the disk.
 //!
 //! [`file`] tells how the file is opened, who may write to it, and what happens when it is taken away.
@@ -10,6 +11,7 @@
 mod checkpoint;
 mod correction;
 mod dead_letter;
+mod definitions;
 mod file;
 mod pace;
 mod prepared;
@@ -25,6 +27,9 @@ pub use checkpoint::{Checkpoint, Intent, LoadName, RowCounts, now_micros};
 pub use correction::{Correction, CorrectionCounts, CorrectionOutcome};
 pub use dead_letter::{
     DeadLetter, Filter, LetterChanges, LetterCounts, LetterKey, LetterShape, LetterState, NewLetter, Settled,
+};
+pub use definitions::{
+    AtTarget, ChangeCount, DefinitionChanges, Definitions, LetterMove, Outcome, RunningChange, Selection,
 };
 pub use pace::PaceRecord;
 pub use prepared::{PreparedChanges, PreparedPart, PreparedTransaction};

@@ -140,6 +140,37 @@ const STEPS: &[&str] = &[
 ",
     super::verify_run::TABLES,
     super::correction::TABLES,
+    "
+    -- JSON state::AtTarget; NULL: as the mapping of the definition has it
+    ALTER TABLE source_table ADD COLUMN at_target TEXT;
+    CREATE TABLE job_definitions (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        since TEXT NOT NULL,           -- JSON Position behind the last statement that changed any of them
+        selection TEXT,                -- JSON state::Selection; NULL: not known
+        history TEXT                   -- JSON, what mysql::history remembers besides the tables
+    ) STRICT;
+    CREATE TABLE other_table (
+        database TEXT NOT NULL,
+        name TEXT NOT NULL,
+        kind TEXT NOT NULL,            -- passed: in the source, its rows are not replicated; left: in the target, its source is gone
+        PRIMARY KEY (database, name, kind)
+    ) STRICT;
+    CREATE TABLE schema_change (       -- there is a row while one is under way
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        position TEXT NOT NULL,        -- JSON Position behind the statement
+        statement TEXT NOT NULL,
+        steps TEXT NOT NULL,           -- JSON, what is done at the target
+        tables TEXT NOT NULL,          -- JSON list of the target's tables that it works on
+        done INTEGER NOT NULL,         -- steps that are done
+        since INTEGER NOT NULL         -- microseconds since 1970, ours
+    ) STRICT;
+    CREATE TABLE schema_change_count (
+        kind TEXT NOT NULL,            -- as in the job file: addColumn
+        outcome TEXT NOT NULL,         -- applied, ignored, warned
+        number INTEGER NOT NULL,
+        PRIMARY KEY (kind, outcome)
+    ) STRICT;
+",
 ];
 
 /// Brings a store to this program's version.

@@ -5,7 +5,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{Checkpoint, Identity, Intent, LetterCounts, PaceRecord, Settings, Store, TableProgress, now_micros};
+use super::{
+    ChangeCount, Checkpoint, Identity, Intent, LetterCounts, PaceRecord, RunningChange, Settings, Store, TableProgress,
+    now_micros,
+};
 use crate::Result;
 use crate::mysql::position::Position;
 use crate::schema::TableName;
@@ -23,6 +26,9 @@ pub struct Status {
     pub pace: Option<PaceRecord>,
     pub tables: Vec<TableProgress>,
     pub letters: LetterCounts,
+    /// The schema change that the target works on, or did when the job ended.
+    pub change: Option<RunningChange>,
+    pub changes: Vec<ChangeCount>,
     /// What differs from the job file.
     pub settings: Settings,
     /// Tables that match the job's patterns and are not replicated (`noKeyTables: skip`).
@@ -43,6 +49,8 @@ impl Status {
             pace: store.pace()?,
             tables: store.snapshot_tables()?,
             letters: store.letter_counts()?,
+            change: store.running_change()?,
+            changes: store.change_counts()?,
             settings: store.settings()?,
             left_out: store.left_out()?,
         }))
@@ -80,6 +88,13 @@ impl Status {
             "rowsLoaded": checkpoint.map_or(0, |checkpoint| checkpoint.loaded),
             "deadLetters": {"open": self.letters.open, "retry": self.letters.retry,
                             "superseded": self.letters.superseded, "resolved": self.letters.resolved},
+            "schemaChange": self.change.as_ref().map(|change| {
+                json!({"statement": change.statement, "ageSeconds": age(change.since), "position": change.position,
+                       "tables": change.tables.iter().map(ToString::to_string).collect::<Vec<_>>()})
+            }),
+            "schemaChanges": self.changes.iter().map(|count| {
+                json!({"kind": count.kind, "outcome": count.outcome, "number": count.number})
+            }).collect::<Vec<_>>(),
             "leftOut": self.left_out.iter().map(ToString::to_string).collect::<Vec<_>>(),
             "fullData": self.tables.iter().map(table).collect::<Vec<_>>(),
         })
@@ -131,6 +146,15 @@ impl fmt::Display for Status {
                 "open epoch  {} ({}:{} to {}:{})",
                 intent.epoch, intent.begin.file, intent.begin.offset, intent.end.file, intent.end.offset
             )?;
+        }
+        if let Some(change) = &self.change {
+            let tables: Vec<String> = change.tables.iter().map(ToString::to_string).collect();
+            let (tables, since) = (tables.join(", "), age(change.since));
+            writeln!(f, "waiting     for a schema change of {tables}, begun {since:.0} s ago: {}", change.statement)?;
+        }
+        if !self.changes.is_empty() {
+            let counts = self.changes.iter().map(|count| format!("{} {} {}", count.number, count.kind, count.outcome));
+            writeln!(f, "changes     {}", counts.collect::<Vec<_>>().join(", "))?;
         }
         if self.letters != LetterCounts::default() {
             let LetterCounts { open, retry, superseded, resolved } = self.letters;

@@ -6,9 +6,9 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::definitions::{self, DefinitionChanges};
 use super::file::{StateFile, damaged, failed};
 use crate::mysql::position::Position;
-use crate::schema::Table;
 use crate::{Error, Result};
 
 pub struct Store {
@@ -76,32 +76,14 @@ impl Store {
     }
 
     /// Records the job, its tables and the position that was read before any of their rows.
-    pub fn begin(&self, identity: &Identity, tables: &[Table]) -> Result<()> {
+    pub fn begin(&self, identity: &Identity, definitions: &DefinitionChanges) -> Result<()> {
         self.transaction(|transaction| {
             transaction.execute(
                 "INSERT INTO job (id, name, run_id, server, stage, start) VALUES (1, ?1, ?2, ?3, ?4, ?5)",
                 (&identity.name, &identity.run_id, &identity.server, identity.stage.as_str(), json(&identity.start)?),
             )?;
-            let since = json(&identity.start)?;
-            for table in tables {
-                transaction.execute(
-                    "INSERT INTO source_table (database, name, since, definition) VALUES (?1, ?2, ?3, ?4)",
-                    (&table.name.database, &table.name.table, &since, json(table)?),
-                )?;
-            }
-            Ok(())
+            definitions::change(transaction, &identity.start, definitions)
         })
-    }
-
-    /// The definitions the job works with.
-    pub fn tables(&self) -> Result<Vec<Table>> {
-        let texts: Vec<String> = self.with(|connection| {
-            connection
-                .prepare("SELECT definition FROM source_table ORDER BY database, name")?
-                .query_map([], |row| row.get(0))?
-                .collect()
-        })?;
-        texts.iter().map(|text| self.parse("source_table.definition", text)).collect()
     }
 
     pub fn set_stage(&self, stage: Stage) -> Result<()> {
@@ -170,7 +152,7 @@ mod tests {
         let checkpoint = Checkpoint { epoch: 7, ..Checkpoint::at(position(100)) };
         {
             let store = Store::open(folder.path(), "shop").unwrap();
-            store.begin(&identity, &[]).unwrap();
+            store.begin(&identity, &DefinitionChanges::default()).unwrap();
             store.set_stage(Stage::Incremental).unwrap();
             store.close_epoch(&checkpoint, &LetterChanges::default(), &PreparedChanges::default()).unwrap();
         }

@@ -174,6 +174,9 @@ pub trait Target: Send + Sync + 'static {
     /// every value of `table`. Calling it again is harmless. `true`: it was created by this call.
     fn ensure_table(&self, table: &TargetTable) -> impl Future<Output = Result<bool>> + Send;
 
+    /// Checks that a table can take every value of `table`; `false`: it is not there. Creates nothing.
+    fn check_table(&self, table: &TargetTable) -> impl Future<Output = Result<bool>> + Send;
+
     /// Brings a table that is there from `before`'s shape to `after`'s, which have one name, by comparison with what the
     /// target has: what is so already is left, and so are columns that are in neither. `was[i]`: index in
     /// `before.columns` of what `after.columns[i]` was. Returns when the target shows it. No load of the table may be under

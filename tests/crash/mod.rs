@@ -3,6 +3,7 @@
 //! [`history`] knows what the source went through, so that a target can be judged while both go on; [`outside`] is a
 //! target that can be killed too; [`link`] is a connection that falls silent.
 
+mod changes;
 mod history;
 mod kills;
 mod link;

@@ -47,6 +47,10 @@ impl Target for Scripted {
         Ok(false)
     }
 
+    async fn check_table(&self, _: &TargetTable) -> Result<bool> {
+        Ok(true)
+    }
+
     async fn load(&self, load: &Load) -> Result<Loaded> {
         let seen = Seen {
             label: load.label.clone(),
@@ -110,6 +114,7 @@ impl Scene {
             letters: Arc::new(DeadLetters::new(&self.store, POLICY, [&Sample::new().mapping]).unwrap()),
             checkpoint: self.store.checkpoint().unwrap().unwrap_or_else(|| Checkpoint::at(position(0))),
             pieces: Pieces::default(),
+            changer: crate::apply::sample::changer(),
             numbers: Numbers::default(),
         }
     }
@@ -131,6 +136,8 @@ fn epoch(begin: u64, end: u64, rows: &[(i32, &str)]) -> Epoch {
         batch,
         anew: false,
         prepared: PreparedChanges::default(),
+        change: None,
+        history: None,
     }
 }
 
@@ -188,6 +195,8 @@ fn an_epoch_without_rows_only_moves_the_checkpoint() {
         batch: Batch::default(),
         anew: false,
         prepared: PreparedChanges::default(),
+        change: None,
+        history: None,
     };
     scene.committer().commit(empty).unwrap();
     assert_eq!(scene.seen(), []);

@@ -54,6 +54,10 @@ impl Target for Picky {
         Ok(false)
     }
 
+    async fn check_table(&self, _: &TargetTable) -> Result<bool> {
+        Ok(true)
+    }
+
     async fn load(&self, load: &Load) -> Result<Loaded> {
         let open = self.store.lock().unwrap().as_ref().unwrap().open_loads()?;
         assert!(open.iter().any(|name| name.label == load.label), "a load that is not written down goes out");
@@ -133,6 +137,7 @@ impl Scene {
             progress: Arc::default(),
             pace: Pace::of(Duration::ZERO, 1000),
             pieces: Pieces::default(),
+            changer: crate::apply::sample::changer(),
             numbers: Numbers::default(),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),
@@ -190,6 +195,8 @@ fn epoch(number: u64, changes: &[Change<'_>]) -> Epoch {
         batch,
         anew: false,
         prepared: PreparedChanges::default(),
+        change: None,
+        history: None,
     }
 }
 

@@ -53,6 +53,10 @@ impl Target for Scripted {
         Ok(false)
     }
 
+    async fn check_table(&self, _: &TargetTable) -> Result<bool> {
+        Ok(true)
+    }
+
     async fn load(&self, load: &Load) -> Result<Loaded> {
         self.seen.lock().unwrap().push(Seen::Plain(load.label.clone()));
         Ok(Loaded::default())
@@ -106,7 +110,16 @@ impl Scene {
         batch.add(&sample.mapping, &sample.plan, &event, Budget::new(1).hold(0)).unwrap();
         let prepared = PreparedChanges::default();
         epochs
-            .send(Epoch { begin: position(begin), end: position(end), committed_at: end, batch, anew: false, prepared })
+            .send(Epoch {
+                begin: position(begin),
+                end: position(end),
+                committed_at: end,
+                batch,
+                anew: false,
+                prepared,
+                change: None,
+                history: None,
+            })
             .unwrap();
         drop(epochs);
         Committer {
@@ -122,6 +135,7 @@ impl Scene {
             progress: Arc::default(),
             pace: Pace::of(Duration::ZERO, 1000),
             pieces: Pieces::default(),
+            changer: crate::apply::sample::changer(),
             numbers: Numbers::default(),
             runtime: self.runtime.handle().clone(),
             leave: CancellationToken::new(),

@@ -14,7 +14,7 @@ const ANOTHER_TABLE: &str = "the table's definition is not the one that these ro
 
 /// # Errors
 /// A definite error that names the table, the column, and what both sides have.
-pub(super) fn check(table: &Table, map: &TableMap) -> Result<(), Error> {
+pub(in crate::mysql) fn check(table: &Table, map: &TableMap) -> Result<(), Error> {
     let (defined, logged) = (table.columns.len(), map.columns().len());
     if defined != logged {
         let message = format!("table {}: the log has {logged} columns, the definition {defined}", table.name);

@@ -155,20 +155,46 @@ pub(super) fn query(body: &[u8], load: bool) -> Option<Query<'_>> {
     Some(Query { status_vars, database, sql: fields.0 })
 }
 
-/// The client character set's collation number from a QUERY's status variables, which hold one-byte codes with
-/// values of fixed or prefixed length in no fixed order.
-pub(super) fn client_collation(status_vars: &[u8]) -> Option<u16> {
-    let mut fields = Fields(status_vars);
+/// What a QUERY's status variables tell of the session that ran it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct QueryStatus {
+    pub(super) sql_mode: u64,
+    /// Numbers of collations: of the statement's text, and the session's `collation_server`.
+    pub(super) client: Option<u16>,
+    pub(super) server: Option<u16>,
+    /// MySQL tells it of statements that depend on it.
+    pub(super) explicit_timestamps: Option<bool>,
+}
+
+/// Status variables are one-byte codes with values of fixed or prefixed length. What stands behind a code that is not
+/// known is not read, as the servers themselves do.
+pub(super) fn query_status(status_vars: &[u8]) -> QueryStatus {
+    let mut status = QueryStatus::default();
+    let _ = read_status(&mut Fields(status_vars), &mut status);
+    status
+}
+
+fn read_status(fields: &mut Fields<'_>, status: &mut QueryStatus) -> Option<()> {
     loop {
         let skip = match fields.integer(1)? {
-            4 => return Some(fields.integer(2)? as u16),
-            0 | 3 => 4,
-            1 | 9 | 18 => 8,
-            7 | 8 | 20 => 2,
-            10 | 17 => 8,
+            1 => {
+                status.sql_mode = fields.integer(8)?;
+                0
+            }
+            4 => {
+                let (client, _connection) = (fields.integer(2)?, fields.integer(2)?);
+                (status.client, status.server) = (Some(client as u16), Some(fields.integer(2)? as u16));
+                0
+            }
+            16 => {
+                status.explicit_timestamps = Some(fields.integer(1)? != 0);
+                0
+            }
+            0 | 3 | 10 => 4,
+            9 | 14 | 15 | 17 => 8,
+            7 | 8 | 18 => 2,
             13 => 3,
-            14 | 15 => 8,
-            16 | 19 | 21 => 1,
+            19 | 20 => 1,
             // The catalogue with a closing zero, from before 5.0.4.
             2 => fields.integer(1)? as usize + 1,
             5 | 6 => fields.integer(1)? as usize,
@@ -176,6 +202,15 @@ pub(super) fn client_collation(status_vars: &[u8]) -> Option<u16> {
                 let user = fields.integer(1)? as usize;
                 fields.bytes(user)?;
                 fields.integer(1)? as usize
+            }
+            // The databases that it works on; 254: too many to be listed.
+            12 => {
+                let databases = fields.integer(1)?;
+                for _ in 0..if databases == 254 { 0 } else { databases } {
+                    let end = memchr::memchr(0, fields.0)?;
+                    fields.bytes(end + 1)?;
+                }
+                0
             }
             _ => return None,
         };
@@ -395,10 +430,19 @@ mod tests {
     }
 
     #[test]
-    fn the_client_character_set_is_found_behind_other_variables() {
-        let vars = [0, 1, 2, 3, 4, 1, 0, 0, 0, 0, 0, 0, 0, 0, 6, 3, b's', b't', b'd', 4, 28, 0, 33, 0, 255, 0];
-        assert_eq!(client_collation(&vars), Some(28));
-        assert_eq!(client_collation(&vars[..19]), None);
+    fn the_sessions_character_sets_are_found_behind_other_variables() {
+        let vars = [0, 1, 2, 3, 4, 1, 0, 0, 4, 0, 0, 0, 0, 0, 6, 3, b's', b't', b'd', 4, 28, 0, 33, 0, 255, 0];
+        let status = query_status(&vars);
+        assert_eq!((status.client, status.server, status.sql_mode), (Some(28), Some(255), 1 << 18));
+        assert_eq!(query_status(&vars[..19]).client, None);
+    }
+
+    #[test]
+    fn the_sessions_settings_are_found_behind_the_names_of_databases() {
+        let vars = [12, 2, b'a', 0, b'b', 0, 13, 0, 0, 0, 16, 0, 17, 0, 0, 0, 0, 0, 0, 0, 0, 18, 255, 0];
+        assert_eq!(query_status(&vars).explicit_timestamps, Some(false));
+        assert_eq!(query_status(&[12, 254, 16, 1]).explicit_timestamps, Some(true));
+        assert_eq!(query_status(&[99, 16, 1]).explicit_timestamps, None);
     }
 
     #[test]
@@ -433,7 +477,7 @@ mod tests {
         #[test]
         fn no_bytes_make_a_parser_panic(body in prop::collection::vec(any::<u8>(), 0..80)) {
             let _ = rotate(&body);
-            let _ = query(&body, false).map(|query| client_collation(query.status_vars));
+            let _ = query(&body, false).map(|query| query_status(query.status_vars));
             let _ = query(&body, true);
             for version in [1, 2] {
                 for bitmaps in [1, 2] {
@@ -444,7 +488,7 @@ mod tests {
             let _ = payload(&body);
             let _ = tells_checksums(&body);
             let _ = mariadb_uncompress(&body);
-            let _ = client_collation(&body);
+            let _ = query_status(&body);
         }
     }
 }

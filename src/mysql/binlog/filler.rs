@@ -353,6 +353,8 @@ mod tests {
             columns: vec![id, column],
             key: vec![0],
             primary: true,
+            charset: None,
+            indexes: Vec::new(),
             comment: String::new(),
         };
         let mapping = map_table(&table, &MappingOptions::for_version(3, 5)).unwrap();

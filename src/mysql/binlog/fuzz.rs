@@ -38,7 +38,7 @@ fn fuzz_event_bodies() {
         let _ = event::rotate(&body);
         for load in [false, true] {
             if let Some(query) = event::query(&body, load) {
-                let collation = event::client_collation(query.status_vars);
+                let collation = event::query_status(query.status_vars).client;
                 if let Ok(sql) = text::decode(query.sql, collation) {
                     let _ = statement::classify(&sql, &String::from_utf8_lossy(query.database));
                 }
@@ -48,7 +48,7 @@ fn fuzz_event_bodies() {
             assert!(event::rows(&body, version, bitmaps).is_none_or(|header| header.images <= body.len()));
         }
         let _ = (event::table_id(&body), event::mariadb_gtid(&body, 1), event::xa_prepare(&body));
-        let _ = (event::payload(&body), event::mariadb_uncompress(&body), event::client_collation(&body));
+        let _ = (event::payload(&body), event::mariadb_uncompress(&body), event::query_status(&body));
         let _ = (TableMap::peek(&body), TableMap::parse(&body));
     });
 }
@@ -299,7 +299,15 @@ fn definition(map: &TableMap, variant: usize) -> Option<Mapping> {
         Some(made)
     });
     let columns: Vec<Column> = columns.collect::<Option<_>>()?;
-    let table = Table { name: TableName::new("d", "t"), columns, key: vec![0], primary: true, comment: String::new() };
+    let table = Table {
+        name: TableName::new("d", "t"),
+        columns,
+        key: vec![0],
+        primary: true,
+        comment: String::new(),
+        charset: None,
+        indexes: Vec::new(),
+    };
     map_table(&table, &MappingOptions::for_version(4, 0)).ok()
 }
 

@@ -29,15 +29,18 @@ mod text;
 mod undecided;
 mod xid;
 
+pub(in crate::mysql) use agreement::check as agrees;
 pub use columns::{ColumnBits, ImageColumns};
 pub use event_plan::EventPlan;
 pub(crate) use filler::write_any;
 pub use overlay::Overlay;
 pub use reader::{Heard, ReaderOptions, spawn};
 pub use row::RowPlan;
-pub use start::{resolve, with_gtids};
+pub use start::{resolve, scan, with_gtids};
 pub use stored::{Damaged, StoredRows};
 pub use table_map::TableMap;
+#[cfg(test)]
+pub(in crate::mysql) use table_map::tests::of as table_map_of;
 pub use undecided::{Moment, Undecided};
 pub use xid::Xid;
 
@@ -119,10 +122,44 @@ pub struct Place {
     pub committed_at: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Statement {
     pub place: Place,
     /// Default database of the session that ran it.
     pub database: String,
     pub sql: String,
+    /// It stands inside a transaction, which goes on behind it.
+    pub inside: bool,
+    pub session: StatementSession,
+}
+
+/// What the log tells of the session that ran a statement, as far as it decides what the statement means.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StatementSession {
+    pub sql_mode: u64,
+    /// Of `collation_server`, which new databases get.
+    pub server_charset: Option<&'static str>,
+    /// `explicit_defaults_for_timestamp`, where the log tells it.
+    pub explicit_timestamps: Option<bool>,
+}
+
+impl StatementSession {
+    /// `"a"` is a name.
+    pub fn ansi_quotes(self) -> bool {
+        self.sql_mode & 0x4 != 0
+    }
+
+    pub fn no_backslash_escapes(self) -> bool {
+        self.sql_mode & 0x10_0000 != 0
+    }
+
+    /// REAL is a FLOAT.
+    pub fn real_as_float(self) -> bool {
+        self.sql_mode & 0x1 != 0
+    }
+
+    /// MariaDB's words mean what Oracle's mean: DATE has a time.
+    pub fn oracle(self) -> bool {
+        self.sql_mode & 0x200 != 0
+    }
 }

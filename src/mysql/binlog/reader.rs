@@ -58,6 +58,8 @@ pub struct ReaderOptions {
     pub replica_host: String,
     /// Which tables' rows and statements are sent on. It is asked for every new table map, so it should be quick.
     pub wanted: Wanted,
+    /// Of which other tables the statements are sent on; a database is asked about as one with an empty table's name.
+    pub noticed: Wanted,
     pub patience: Patience,
     /// Kept up to date by the reader, for whoever watches.
     pub heard: Heard,
@@ -132,7 +134,7 @@ fn run(options: &ReaderOptions, sender: &ring::Sender<Slot>, cancel: &Cancellati
 }
 
 async fn follow(options: &ReaderOptions, sender: &ring::Sender<Slot>, cancel: &CancellationToken) -> Result<()> {
-    let mut follower = Follower::new(options.start.clone(), options.wanted.clone());
+    let mut follower = Follower::new(options.start.clone(), options.wanted.clone()).noticing(options.noticed.clone());
     let mut pauses = options.patience.pauses();
     let mut stuck = Stuck::default();
     loop {

@@ -4,9 +4,10 @@
 //! the file is found by bisection; then that file is read up to the first transaction that was committed at or
 //! after the time. What is read is not kept, so a log of a gigabyte takes seconds.
 
+use super::Slot;
 use super::event::kind;
-use super::follower::{Event, Follower};
-use super::stream::{Request, Stream};
+use super::follower::{Event, Follower, Stop, Wanted};
+use super::stream::{self, Request, Stream};
 use crate::config::Startup;
 use crate::mysql::connect::{Connect, Flavor, Patience};
 use crate::mysql::position::{self, GtidSet, Position};
@@ -130,6 +131,34 @@ pub async fn with_gtids(
         .hint("give that place, or one that SHOW BINARY LOG STATUS or `towpath status` has shown"))
 }
 
+/// Reads from a place to the log's present end: rows and statements on the tables that are wanted, and statements on those
+/// that are to be noticed.
+pub async fn scan(
+    connect: &Connect,
+    flavor: Flavor,
+    server_id: u32,
+    from: &Position,
+    (wanted, noticed): (Wanted, Wanted),
+    out: &mut (dyn FnMut(Slot) + Send),
+) -> Result<()> {
+    let by_gtid = from.file.is_empty();
+    let request = Request { by_gtid, ..to_end(flavor, server_id, from) };
+    let mut stream = Stream::open(connect.dump(None).await?, &request).await?;
+    let mut follower = Follower::new(from.clone(), wanted).noticing(noticed);
+    follower.restart(!by_gtid && stream::first_offset(from) < from.offset);
+    while let Some(event) = stream.next(|| follower.here()).await? {
+        let sent = follower.event(&event, &mut |slot, _| {
+            out(slot);
+            Ok(())
+        });
+        match sent {
+            Ok(()) | Err(Stop::Closed) => {}
+            Err(Stop::Failed(error)) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// Reads up to the event at which `enough` says so, or to the log's end.
 async fn read_until(
     connect: &Connect,
@@ -147,8 +176,8 @@ async fn read_until(
             break;
         }
         match follower.event(&event, &mut |_, _| Ok(())) {
-            Ok(()) | Err(super::follower::Stop::Closed) => {}
-            Err(super::follower::Stop::Failed(error)) => return Err(error),
+            Ok(()) | Err(Stop::Closed) => {}
+            Err(Stop::Failed(error)) => return Err(error),
         }
     }
     Ok(follower)

@@ -38,6 +38,8 @@ pub enum Effect {
     Tables(Change, Vec<TableName>),
     /// DROP DATABASE.
     DropDatabase(String),
+    /// CREATE or ALTER DATABASE: the character set of tables to come.
+    Database(String),
     /// Not understood: it may touch anything.
     Unknown,
 }
@@ -308,7 +310,10 @@ impl Words<'_> {
                 Effect::Tables(Change::Create, vec![self.table()?])
             }
             "INDEX" => self.index()?,
-            "DATABASE" | "SCHEMA" => Effect::Nothing,
+            "DATABASE" | "SCHEMA" => {
+                self.if_exists();
+                Effect::Database(self.identifier()?)
+            }
             _ => Effect::Nothing,
         })
     }
@@ -324,8 +329,16 @@ impl Words<'_> {
     }
 
     fn alter(&mut self) -> Option<Effect> {
-        if self.noun()? != "TABLE" {
-            return Some(Effect::Nothing);
+        match self.noun()?.as_str() {
+            "TABLE" => {}
+            "DATABASE" | "SCHEMA" => {
+                // Without a name, which then none of these words is, it is the session's.
+                const OPTIONS: [&str; 6] = ["DEFAULT", "CHARACTER", "CHARSET", "COLLATE", "ENCRYPTION", "READ"];
+                let unnamed = OPTIONS.contains(&self.peek().as_str());
+                let name = if unnamed { self.database.to_owned() } else { self.identifier()? };
+                return Some(Effect::Database(name));
+            }
+            _ => return Some(Effect::Nothing),
         }
         self.if_exists();
         let mut tables = vec![self.table()?];
@@ -494,6 +507,18 @@ mod tests {
         assert_eq!(classify("XA COMMIT X'61',X'',1", ""), Effect::XaCommit(xid.clone()));
         assert_eq!(classify("XA ROLLBACK X'61',X'',1", ""), Effect::XaRollback(xid));
         assert_eq!(classify("xa commit 'a'", ""), Effect::XaCommit(None));
+    }
+
+    #[test]
+    fn a_database_has_a_name() {
+        for sql in [
+            "CREATE DATABASE d",
+            "CREATE SCHEMA IF NOT EXISTS `d` CHARACTER SET latin1",
+            "ALTER DATABASE d COLLATE utf8mb4_bin",
+            "ALTER DATABASE CHARACTER SET latin1",
+        ] {
+            assert_eq!(classify(sql, "d"), Effect::Database("d".into()), "{sql}");
+        }
     }
 
     #[test]

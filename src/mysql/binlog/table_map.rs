@@ -358,6 +358,7 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::schema::{ColumnType, Table};
 
     /// The event's body for columns given as (type code, metadata, nullable), with optional fields behind them.
     pub(in super::super) fn body(columns: &[(u8, Vec<u8>, bool)], optional: &[(u8, Vec<u8>)]) -> Vec<u8> {
@@ -384,6 +385,24 @@ pub(super) mod tests {
             body.extend_from_slice(content);
         }
         body
+    }
+
+    /// What a server writes for a table of INT and VARCHAR columns, with the columns' names or without.
+    pub(in crate::mysql) fn of(table: &Table, names: bool) -> TableMap {
+        let columns: Vec<(u8, Vec<u8>, bool)> = table
+            .columns
+            .iter()
+            .map(|column| match &column.ty {
+                ColumnType::Integer { .. } => (3, Vec::new(), column.nullable),
+                ColumnType::Varchar { chars, .. } => (15, (*chars as u16 * 4).to_le_bytes().to_vec(), column.nullable),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let named = table.columns.iter().flat_map(|column| {
+            std::iter::once(column.name.len() as u8).chain(column.name.bytes()).collect::<Vec<u8>>()
+        });
+        let optional = if names { vec![(COLUMN_NAME, named.collect())] } else { Vec::new() };
+        TableMap { name: table.name.clone(), ..TableMap::parse(&body(&columns, &optional)).unwrap() }
     }
 
     #[test]

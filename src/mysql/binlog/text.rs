@@ -12,7 +12,7 @@ pub(super) fn decode(bytes: &[u8], collation: Option<u16>) -> Result<Cow<'_, str
         return Ok(String::from_utf8_lossy(bytes));
     }
     let charset = match collation {
-        Some(number) => Collation::resolve(number.into()).charset,
+        Some(number) => charset(number),
         None => "utf8mb4",
     };
     let encoding = match charset {
@@ -42,6 +42,11 @@ pub(super) fn decode(bytes: &[u8], collation: Option<u16>) -> Result<Cow<'_, str
         other => return Err(other.to_owned()),
     };
     encoding.decode_without_bom_handling_and_without_replacement(bytes).ok_or_else(|| charset.to_owned())
+}
+
+/// The character set of a collation.
+pub(super) fn charset(collation: u16) -> &'static str {
+    Collation::resolve(collation.into()).charset
 }
 
 #[cfg(test)]

@@ -5,10 +5,19 @@
 
 use crate::schema::{ColumnType, IntegerSize, LobSize, may_be_lossy};
 
-/// Reads a column's type. `charset` is `CHARACTER_SET_NAME`.
+/// Reads a column's type from the catalogue. `charset` is `CHARACTER_SET_NAME`.
 ///
 /// `Err` is what makes the type unusable.
 pub(super) fn parse(text: &str, charset: Option<&str>) -> Result<ColumnType, String> {
+    let ty = parse_written(text, charset)?;
+    if let ColumnType::Enum { members } | ColumnType::Set { members } = &ty {
+        check_members(members, charset.unwrap_or("binary"))?;
+    }
+    Ok(ty)
+}
+
+/// The same for the text of a statement, of which no character is lost.
+pub(in crate::mysql) fn parse_written(text: &str, charset: Option<&str>) -> Result<ColumnType, String> {
     let (word, arguments, rest) = split(text)?;
     let unsigned = rest.split_ascii_whitespace().any(|word| word.eq_ignore_ascii_case("unsigned"));
     if rest.contains("COMPRESSED") {
@@ -64,8 +73,8 @@ pub(super) fn parse(text: &str, charset: Option<&str>) -> Result<ColumnType, Str
         "timestamp" => Ok(ColumnType::Timestamp { digits: digits()? }),
         "time" => Ok(ColumnType::Time { digits: digits()? }),
         "year" => Ok(ColumnType::Year),
-        "enum" => Ok(ColumnType::Enum { members: known_members(text, arguments, &charset())? }),
-        "set" => Ok(ColumnType::Set { members: known_members(text, arguments, &charset())? }),
+        "enum" => Ok(ColumnType::Enum { members: members(text, arguments)? }),
+        "set" => Ok(ColumnType::Set { members: members(text, arguments)? }),
         "json" => Ok(ColumnType::Json),
         "geometry" | "point" | "linestring" | "polygon" | "multipoint" | "multilinestring" | "multipolygon"
         | "geometrycollection" | "geomcollection" => Ok(ColumnType::Geometry),
@@ -97,15 +106,14 @@ fn split(text: &str) -> Result<(&str, Option<&str>, &str), String> {
     Err(format!("{text}: the bracket is not closed"))
 }
 
-/// The members, where their text is sure.
-fn known_members(text: &str, arguments: Option<&str>, charset: &str) -> Result<Vec<String>, String> {
-    let members = members(text, arguments)?;
+/// Their text has to be sure.
+fn check_members(members: &[String], charset: &str) -> Result<(), String> {
     match members.iter().find(|member| may_be_lossy(charset, member)) {
         Some(member) => Err(format!(
             "the server shows its member '{member}', and shows ? for every character beyond U+FFFF: which it is cannot be \
              known. Convert the column to utf8mb3, which has no such characters, or write the member without ?"
         )),
-        None => Ok(members),
+        None => Ok(()),
     }
 }
 

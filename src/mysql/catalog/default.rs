@@ -20,7 +20,12 @@ pub(super) fn parse(info: &ServerInfo, ty: &ColumnType, text: Option<&str>, extr
     } else {
         DefaultValue::Literal(text.to_owned())
     };
-    Some(match (value, ty) {
+    Some(of_type(value, ty))
+}
+
+/// What the value's column makes of it.
+pub(in crate::mysql) fn of_type(value: DefaultValue, ty: &ColumnType) -> DefaultValue {
+    match (value, ty) {
         (DefaultValue::Literal(text) | DefaultValue::Expression(text), ColumnType::Bit { .. }) => bits(text),
         // Shown as 0x61, and not always: it cannot be told from the same text.
         (
@@ -32,7 +37,7 @@ pub(super) fn parse(info: &ServerInfo, ty: &ColumnType, text: Option<&str>, extr
             DefaultValue::Literal(text.parse::<i128>().map_or(text, |number| number.to_string()))
         }
         (value, _) => value,
-    })
+    }
 }
 
 fn sql_text(text: &str) -> Option<DefaultValue> {

@@ -14,11 +14,11 @@ use mysql_async::{Conn, Row};
 
 use super::connect::{ServerInfo, optional, select, text};
 use crate::config::{NoKeyTables, TableFilter, is_system};
-use crate::schema::{Column, Generated, Table, TableName};
+use crate::schema::{Column, Generated, Index, Table, TableName};
 use crate::{Error, Result};
 
-mod column_type;
-mod default;
+pub(super) mod column_type;
+pub(super) mod default;
 
 /// Above this many tables of one database the query reads all of its columns instead of naming tables.
 const NAMED_TABLES: usize = 300;
@@ -45,12 +45,12 @@ pub async fn tables(
     }
     let mut problems = listing.problems;
     let mut tables = Vec::new();
-    for (database, comments) in listing.matched {
-        let names: Vec<&str> = comments.keys().map(String::as_str).collect();
+    for (database, listed) in listing.matched {
+        let names: Vec<&str> = listed.keys().map(String::as_str).collect();
         let mut columns = read_columns(conn, info, &database, &names).await?;
         let mut keys = read_keys(conn, &database, &names).await?;
-        for (name, comment) in &comments {
-            let name = TableName::new(database.clone(), name.clone());
+        for (name, listed) in listed {
+            let name = TableName::new(database.clone(), name);
             let columns = columns.remove(&name.table).unwrap_or_default();
             let keys = keys.remove(&name.table).unwrap_or_default();
             let columns = match columns.finish(&name) {
@@ -60,12 +60,11 @@ pub async fn tables(
                     continue;
                 }
             };
-            match choose_key(&columns, &keys, no_key) {
-                Some((key, primary)) => {
-                    tables.push(Table { name, columns, key, primary, comment: comment.clone() });
-                }
+            let (primary, indexes) = keys.finish(&columns);
+            match choose_key(&columns, primary, &indexes, no_key) {
+                Some((key, primary)) => tables.push(listed.table(name, columns, (key, primary), indexes)),
                 None if no_key == NoKeyTables::RowHash => {
-                    tables.push(Table { name, columns, key: Vec::new(), primary: false, comment: comment.clone() });
+                    tables.push(listed.table(name, columns, (Vec::new(), false), indexes));
                 }
                 None if no_key == NoKeyTables::Skip => {
                     tracing::warn!(table = %name, "left out: it has no primary key (noKeyTables: skip)");
@@ -87,16 +86,53 @@ pub async fn tables(
     Ok(tables)
 }
 
-/// The names of all tables that `filter` matches.
+/// The names of the tables that `filter` matches.
+pub async fn names(conn: &mut Conn, filter: &TableFilter) -> Result<Vec<TableName>> {
+    let listing = Listing::read(conn, filter).await?;
+    let tables = listing.matched.into_iter();
+    Ok(tables
+        .flat_map(|(database, tables)| tables.into_keys().map(move |table| TableName::new(database.clone(), table)))
+        .collect())
+}
+
+/// Reads one table's definition as it is now. `None`: it is not there, or no table.
 ///
 /// # Errors
-/// *Transient*: the connection.
-pub async fn names(conn: &mut Conn, filter: &TableFilter) -> Result<Vec<TableName>> {
-    let Listing { matched, .. } = Listing::read(conn, filter).await?;
-    let of_database = |(database, tables): (String, BTreeMap<String, String>)| {
-        tables.into_keys().map(move |table| TableName::new(database.clone(), table))
-    };
-    Ok(matched.into_iter().flat_map(of_database).collect())
+/// As [`tables`]; a table without a key has an empty one here.
+pub async fn table(conn: &mut Conn, info: &ServerInfo, name: &TableName, no_key: NoKeyTables) -> Result<Option<Table>> {
+    show_generated_keys(conn).await;
+    let rows = rows(
+        conn,
+        &format!(
+            "SELECT TABLE_TYPE, TABLE_COMMENT, TABLE_COLLATION FROM information_schema.TABLES \
+             WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
+            literal(&name.database),
+            literal(&name.table)
+        ),
+    )
+    .await?;
+    let Some(row) = rows.first().filter(|row| text(row, 0) == "BASE TABLE") else { return Ok(None) };
+    let listed = Listed { comment: text(row, 1), charset: charset_of(optional(row, 2)) };
+    let columns = read_columns(conn, info, &name.database, &[&name.table]).await?.remove(&name.table);
+    let keys = read_keys(conn, &name.database, &[&name.table]).await?.remove(&name.table).unwrap_or_default();
+    let columns = columns.unwrap_or_default().finish(name).map_err(|problems| {
+        Error::definite(format!("a table cannot be replicated:\n  {}", problems.join("\n  ")))
+            .hint("change the table, or leave it out with source.excludeTables")
+    })?;
+    let (primary, indexes) = keys.finish(&columns);
+    let key = choose_key(&columns, primary, &indexes, no_key).unwrap_or_default();
+    Ok(Some(listed.table(name.clone(), columns, key, indexes)))
+}
+
+/// The default character set of each database.
+pub async fn databases(conn: &mut Conn) -> Result<HashMap<String, String>> {
+    let statement = "SELECT SCHEMA_NAME, DEFAULT_CHARACTER_SET_NAME FROM information_schema.SCHEMATA";
+    Ok(rows(conn, statement).await?.iter().map(|row| (text(row, 0), text(row, 1))).collect())
+}
+
+/// The character set of a collation: the part before the first underscore.
+fn charset_of(collation: Option<String>) -> Option<String> {
+    collation.map(|name| name.split('_').next().unwrap_or_default().to_owned())
 }
 
 fn no_key_text(no_key: NoKeyTables) -> &'static str {
@@ -119,18 +155,30 @@ async fn show_generated_keys(conn: &mut Conn) {
 /// What is there, before columns are read.
 #[derive(Default)]
 struct Listing {
-    /// Database → table → comment.
-    matched: BTreeMap<String, BTreeMap<String, String>>,
+    /// Database → table.
+    matched: BTreeMap<String, BTreeMap<String, Listed>>,
     /// Tables that do not match, for the message when none does.
     others: Vec<TableName>,
     problems: Vec<String>,
+}
+
+struct Listed {
+    comment: String,
+    charset: Option<String>,
+}
+
+impl Listed {
+    fn table(self, name: TableName, columns: Vec<Column>, key: (Vec<usize>, bool), indexes: Vec<Index>) -> Table {
+        let (key, primary) = key;
+        Table { name, columns, key, primary, comment: self.comment, charset: self.charset, indexes }
+    }
 }
 
 impl Listing {
     async fn read(conn: &mut Conn, filter: &TableFilter) -> Result<Self> {
         let rows = rows(
             conn,
-            "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, TABLE_COMMENT FROM information_schema.TABLES \
+            "SELECT TABLE_SCHEMA, TABLE_NAME, TABLE_TYPE, TABLE_COMMENT, TABLE_COLLATION FROM information_schema.TABLES \
              WHERE TABLE_SCHEMA NOT IN ('mysql', 'sys', 'information_schema', 'performance_schema')",
         )
         .await?;
@@ -142,13 +190,17 @@ impl Listing {
                 continue;
             }
             if !filter.matches(&name) {
+                if filter.is_shadow(&name) {
+                    tracing::warn!(table = %name, "left out: by its name an online schema-change tool made it (source.shadowTables)");
+                }
                 listing.others.push(name);
             } else if kind == "SYSTEM VERSIONED" {
                 listing
                     .problems
                     .push(format!("{name}: a system-versioned table keeps old rows beside the present ones"));
             } else {
-                listing.matched.entry(name.database).or_default().insert(name.table, text(&row, 3));
+                let listed = Listed { comment: text(&row, 3), charset: charset_of(optional(&row, 4)) };
+                listing.matched.entry(name.database).or_default().insert(name.table, listed);
             }
         }
         Ok(listing)
@@ -249,25 +301,44 @@ async fn read_columns(
     Ok(tables)
 }
 
-/// A unique key: its name and its columns, `None` for an expression.
-struct Key {
-    name: String,
-    columns: Vec<Option<String>>,
+/// A table's indexes as they come: names, whether they are unique, their columns with `None` for an expression.
+#[derive(Default)]
+struct Keys(Vec<(String, bool, Vec<Option<String>>)>);
+
+impl Keys {
+    /// The primary key's columns, and the other indexes.
+    fn finish(self, columns: &[Column]) -> (Option<Vec<usize>>, Vec<Index>) {
+        let find = |name: &Option<String>| {
+            let name = name.as_deref()?;
+            columns.iter().position(|column| column.name.eq_ignore_ascii_case(name))
+        };
+        let mut primary = None;
+        let mut indexes = Vec::new();
+        for (name, unique, names) in self.0 {
+            let columns: Vec<Option<usize>> = names.iter().map(find).collect();
+            match name == "PRIMARY" {
+                true => primary = columns.into_iter().collect(),
+                false => indexes.push(Index { name, unique, columns }),
+            }
+        }
+        indexes.sort_by(|left, right| left.name.cmp(&right.name));
+        (primary, indexes)
+    }
 }
 
-async fn read_keys(conn: &mut Conn, database: &str, names: &[&str]) -> Result<HashMap<String, Vec<Key>>> {
+async fn read_keys(conn: &mut Conn, database: &str, names: &[&str]) -> Result<HashMap<String, Keys>> {
     let statement = format!(
-        "SELECT TABLE_NAME, INDEX_NAME, COLUMN_NAME FROM information_schema.STATISTICS \
-         WHERE {} AND NON_UNIQUE = 0 ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX",
+        "SELECT TABLE_NAME, INDEX_NAME, COLUMN_NAME, NON_UNIQUE FROM information_schema.STATISTICS \
+         WHERE {} ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX",
         condition(database, names)
     );
-    let mut tables: HashMap<String, Vec<Key>> = HashMap::new();
+    let mut tables: HashMap<String, Keys> = HashMap::new();
     for row in rows(conn, &statement).await? {
-        let keys = tables.entry(text(&row, 0)).or_default();
+        let keys = &mut tables.entry(text(&row, 0)).or_default().0;
         let name = text(&row, 1);
-        match keys.last_mut().filter(|key| key.name == name) {
-            Some(key) => key.columns.push(optional(&row, 2)),
-            None => keys.push(Key { name, columns: vec![optional(&row, 2)] }),
+        match keys.last_mut().filter(|key| key.0 == name) {
+            Some(key) => key.2.push(optional(&row, 2)),
+            None => keys.push((name, text(&row, 3) == "0", vec![optional(&row, 2)])),
         }
     }
     Ok(tables)
@@ -276,22 +347,26 @@ async fn read_keys(conn: &mut Conn, database: &str, names: &[&str]) -> Result<Ha
 /// The primary key's columns; else, where allowed, those of the unique key without NULLs that has the fewest
 /// columns and then the first name. A key over prefixes serves: what differs in a prefix differs as a whole.
 /// `true`: it is the primary key.
-fn choose_key(columns: &[Column], keys: &[Key], no_key: NoKeyTables) -> Option<(Vec<usize>, bool)> {
-    let indexes = |key: &Key| -> Option<Vec<usize>> {
-        let find = |name: &str| columns.iter().position(|column| column.name.eq_ignore_ascii_case(name));
-        key.columns.iter().map(|name| find(name.as_deref()?)).collect()
-    };
-    if let Some(primary) = keys.iter().find(|key| key.name == "PRIMARY") {
-        return Some((indexes(primary)?, true));
+pub(super) fn choose_key(
+    columns: &[Column],
+    primary: Option<Vec<usize>>,
+    indexes: &[Index],
+    no_key: NoKeyTables,
+) -> Option<(Vec<usize>, bool)> {
+    if let Some(primary) = primary {
+        return Some((primary, true));
     }
     if !matches!(no_key, NoKeyTables::UniqueKey | NoKeyTables::RowHash) {
         return None;
     }
-    keys.iter()
-        .filter_map(|key| Some((key, indexes(key)?)))
-        .filter(|(_, indexes)| indexes.iter().all(|&index| columns.get(index).is_some_and(|column| !column.nullable)))
+    let whole = |index: &Index| -> Option<Vec<usize>> { index.columns.iter().copied().collect() };
+    indexes
+        .iter()
+        .filter(|index| index.unique)
+        .filter_map(|index| Some((index, whole(index)?)))
+        .filter(|(_, parts)| parts.iter().all(|&part| columns.get(part).is_some_and(|column| !column.nullable)))
         .min_by(|(left, a), (right, b)| a.len().cmp(&b.len()).then_with(|| left.name.cmp(&right.name)))
-        .map(|(_, indexes)| (indexes, false))
+        .map(|(_, parts)| (parts, false))
 }
 
 fn condition(database: &str, names: &[&str]) -> String {
@@ -330,24 +405,33 @@ mod tests {
         }
     }
 
-    fn key(name: &str, columns: &[&str]) -> Key {
-        Key { name: name.to_owned(), columns: columns.iter().map(|name| Some((*name).to_owned())).collect() }
+    fn keys(keys: &[(&str, bool, &[Option<&str>])]) -> Keys {
+        let owned = |parts: &[Option<&str>]| parts.iter().map(|part| part.map(str::to_owned)).collect();
+        Keys(keys.iter().map(|(name, unique, parts)| ((*name).to_owned(), *unique, owned(parts))).collect())
+    }
+
+    fn chosen(columns: &[Column], keys: Keys, no_key: NoKeyTables) -> Option<(Vec<usize>, bool)> {
+        let (primary, indexes) = keys.finish(columns);
+        choose_key(columns, primary, &indexes, no_key)
     }
 
     #[test]
     fn the_primary_key_wins_in_its_own_order() {
         let columns = [column("a", false), column("b", false), column("c", false)];
-        let keys = [key("A", &["a"]), key("PRIMARY", &["c", "A"])];
-        assert_eq!(choose_key(&columns, &keys, NoKeyTables::Error), Some((vec![2, 0], true)));
+        let keys = keys(&[("A", true, &[Some("a")]), ("PRIMARY", true, &[Some("c"), Some("A")])]);
+        assert_eq!(chosen(&columns, keys, NoKeyTables::Error), Some((vec![2, 0], true)));
     }
 
     #[test]
     fn of_unique_keys_the_shortest_without_nulls_is_taken() {
         let columns = [column("a", true), column("b", false), column("c", false)];
-        let functional = Key { name: "f".to_owned(), columns: vec![None] };
-        let keys = [key("n", &["a"]), functional, key("x", &["b", "c"]), key("z", &["c"]), key("y", &["b"])];
-        assert_eq!(choose_key(&columns, &keys, NoKeyTables::UniqueKey), Some((vec![1], false)));
-        assert_eq!(choose_key(&columns, &keys, NoKeyTables::Skip), None);
-        assert_eq!(choose_key(&columns, &keys[..2], NoKeyTables::UniqueKey), None);
+        let unfit: [(&str, bool, &[Option<&str>]); 3] =
+            [("n", true, &[Some("a")]), ("f", true, &[None]), ("i", false, &[Some("b")])];
+        let fit: [(&str, bool, &[Option<&str>]); 3] =
+            [("x", true, &[Some("b"), Some("c")]), ("z", true, &[Some("c")]), ("y", true, &[Some("b")])];
+        let all = || keys(&[unfit, fit].concat());
+        assert_eq!(chosen(&columns, all(), NoKeyTables::UniqueKey), Some((vec![1], false)));
+        assert_eq!(chosen(&columns, all(), NoKeyTables::Skip), None);
+        assert_eq!(chosen(&columns, keys(&unfit), NoKeyTables::UniqueKey), None);
     }
 }

@@ -47,6 +47,7 @@ const VARIABLES: &[&str] = &[
     "binlog_row_image",
     "binlog_row_value_options",
     "expire_logs_days",
+    "explicit_defaults_for_timestamp",
     "gtid_mode",
     "log_bin",
     "log_replica_updates",

@@ -2,10 +2,13 @@
 
 use super::column::{charset, collate, default_clause, definition, references};
 use super::cursor::Cursor;
-use super::{AlterTable, Charset, ColumnPlace, TableChange, Unread, if_exists, if_not_exists, wait};
+use super::{AlterTable, Charset, ColumnPlace, Ddl, TableChange, Unread, if_exists, if_not_exists, wait};
 
-/// Behind ALTER. `None`: not of a table.
-pub(super) fn alter(cursor: &mut Cursor<'_>) -> Result<Option<AlterTable>, Unread> {
+/// Behind ALTER. `None`: neither of a table nor of a database.
+pub(super) fn alter(cursor: &mut Cursor<'_>) -> Result<Option<Ddl>, Unread> {
+    if cursor.any_word(&["DATABASE", "SCHEMA"]) {
+        return alter_database(cursor).map(Some);
+    }
     while cursor.any_word(&["ONLINE", "OFFLINE", "IGNORE"]) {}
     if !cursor.words(&["TABLE"]) {
         return Ok(None);
@@ -19,7 +22,36 @@ pub(super) fn alter(cursor: &mut Cursor<'_>) -> Result<Option<AlterTable>, Unrea
         clause(cursor, &mut changes)?;
         cursor.symbol(',');
     }
-    Ok(Some(AlterTable { table, if_exists, changes }))
+    Ok(Some(Ddl::AlterTable(AlterTable { table, if_exists, changes })))
+}
+
+fn alter_database(cursor: &mut Cursor<'_>) -> Result<Ddl, Unread> {
+    let option = ["DEFAULT", "CHARACTER", "CHARSET", "COLLATE", "ENCRYPTION", "READ", "COMMENT"];
+    let named = !option.iter().any(|word| cursor.peek_word(word));
+    let name = if named { Some(cursor.name()?) } else { None };
+    Ok(Ddl::AlterDatabase { name, charset: database_options(cursor)? })
+}
+
+/// What stands behind a database's name.
+pub(super) fn database_options(cursor: &mut Cursor<'_>) -> Result<Option<Charset>, Unread> {
+    let mut found: Option<Charset> = None;
+    while !cursor.done() && !cursor.peek_symbol(';') {
+        if let Some(charset) = charset_clause(cursor)? {
+            found = Some(charset);
+        } else if cursor.words(&["COMMENT"]) {
+            cursor.symbol('=');
+            cursor.string().ok_or_else(|| cursor.unexpected("a comment's text"))?;
+        } else if cursor.words(&["DEFAULT", "ENCRYPTION"])
+            || cursor.words(&["ENCRYPTION"])
+            || cursor.words(&["READ", "ONLY"])
+        {
+            cursor.symbol('=');
+            cursor.skip(1);
+        } else {
+            return Err(cursor.unexpected("a database's character set"));
+        }
+    }
+    Ok(found)
 }
 
 fn clause(cursor: &mut Cursor<'_>, changes: &mut Vec<TableChange>) -> Result<(), Unread> {
@@ -178,10 +210,10 @@ pub(super) fn key_clause(cursor: &mut Cursor<'_>, changes: &mut Vec<TableChange>
     };
     if cursor.any_word(&["INDEX", "KEY"]) || special {
         if_not_exists(cursor);
-        index_type_and_name(cursor)?;
-        cursor.key_parts()?;
+        let name = index_type_and_name(cursor)?;
+        let columns = cursor.key_parts()?;
         index_options(cursor)?;
-        changes.push(TableChange::Nothing);
+        changes.push(TableChange::AddIndex { name, columns });
         return Ok(true);
     }
     Ok(false)

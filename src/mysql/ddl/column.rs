@@ -12,6 +12,8 @@ pub struct ColumnDefinition {
     /// `None`: not said, which means NULL except in a primary key.
     pub nullable: Option<bool>,
     pub default: Option<DefaultClause>,
+    /// `ON UPDATE CURRENT_TIMESTAMP`.
+    pub on_update: bool,
     pub comment: String,
     pub generated: Generated,
     pub invisible: bool,
@@ -51,6 +53,7 @@ pub(super) fn definition(cursor: &mut Cursor<'_>) -> Result<ColumnDefinition, Un
         ty,
         nullable: serial.then_some(false),
         default: None,
+        on_update: false,
         comment: String::new(),
         generated: Generated::No,
         invisible: false,
@@ -108,6 +111,7 @@ fn attribute(cursor: &mut Cursor<'_>, column: &mut ColumnDefinition) -> Result<b
         column.default = Some(default_clause(cursor)?);
     } else if cursor.words(&["ON", "UPDATE"]) {
         let _ = expression(cursor)?;
+        column.on_update = true;
     } else if cursor.words(&["SERIAL", "DEFAULT", "VALUE"]) {
         (column.nullable, column.unique) = (Some(false), true);
     } else if cursor.words(&["PRIMARY", "KEY"]) || cursor.words(&["PRIMARY"]) {
@@ -347,7 +351,9 @@ fn type_text(cursor: &mut Cursor<'_>) -> Result<String, Unread> {
             cursor.words(&["PRECISION"]);
             ("double", national)
         }
-        "FLOAT8" | "REAL" => ("double", national),
+        "FLOAT8" => ("double", national),
+        // Or a FLOAT, as the session will have it.
+        "REAL" => ("real", national),
         "CHAR" | "CHARACTER" => (if cursor.words(&["VARYING"]) { "varchar" } else { "char" }, national),
         "NCHAR" => (if cursor.any_word(&["VARYING", "VARCHAR", "VARCHARACTER"]) { "varchar" } else { "char" }, true),
         "VARCHAR" | "VARCHARACTER" | "VARCHAR2" => {

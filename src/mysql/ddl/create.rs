@@ -1,11 +1,11 @@
 //! CREATE TABLE and CREATE INDEX.
 
-use super::alter::{key_clause, option};
+use super::alter::{database_options, key_clause, option};
 use super::column::definition;
 use super::cursor::Cursor;
 use super::{AlterTable, ColumnPlace, Content, CreateTable, Ddl, TableChange, Unread, if_not_exists};
 
-/// Behind CREATE. `None`: neither a table that lasts nor an index.
+/// Behind CREATE. `None`: neither a table that lasts nor an index nor a database.
 pub(super) fn create(cursor: &mut Cursor<'_>) -> Result<Option<Ddl>, Unread> {
     let or_replace = cursor.words(&["OR", "REPLACE"]);
     let temporary = cursor.words(&["TEMPORARY"]);
@@ -15,6 +15,11 @@ pub(super) fn create(cursor: &mut Cursor<'_>) -> Result<Option<Ddl>, Unread> {
     }
     if temporary {
         return Ok(None);
+    }
+    if cursor.any_word(&["DATABASE", "SCHEMA"]) {
+        let if_not_exists = if_not_exists(cursor);
+        let name = cursor.name()?;
+        return Ok(Some(Ddl::CreateDatabase { name, if_not_exists, charset: database_options(cursor)? }));
     }
     let _ = cursor.any_word(&["ONLINE", "OFFLINE"]);
     let unique = cursor.words(&["UNIQUE"]);
@@ -31,7 +36,9 @@ pub(super) fn create(cursor: &mut Cursor<'_>) -> Result<Option<Ddl>, Unread> {
     let table = cursor.table()?;
     let columns = cursor.key_parts()?;
     cursor.skip_rest();
-    let change = if unique { TableChange::AddUniqueKey { name: Some(name), columns } } else { TableChange::Nothing };
+    let name = Some(name);
+    let change =
+        if unique { TableChange::AddUniqueKey { name, columns } } else { TableChange::AddIndex { name, columns } };
     Ok(Some(Ddl::AlterTable(AlterTable { table, if_exists: false, changes: vec![change] })))
 }
 

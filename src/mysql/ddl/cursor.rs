@@ -194,7 +194,8 @@ impl<'a> Cursor<'a> {
         let Token::HexStringLiteral(digits) = self.token(0)? else { return None };
         let bytes: Option<Vec<u8>> =
             (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()).collect();
-        let text = String::from_utf8(bytes?).ok()?;
+        // Others mean what the column's character set makes of them.
+        let text = String::from_utf8(bytes?).ok().filter(|text| text.is_ascii())?;
         self.at += 1;
         Some(text)
     }

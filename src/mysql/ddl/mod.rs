@@ -1,7 +1,7 @@
 //! DDL text, as far as it touches a table's definition or its rows.
 //!
 //! A statement of the log is cut by sqlparser's tokenizer and read by a parser that knows MySQL's and MariaDB's
-//! `ALTER TABLE`, `CREATE TABLE`, `RENAME`, `DROP`, `TRUNCATE` and `CREATE`/`DROP INDEX`. The rule is one-sided: what
+//! `ALTER TABLE`, `CREATE TABLE`, `RENAME`, `DROP`, `TRUNCATE`, `CREATE`/`DROP INDEX` and `CREATE`/`ALTER`/`DROP DATABASE`. The rule is one-sided: what
 //! touches columns, keys or names is understood exactly; what cannot matter to a copy elsewhere (indexes, engine and
 //! storage options, partitioning as such, foreign keys, checks) is passed over by name; everything else is
 //! [`Unread`], and the caller stops rather than guesses.
@@ -22,7 +22,7 @@ use crate::schema::{Table, TableName};
 
 pub use column::{ColumnDefinition, DefaultClause, TypeClause};
 
-/// A statement that is about tables.
+/// A statement that is about tables, or about databases, which have tables and give them their character set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ddl {
     CreateTable(CreateTable),
@@ -34,6 +34,17 @@ pub enum Ddl {
     /// In order: a swap goes through a third name.
     RenameTables(Vec<(TableName, TableName)>),
     TruncateTable(TableName),
+    CreateDatabase {
+        name: String,
+        if_not_exists: bool,
+        charset: Option<Charset>,
+    },
+    /// Without a name it is the session's.
+    AlterDatabase {
+        name: Option<String>,
+        charset: Option<Charset>,
+    },
+    DropDatabase(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +120,11 @@ pub enum TableChange {
         name: Option<String>,
         columns: Vec<Option<String>>,
     },
+    /// Any index that is not unique. It matters by its name only, which no other can have.
+    AddIndex {
+        name: Option<String>,
+        columns: Vec<Option<String>>,
+    },
     /// Of any kind but the primary one.
     DropKey(String),
     RenameKey {
@@ -123,14 +139,17 @@ pub enum TableChange {
     RenameTo(TableName),
     /// Rows come or go without a row event: partitions dropped, truncated or exchanged, tablespaces. The clause's words.
     RowsUnlogged(String),
-    /// An index over columns that are not unique, storage, statistics, checks, foreign keys, partitioning.
+    /// Storage, statistics, checks, foreign keys, partitioning.
     Nothing,
 }
 
 impl TableChange {
     fn is_harmless(&self, table: &Table) -> bool {
         match self {
-            TableChange::Nothing | TableChange::RenameKey { .. } | TableChange::DefaultCharset(_) => true,
+            TableChange::Nothing
+            | TableChange::AddIndex { .. }
+            | TableChange::RenameKey { .. }
+            | TableChange::DefaultCharset(_) => true,
             // Without a primary key it may be the one that rows are told apart by, or become it.
             TableChange::DropKey(_) | TableChange::AddUniqueKey { .. } => table.primary,
             _ => false,
@@ -178,7 +197,7 @@ pub struct Session<'a> {
     pub no_backslash_escapes: bool,
 }
 
-/// Reads one statement. `Ok(None)`: it is not about tables.
+/// Reads one statement. `Ok(None)`: it is about neither tables nor databases.
 ///
 /// # Errors
 /// A statement about tables that is not understood.
@@ -194,7 +213,7 @@ pub fn parse(sql: &str, session: Session<'_>) -> Result<Option<Ddl>, Unread> {
 
 fn statement(cursor: &mut Cursor<'_>) -> Result<Option<Ddl>, Unread> {
     if cursor.words(&["ALTER"]) {
-        return alter::alter(cursor).map(|alter| alter.map(Ddl::AlterTable));
+        return alter::alter(cursor);
     }
     if cursor.words(&["CREATE"]) {
         return create::create(cursor);
@@ -235,6 +254,10 @@ fn drop_statement(cursor: &mut Cursor<'_>) -> Result<Option<Ddl>, Unread> {
         wait(cursor);
         let _ = cursor.words(&["RESTRICT"]) || cursor.words(&["CASCADE"]);
         return Ok((!temporary).then_some(Ddl::DropTables { tables, if_exists }));
+    }
+    if cursor.any_word(&["DATABASE", "SCHEMA"]) {
+        if_exists(cursor);
+        return cursor.name().map(|name| Some(Ddl::DropDatabase(name)));
     }
     let _ = cursor.words(&["ONLINE"]) || cursor.words(&["OFFLINE"]);
     if cursor.words(&["INDEX"]) {

@@ -79,7 +79,7 @@ fn types_are_told_in_the_catalogues_words() {
         ("FLOAT(7,3)", "float"),
         ("FLOAT4", "float"),
         ("DOUBLE PRECISION(10,3)", "double(10,3)"),
-        ("REAL", "double"),
+        ("REAL", "real"),
         ("BIT(7)", "bit(7)"),
         ("CHAR", "char"),
         ("CHARACTER(3)", "char(3)"),
@@ -157,7 +157,7 @@ fn attributes_come_in_any_order() {
 
 #[test]
 fn clauses_say_what_they_change() {
-    use TableChange::{AddPrimaryKey, AddUniqueKey, DropKey, DropPrimaryKey, Nothing, RenameKey, RenameTo};
+    use TableChange::{AddIndex, AddPrimaryKey, AddUniqueKey, DropKey, DropPrimaryKey, Nothing, RenameKey, RenameTo};
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     let parts = |names: &[&str]| names.iter().map(|name| Some((*name).to_owned())).collect::<Vec<_>>();
     for (clauses, read) in [
@@ -167,9 +167,12 @@ fn clauses_say_what_they_change() {
         ("ADD UNIQUE INDEX u (a, b DESC)", vec![AddUniqueKey { name: Some("u".into()), columns: parts(&["a", "b"]) }]),
         ("ADD CONSTRAINT c UNIQUE (a(10))", vec![AddUniqueKey { name: Some("c".into()), columns: parts(&["a"]) }]),
         ("ADD UNIQUE ((lower(a)))", vec![AddUniqueKey { name: None, columns: vec![None] }]),
-        ("ADD INDEX i USING HASH (a) COMMENT 'x' INVISIBLE", vec![Nothing]),
-        ("ADD FULLTEXT KEY f (a) WITH PARSER ngram", vec![Nothing]),
-        ("ADD SPATIAL INDEX (g)", vec![Nothing]),
+        (
+            "ADD INDEX i USING HASH (a) COMMENT 'x' INVISIBLE",
+            vec![AddIndex { name: Some("i".into()), columns: parts(&["a"]) }],
+        ),
+        ("ADD FULLTEXT KEY f (a) WITH PARSER ngram", vec![AddIndex { name: Some("f".into()), columns: parts(&["a"]) }]),
+        ("ADD SPATIAL INDEX (g)", vec![AddIndex { name: None, columns: parts(&["g"]) }]),
         ("ADD FOREIGN KEY (a) REFERENCES x.y (b) ON DELETE CASCADE", vec![Nothing]),
         ("ADD CONSTRAINT `f` FOREIGN KEY IF NOT EXISTS k (a, b) REFERENCES y (a, b)", vec![Nothing]),
         ("ADD CONSTRAINT CHECK (a > 0)", vec![Nothing]),
@@ -220,7 +223,7 @@ fn columns_are_added_changed_renamed_and_dropped() {
         ("ADD COLUMN c INT NOT NULL AFTER `b`", &["add c int NOT NULL After(\"b\")"]),
         (
             "ADD COLUMN (a INT, b VARCHAR(3) DEFAULT 'x', KEY (a))",
-            &["add a int Unsaid", "add b varchar(3) ='x' Unsaid", "Nothing"],
+            &["add a int Unsaid", "add b varchar(3) ='x' Unsaid", "AddIndex { name: None, columns: [Some(\"a\")] }"],
         ),
         ("ADD COLUMN IF NOT EXISTS c INT", &["add c int Unsaid ?"]),
         ("CHANGE a b BIGINT AFTER c", &["a -> b bigint After(\"c\")"]),
@@ -319,12 +322,43 @@ fn tables_are_created_dropped_renamed_and_emptied() {
 }
 
 #[test]
+fn databases_have_a_character_set() {
+    let charset = |name: &str| Some(Charset { charset: Some(name.into()), collation: None });
+    let create = |charset| Ddl::CreateDatabase { name: "d".into(), if_not_exists: false, charset };
+    assert_eq!(read("CREATE DATABASE d"), create(None));
+    assert_eq!(
+        read("CREATE SCHEMA `d` DEFAULT CHARACTER SET = latin1 DEFAULT ENCRYPTION 'n'"),
+        create(charset("latin1"))
+    );
+    assert_eq!(
+        read("CREATE DATABASE IF NOT EXISTS d COLLATE utf8mb4_bin COMMENT 'x'"),
+        Ddl::CreateDatabase {
+            name: "d".into(),
+            if_not_exists: true,
+            charset: Some(Charset { charset: None, collation: Some("utf8mb4_bin".into()) }),
+        }
+    );
+    assert_eq!(
+        read("ALTER DATABASE d CHARSET utf8mb4"),
+        Ddl::AlterDatabase { name: Some("d".into()), charset: charset("utf8mb4") }
+    );
+    assert_eq!(
+        read("ALTER SCHEMA CHARACTER SET latin1"),
+        Ddl::AlterDatabase { name: None, charset: charset("latin1") }
+    );
+    assert_eq!(read("ALTER DATABASE d READ ONLY = 1"), Ddl::AlterDatabase { name: Some("d".into()), charset: None });
+    assert_eq!(read("DROP DATABASE IF EXISTS `d e`"), Ddl::DropDatabase("d e".into()));
+}
+
+#[test]
 fn indexes_are_alterations() {
     let table = Table {
         name: TableName::new("shop", "t"),
         columns: Vec::new(),
         key: Vec::new(),
         primary: true,
+        charset: None,
+        indexes: Vec::new(),
         comment: String::new(),
     };
     let unique = Table { primary: false, ..table.clone() };
@@ -360,8 +394,6 @@ fn what_is_not_about_lasting_tables_is_none() {
         "CREATE TEMPORARY TABLE t (id INT)",
         "DROP TEMPORARY TABLE t",
         "CREATE VIEW v AS SELECT 1",
-        "CREATE DATABASE d",
-        "ALTER DATABASE d CHARACTER SET utf8mb4",
         "DROP VIEW v",
         "GRANT ALL ON *.* TO a",
         "CREATE DEFINER=`a`@`%` TRIGGER x BEFORE INSERT ON t FOR EACH ROW SET @a = 1",

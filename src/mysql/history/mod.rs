@@ -1,26 +1,116 @@
 //! The job's tables as they are at the place of the log that is being read.
 //!
 //! Rows carry no names: a row is read with the definition that was true where it was written. So the definitions begin
-//! as the state store has them for the place where reading begins, and every statement moves them on.
+//! as the state store has them for the place where reading begins, and every statement moves them on (`evolve`).
+//!
+//! # What cannot be read
+//! A statement may be one that the parser does not understand, or need what the log does not tell: the default character
+//! set of a database that was never seen, a model table outside the job. Then today's catalogue is asked, which may already
+//! be further than the log. So what it says is only a proposal, and rows are its test: the table map in front of the
+//! table's next rows has to agree with it in every type and, because types alone prove little, in every column's name,
+//! which the server writes with `binlog_row_metadata=FULL`. Where it does not agree or has no names, the job stops.
+//!
+//! ```text
+//! CREATE, not understood   -> Create at once (the table is empty), `Provisional` until the first table map
+//! ALTER, not understood    -> nothing, `Unread` until the next table map; what has changed is found by comparison then
+//! ```
+//!
+//! # Names
+//! With `lower_case_table_names` the statements' names are those of the log's rows in small letters (1), or a table's name
+//! in whatever letters (2).
 
-use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
-use super::binlog::Statement;
-use super::binlog::statement::{Effect, classify};
-use super::ddl::{self, Ddl};
-use crate::schema::{SchemaChange, Table, TableName};
+use super::binlog::statement::{Change, Effect, classify};
+use super::binlog::{Place, Statement, TableMap};
+use super::ddl::{self, AlterTable, Content, CreateTable, Ddl, TableChange};
+use crate::config::NoKeyTables;
+use crate::schema::{Altered, SchemaChange, Table, TableName};
 use crate::{Error, Result};
 
-#[derive(Debug, Default)]
+mod charset;
+mod evolve;
+mod known;
+mod literal;
+mod past;
+mod rename;
+mod shadow;
+mod surroundings;
+
+use evolve::{Evolved, Rules};
+use known::{HistoryState, Known, Shadow};
+pub use past::Past;
+pub use surroundings::{Catalogue, Surroundings};
+
+#[derive(Clone, Default)]
 pub struct History {
-    tables: HashMap<TableName, Arc<Table>>,
+    surroundings: Surroundings,
+    state: HistoryState,
+    /// Grows with every change of `state`.
+    revision: u64,
+}
+
+impl fmt::Debug for History {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("History").field("state", &self.state).finish_non_exhaustive()
+    }
 }
 
 impl History {
     /// As at the place where reading begins.
     pub fn new(tables: impl IntoIterator<Item = Arc<Table>>) -> Self {
-        History { tables: tables.into_iter().map(|table| (table.name.clone(), table)).collect() }
+        let known = tables.into_iter().map(|table| (table.name.clone(), Known::Sure(table)));
+        let state = HistoryState { tables: known.collect(), ..HistoryState::default() };
+        History { state, ..History::default() }
+    }
+
+    /// As it was when `state` was taken.
+    ///
+    /// # Errors
+    /// Definite: the text is not one that `state` gave.
+    pub fn restore(state: &str, surroundings: Surroundings) -> Result<Self> {
+        let mut state: HistoryState = serde_json::from_str(state).map_err(|error| {
+            Error::definite("the state store's history of the tables cannot be read")
+                .caused_by(error)
+                .hint("the state store was written by a later version of Towpath, or is damaged")
+        })?;
+        // The job file may select other tables by now.
+        state.tables.retain(|name, _| (surroundings.wanted)(name));
+        Ok(History { surroundings, state, revision: 0 })
+    }
+
+    #[must_use]
+    pub fn with(mut self, surroundings: Surroundings) -> Self {
+        self.surroundings = surroundings;
+        self
+    }
+
+    /// The default character sets of databases, by name.
+    #[must_use]
+    pub fn with_databases(mut self, databases: impl IntoIterator<Item = (String, String)>) -> Self {
+        self.state.databases = databases.into_iter().map(|(name, set)| (name, charset::canonical(&set))).collect();
+        self
+    }
+
+    /// Everything that a restart needs at the place that has been read to, for the state store.
+    ///
+    /// # Errors
+    /// None that is known of.
+    pub fn state(&self) -> Result<Option<String>> {
+        let state = serde_json::to_string(&self.state);
+        state.map(Some).map_err(|error| Error::definite("the history of the tables cannot be written").caused_by(error))
+    }
+
+    /// Another number than before: `state` has changed, be it that no table of the job has: a shadow, the default
+    /// character set of a database, an index. It has to be stored before the checkpoint moves behind the statement.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The job's tables with their definitions, as far as these are known.
+    pub fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.state.tables.values().filter_map(Known::present)
     }
 
     /// What a statement did to the job's tables; nothing, if it leaves their rows and definitions as they are.
@@ -28,36 +118,457 @@ impl History {
     /// # Errors
     /// Definite: it may have done something, and what that is cannot be known.
     pub fn read(&mut self, statement: &Statement) -> Result<Vec<SchemaChange>> {
-        if self.is_unmoved_by(statement) {
+        let session = ddl::Session {
+            database: &statement.database,
+            ansi_quotes: statement.session.ansi_quotes(),
+            no_backslash_escapes: statement.session.no_backslash_escapes(),
+        };
+        let before = self.state.clone();
+        let parsed = match ddl::parse(&statement.sql, session) {
+            Ok(Some(_)) if statement.session.oracle() => {
+                Err(ddl::Unread { reason: "sql_mode is ORACLE, in which types have other meanings".to_owned() })
+            }
+            parsed => parsed,
+        };
+        let changes = match parsed {
+            Ok(Some(ddl)) => self.apply(ddl, statement),
+            Ok(None) => self.not_ddl(statement),
+            Err(unread) => self.unread(statement, &unread.reason),
+        };
+        if changes.is_err() {
+            self.state = before;
+        } else if self.state != before {
+            self.revision += 1;
+        }
+        changes
+    }
+
+    /// Whether [`History::map`] has something to say of the table's next rows.
+    pub fn awaits_rows(&self, table: &TableName) -> bool {
+        !matches!(self.state.tables.get(table), None | Some(Known::Sure(_) | Known::Parked { .. }))
+    }
+
+    /// A table map is the test of what the catalogue proposed. Every new one of the job's tables has to be shown before its
+    /// rows are read.
+    ///
+    /// # Errors
+    /// Definite: the definition that was true for the rows cannot be known.
+    pub fn map(&mut self, map: &TableMap, place: &str) -> Result<Vec<SchemaChange>> {
+        let name = &map.name;
+        let Some(known) = self.state.tables.get(name) else { return Ok(Vec::new()) };
+        let (before, statement) = match known {
+            Known::Sure(_) | Known::Parked { .. } => return Ok(Vec::new()),
+            Known::Provisional { table, statement } => (Some((Arc::clone(table), true)), statement.clone()),
+            Known::Unread { before, statement } => (Some((Arc::clone(before), false)), statement.clone()),
+            Known::Lost { statement } => (None, statement.clone()),
+        };
+        let unknown = |why: &str, hint: &str| {
+            Error::definite(format!("{place}: rows of {name} whose definition is not known: {why}, after {statement}"))
+                .hint(hint.to_owned())
+        };
+        if !map.has_names() {
+            return Err(unknown(
+                "the statement could not be read, and the log tells no names of columns",
+                "SET GLOBAL binlog_row_metadata = 'FULL' at the source, then begin a new job (another `name`); with it the job \
+                 finds out by itself what such a statement did",
+            ));
+        }
+        let table = match &before {
+            Some((table, true)) => Arc::clone(table),
+            _ => match self.catalogue(name)? {
+                Some(table) => Arc::new(table),
+                None => {
+                    return Err(unknown(
+                        "the statement could not be read, and the source no longer has the table",
+                        "leave the table out with source.excludeTables",
+                    ));
+                }
+            },
+        };
+        super::binlog::agrees(&table, map).map_err(|error| {
+            unknown(
+                &format!("the source's catalogue has another one by now ({})", error.message()),
+                "begin a new job (another `name`) behind this place, or with startup: initial",
+            )
+        })?;
+        let changes = match before {
+            Some((_, true)) => Vec::new(),
+            Some((before, false)) => shadow::by_names(before, Arc::clone(&table), shadow::Lineage::Unknown),
+            None => vec![SchemaChange::Create(Arc::clone(&table))],
+        };
+        self.state.tables.insert(name.clone(), Known::Sure(table));
+        self.revision += 1;
+        Ok(changes)
+    }
+
+    fn catalogue(&self, name: &TableName) -> Result<Option<Table>> {
+        match &self.surroundings.catalogue {
+            Some(read) => read(name),
+            None => Ok(None),
+        }
+    }
+
+    fn apply(&mut self, ddl: Ddl, statement: &Statement) -> Result<Vec<SchemaChange>> {
+        match ddl {
+            Ddl::CreateTable(create) => self.create(create, statement),
+            Ddl::AlterTable(alter) => self.alter(alter, statement),
+            Ddl::DropTables { tables, .. } => {
+                Ok(tables.into_iter().flat_map(|table| self.drop_table(&self.fold(table))).collect())
+            }
+            Ddl::RenameTables(pairs) => self.rename(pairs, statement),
+            Ddl::TruncateTable(table) => {
+                let table = self.fold(table);
+                Ok(match self.state.tables.get(&table) {
+                    Some(Known::Parked { .. } | Known::Lost { .. }) | None => Vec::new(),
+                    Some(_) => vec![SchemaChange::Truncate(table)],
+                })
+            }
+            Ddl::CreateDatabase { name, if_not_exists, charset } => {
+                let name = self.fold_database(name);
+                if if_not_exists && self.state.databases.contains_key(&name) {
+                    return Ok(Vec::new());
+                }
+                let set = match charset.map(|charset| charset::of(&charset)) {
+                    Some(Some(set)) => Some(set),
+                    // Not said, or DEFAULT: the session's collation_server.
+                    _ => statement.session.server_charset.map(charset::canonical),
+                };
+                match set {
+                    Some(set) => self.state.databases.insert(name, set),
+                    None => self.state.databases.remove(&name),
+                };
+                Ok(Vec::new())
+            }
+            Ddl::AlterDatabase { name, charset } => {
+                let name = self.fold_database(name.unwrap_or_else(|| statement.database.clone()));
+                if let Some(charset) = charset {
+                    match charset::of(&charset).or_else(|| statement.session.server_charset.map(charset::canonical)) {
+                        Some(set) => self.state.databases.insert(name, set),
+                        None => self.state.databases.remove(&name),
+                    };
+                }
+                Ok(Vec::new())
+            }
+            Ddl::DropDatabase(name) => Ok(self.drop_database(&self.fold_database(name))),
+        }
+    }
+
+    fn create(&mut self, create: CreateTable, statement: &Statement) -> Result<Vec<SchemaChange>> {
+        let name = self.fold(create.table);
+        let shadow = self.is_shadow(&name);
+        if !shadow && !self.is_ours(&name) {
             return Ok(Vec::new());
         }
-        Err(Error::definite(format!(
-            "{}:{}: a statement changes a replicated table: {}",
-            statement.place.file,
-            statement.place.offset,
-            shortened(&statement.sql)
-        ))
-        .hint(
-            "the job follows rows, not yet statements: schema changes need a new job (another `name`) that copies the \
-             tables again; statement-format changes of rows need `binlog_format=ROW`",
-        ))
-    }
-
-    /// It adds an index, say, or drops another database.
-    fn is_unmoved_by(&self, statement: &Statement) -> bool {
-        if let Effect::DropDatabase(database) = classify(&statement.sql, &statement.database) {
-            return !self.tables.keys().any(|table| table.database.eq_ignore_ascii_case(&database));
+        let exists = match shadow {
+            true => self.state.shadows.contains_key(&name),
+            false => self.state.tables.get(&name).is_some_and(|known| !matches!(known, Known::Parked { .. })),
+        };
+        if exists && create.if_not_exists && !create.or_replace {
+            return Ok(Vec::new());
         }
-        let session = ddl::Session { database: &statement.database, ..ddl::Session::default() };
-        let Ok(Some(Ddl::AlterTable(alter))) = ddl::parse(&statement.sql, session) else { return false };
-        self.tables.get(&alter.table).is_some_and(|table| alter.is_harmless(table))
+        let made = match create.content {
+            Content::Definition(changes) => {
+                evolve::create(name.clone(), &changes, self.rules(&name, statement)).map(Some)
+            }
+            Content::Like(model) => Ok(self.like(&self.fold(model), &name)),
+            Content::Query if shadow => Ok(None),
+            Content::Query => {
+                return Err(stops(statement, "its rows are in the log as a query only").hint(
+                    "set binlog_format=ROW at the source: then the log has the rows; begin a new job (another `name`) behind \
+                     this place, or with startup: initial",
+                ));
+            }
+        };
+        if shadow {
+            let table = made.ok().flatten().map(|evolved| Arc::new(evolved.table));
+            self.state.shadows.insert(name, Shadow { table, altered: false, renames: false });
+            return Ok(Vec::new());
+        }
+        // It took the place of what was there.
+        let mut changes = self.drop_table(&name);
+        match made {
+            Ok(Some(evolved)) => {
+                let table = Arc::new(self.with_key(evolved, statement)?.table);
+                self.state.tables.insert(name, Known::Sure(Arc::clone(&table)));
+                changes.push(SchemaChange::Create(table));
+            }
+            Ok(None) => changes.extend(self.propose(&name, statement, "its model is not known")?),
+            Err(reason) => changes.extend(self.propose(&name, statement, &reason)?),
+        }
+        Ok(changes)
+    }
+
+    /// A new table made like another one. `None`: the model is not known.
+    fn like(&self, model: &TableName, name: &TableName) -> Option<Evolved> {
+        let known = self.state.tables.get(model).and_then(|known| match known {
+            Known::Sure(table) => Some(table),
+            _ => None,
+        });
+        let parked = || self.state.parked_at(model).map(|(_, table)| table);
+        let shadow = || self.state.shadows.get(model).and_then(|shadow| shadow.table.as_ref());
+        let table = known.or_else(parked).or_else(shadow)?;
+        Some(Evolved::unchanged(Table { name: name.clone(), ..Table::clone(table) }))
+    }
+
+    /// The catalogue's definition of a new table that the statement does not tell.
+    fn propose(&mut self, name: &TableName, statement: &Statement, reason: &str) -> Result<Vec<SchemaChange>> {
+        if self.surroundings.catalogue.is_none() {
+            return Err(stops(statement, reason).hint(NOT_READ));
+        }
+        let text = described(statement);
+        tracing::warn!(table = %name, reason, "a statement cannot be read, the catalogue is asked: {text}");
+        let Some(table) = self.catalogue(name)? else {
+            self.state.tables.insert(name.clone(), Known::Lost { statement: text });
+            return Ok(Vec::new());
+        };
+        let table = Arc::new(self.with_key(Evolved::unchanged(table), statement)?.table);
+        let known = Known::Provisional { table: Arc::clone(&table), statement: text };
+        self.state.tables.insert(name.clone(), known);
+        Ok(vec![SchemaChange::Create(table)])
+    }
+
+    fn alter(&mut self, alter: AlterTable, statement: &Statement) -> Result<Vec<SchemaChange>> {
+        let name = self.fold(alter.table);
+        let mut changes = alter.changes;
+        let renamed = changes.iter().position(|change| matches!(change, TableChange::RenameTo(_)));
+        let renamed = match renamed.map(|index| changes.remove(index)) {
+            Some(TableChange::RenameTo(to)) => Some(self.fold(to)).filter(|to| *to != name),
+            _ => None,
+        };
+        let rules = self.rules(&name, statement);
+        let exchanged = match changes.iter().any(|change| matches!(change, TableChange::RowsUnlogged(_))) {
+            true => self.named(statement),
+            false => Vec::new(),
+        };
+        let mut found = Vec::new();
+        if let Some(shadow) = self.state.shadows.get(&name) {
+            let renames = shadow.renames || changes.iter().any(renames_a_column);
+            let table = shadow.table.as_ref().and_then(|table| evolve::alter(table, &changes, rules).ok());
+            let table = table.map(|evolved| Arc::new(evolved.table));
+            self.state.shadows.insert(name.clone(), Shadow { table, altered: true, renames });
+        } else {
+            match self.state.tables.get(&name) {
+                Some(Known::Sure(before)) => {
+                    let before = Arc::clone(before);
+                    match evolve::alter(&before, &changes, rules) {
+                        Ok(evolved) => found = self.altered(before, evolved, statement)?,
+                        Err(reason) => found = self.unclear(&name, statement, &reason)?,
+                    }
+                }
+                // The catalogue that proposed the definition may have known of this statement already.
+                Some(Known::Provisional { .. }) if !changes.iter().all(is_nothing) => {
+                    found = self.unclear(&name, statement, "the definition before it is not certain")?;
+                }
+                _ => {}
+            }
+        }
+        for other in exchanged.iter().filter(|other| **other != name) {
+            if let Some(Known::Sure(table)) = self.state.tables.get(other) {
+                let reason = format!("its rows were exchanged by {}", described(statement));
+                found.push(SchemaChange::Refill { table: Arc::clone(table), reason });
+            }
+        }
+        if let Some(to) = renamed {
+            found.extend(self.rename(vec![(name, to)], statement)?);
+        }
+        Ok(found)
+    }
+
+    fn altered(&mut self, before: Arc<Table>, evolved: Evolved, statement: &Statement) -> Result<Vec<SchemaChange>> {
+        let another_key = evolved.has_another_key(&before);
+        let evolved = self.with_key(evolved, statement)?;
+        let (had_key, has_key) = (!before.key.is_empty(), evolved.has_key);
+        let after = Arc::new(evolved.table);
+        self.state.tables.insert(before.name.clone(), Known::Sure(Arc::clone(&after)));
+        let refill = |reason: String| vec![SchemaChange::Refill { table: Arc::clone(&after), reason }];
+        let skips = self.surroundings.no_key == NoKeyTables::Skip;
+        Ok(if skips && had_key && !has_key {
+            vec![SchemaChange::Leave { table: before.name.clone(), to: None }]
+        } else if skips && !had_key {
+            if has_key { vec![SchemaChange::Arrive(after)] } else { Vec::new() }
+        } else if let Some(clause) = evolved.rows_unlogged {
+            refill(format!("{clause} leaves no rows in the log"))
+        } else if another_key {
+            refill("its key has other columns".to_owned())
+        } else if after.reads_like(&before) {
+            Vec::new()
+        } else if !has_key {
+            refill("without a key its rows are told apart by all of their columns".to_owned())
+        } else {
+            vec![SchemaChange::Alter(Altered { before, after, was: evolved.was })]
+        })
+    }
+
+    /// A statement changed a known table in a way that it does not tell: rows will.
+    fn unclear(&mut self, name: &TableName, statement: &Statement, reason: &str) -> Result<Vec<SchemaChange>> {
+        let Some(before) = self.state.tables.get(name).and_then(Known::present) else { return Ok(Vec::new()) };
+        if self.surroundings.catalogue.is_none() {
+            return Err(stops(statement, reason).hint(NOT_READ));
+        }
+        let text = described(statement);
+        tracing::warn!(table = %name, reason, "a statement cannot be read, the table's next rows will tell: {text}");
+        let known = Known::Unread { before: Arc::clone(before), statement: text };
+        self.state.tables.insert(name.clone(), known);
+        Ok(Vec::new())
+    }
+
+    fn drop_table(&mut self, name: &TableName) -> Vec<SchemaChange> {
+        if self.state.shadows.remove(name).is_some() {
+            return Vec::new();
+        }
+        if let Some(parked) = self.state.parked_at(name).map(|(real, _)| real.clone()) {
+            // What stood aside is gone, and nothing came in its place.
+            self.state.tables.remove(&parked);
+            return vec![SchemaChange::Leave { table: parked, to: None }];
+        }
+        match self.state.tables.remove(name) {
+            None | Some(Known::Lost { .. }) => Vec::new(),
+            Some(Known::Parked { at, .. }) => vec![SchemaChange::Leave { table: name.clone(), to: Some(at) }],
+            Some(_) => vec![SchemaChange::Leave { table: name.clone(), to: None }],
+        }
+    }
+
+    fn drop_database(&mut self, name: &str) -> Vec<SchemaChange> {
+        let same = |database: &str| match self.surroundings.lower_case_table_names {
+            0 => database == name,
+            _ => database.eq_ignore_ascii_case(name),
+        };
+        let tables: Vec<TableName> = self.state.names().filter(|table| same(&table.database)).cloned().collect();
+        self.state.databases.retain(|database, _| !same(database));
+        tables.iter().flat_map(|table| self.drop_table(table)).collect()
+    }
+
+    /// What is no DDL on tables is either of no importance, or rows as text.
+    fn not_ddl(&self, statement: &Statement) -> Result<Vec<SchemaChange>> {
+        match classify(&statement.sql, &statement.database) {
+            Effect::Tables(Change::Rows, _) if self.named(statement).iter().any(|name| self.is_ours(name)) => {
+                Err(stops(statement, "it may change rows of a replicated table, which the log does not have").hint(
+                    "set binlog_format=ROW at the source, for all sessions; begin a new job (another `name`) behind this place, or \
+                     with startup: initial",
+                ))
+            }
+            Effect::Unknown => Err(stops(statement, "it is not known what this statement does").hint(NOT_READ)),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn unread(&mut self, statement: &Statement, reason: &str) -> Result<Vec<SchemaChange>> {
+        let Effect::Tables(change, _) = classify(&statement.sql, &statement.database) else {
+            return Err(stops(statement, reason).hint(NOT_READ));
+        };
+        let mut changes = Vec::new();
+        for name in self.named(statement) {
+            if self.is_shadow(&name) {
+                if !matches!(change, Change::Drop | Change::Truncate | Change::Rename) {
+                    self.state.shadows.insert(name, Shadow { table: None, altered: true, renames: true });
+                }
+            } else if self.is_ours(&name) {
+                match change {
+                    Change::Create => {
+                        changes.extend(self.drop_table(&name));
+                        changes.extend(self.propose(&name, statement, reason)?);
+                    }
+                    Change::Alter | Change::Index => changes.extend(self.unclear(&name, statement, reason)?),
+                    _ => return Err(stops(statement, reason).hint(NOT_READ)),
+                }
+            }
+        }
+        Ok(changes)
+    }
+
+    /// The tables that a statement may be about.
+    fn named(&self, statement: &Statement) -> Vec<TableName> {
+        match classify(&statement.sql, &statement.database) {
+            Effect::Tables(_, tables) => tables.into_iter().map(|table| self.fold(table)).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A definition with something to tell rows apart by; or one without, if the job does something about such tables.
+    fn with_key(&self, evolved: Evolved, statement: &Statement) -> Result<Evolved> {
+        if evolved.has_key || !matches!(self.surroundings.no_key, NoKeyTables::UniqueKey | NoKeyTables::Error) {
+            return Ok(evolved);
+        }
+        let name = &evolved.table.name;
+        Err(stops(statement, &format!("{name} has no key to tell its rows apart by")).hint(
+            "leave it out with source.excludeTables, or give it a primary key and copy it anew with a new job (another `name`); \
+             noKeyTables: skip leaves out all such tables",
+        ))
+    }
+
+    fn rules<'a>(&'a self, name: &TableName, statement: &Statement) -> Rules<'a> {
+        Rules {
+            mariadb: self.surroundings.mariadb,
+            no_key: self.surroundings.no_key,
+            explicit_timestamps: statement.session.explicit_timestamps.unwrap_or(self.surroundings.explicit_timestamps),
+            real_as_float: statement.session.real_as_float(),
+            database_charset: self.state.databases.get(&name.database).map(String::as_str),
+        }
+    }
+
+    /// It is one of the job's, or would be.
+    fn is_ours(&self, name: &TableName) -> bool {
+        self.state.tables.contains_key(name) || (self.surroundings.wanted)(name)
+    }
+
+    fn is_shadow(&self, name: &TableName) -> bool {
+        self.state.shadows.contains_key(name) || self.surroundings.shadows.may_be(&name.table) && !self.is_ours(name)
+    }
+
+    /// A statement's name as the log's rows have it.
+    fn fold(&self, name: TableName) -> TableName {
+        match self.surroundings.lower_case_table_names {
+            0 => name,
+            1 => TableName::new(name.database.to_lowercase(), name.table.to_lowercase()),
+            _ => {
+                let same = |known: &&TableName| {
+                    known.database.eq_ignore_ascii_case(&name.database) && known.table.eq_ignore_ascii_case(&name.table)
+                };
+                let known = self.state.names().find(same).cloned();
+                known.unwrap_or(name)
+            }
+        }
+    }
+
+    fn fold_database(&self, name: String) -> String {
+        match self.surroundings.lower_case_table_names {
+            0 => name,
+            1 => name.to_lowercase(),
+            _ => {
+                let known = self.state.databases.keys().find(|known| known.eq_ignore_ascii_case(&name)).cloned();
+                known.unwrap_or(name)
+            }
+        }
     }
 }
 
-/// The first 300 characters of a statement.
-fn shortened(sql: &str) -> String {
-    match sql.char_indices().nth(300) {
-        Some((end, _)) => format!("{}…", &sql[..end]),
-        None => sql.to_owned(),
+fn renames_a_column(change: &TableChange) -> bool {
+    match change {
+        TableChange::RenameColumn { .. } => true,
+        TableChange::ChangeColumn { old, column, .. } => !evolve::same(old, &column.name),
+        _ => false,
     }
 }
+
+fn is_nothing(change: &TableChange) -> bool {
+    matches!(change, TableChange::Nothing | TableChange::AddIndex { .. } | TableChange::RenameKey { .. })
+}
+
+const NOT_READ: &str = "exclude the table with `source.excludeTables`, or begin a new job (another `name`) behind this place, or \
+                        with startup: initial";
+
+fn stops(statement: &Statement, reason: &str) -> Error {
+    Error::definite(format!("{}: {reason}", described(statement)))
+}
+
+/// Where it stands and the first 300 characters of it.
+fn described(statement: &Statement) -> String {
+    let Statement { place: Place { file, offset, .. }, sql, .. } = statement;
+    match sql.char_indices().nth(300) {
+        Some((end, _)) => format!("{file}:{offset}: {}…", &sql[..end]),
+        None => format!("{file}:{offset}: {sql}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -465,8 +465,15 @@ mod tests {
         let room = |ty: ColumnType| {
             let id = Column::new("id", ColumnType::Integer { size: IntegerSize::Int, unsigned: false });
             let columns = vec![id, Column::new("c", ty)];
-            let table =
-                Table { name: TableName::new("d", "t"), columns, key: vec![0], primary: true, comment: String::new() };
+            let table = Table {
+                name: TableName::new("d", "t"),
+                columns,
+                key: vec![0],
+                primary: true,
+                comment: String::new(),
+                charset: None,
+                indexes: Vec::new(),
+            };
             match crate::schema::map_table(&table, &MappingOptions::for_version(3, 5)).unwrap().target.columns[1].ty {
                 TargetType::Varchar { bytes } => bytes as usize,
                 other => panic!("{other:?}"),

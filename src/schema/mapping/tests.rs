@@ -2,7 +2,15 @@ use super::*;
 use crate::schema::TargetDefault;
 
 fn table(columns: Vec<Column>, key: &[usize]) -> Table {
-    Table { name: TableName::new("shop", "t"), columns, key: key.to_vec(), primary: true, comment: "orders".into() }
+    Table {
+        name: TableName::new("shop", "t"),
+        columns,
+        key: key.to_vec(),
+        primary: true,
+        comment: "orders".into(),
+        charset: None,
+        indexes: Vec::new(),
+    }
 }
 
 fn big() -> ColumnType {

@@ -5,7 +5,15 @@ use crate::schema::{Table, TableName};
 
 fn table(columns: Vec<Column>) -> Arc<Table> {
     let name = TableName::new("shop", "t");
-    Arc::new(Table { name, columns, key: vec![0], primary: true, comment: String::new() })
+    Arc::new(Table {
+        name,
+        columns,
+        key: vec![0],
+        primary: true,
+        comment: String::new(),
+        charset: None,
+        indexes: Vec::new(),
+    })
 }
 
 fn altered(before: Vec<Column>, after: Vec<Column>, was: Vec<Option<usize>>) -> Altered {

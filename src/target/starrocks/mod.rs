@@ -199,14 +199,21 @@ impl Target for StarRocks {
     }
 
     async fn ensure_table(&self, table: &TargetTable) -> Result<bool> {
-        let at = |error: Error| error.context(format!("target table {}", table.name));
-        let existing = existing::read(&self.sql, &table.name).await.map_err(at)?;
-        if !existing.is_empty() {
-            existing::check(table, &existing)?;
+        if self.check_table(table).await? {
             return Ok(false);
         }
-        self.create(table).await.map_err(at)?;
+        self.create(table).await.map_err(|error| error.context(format!("target table {}", table.name)))?;
         info!("created table {}", table.name);
+        Ok(true)
+    }
+
+    async fn check_table(&self, table: &TargetTable) -> Result<bool> {
+        let existing = existing::read(&self.sql, &table.name).await;
+        let existing = existing.map_err(|error| error.context(format!("target table {}", table.name)))?;
+        if existing.is_empty() {
+            return Ok(false);
+        }
+        existing::check(table, &existing)?;
         Ok(true)
     }
 

@@ -54,6 +54,8 @@ impl Scene {
             columns,
             key: vec![Y, X],
             primary: true,
+            charset: None,
+            indexes: Vec::new(),
             comment: String::new(),
         };
         let map = b"\x07\0\0\0\0\0\x01\0\x04shop\0\x01t\0\x05\x0f\x03\x0f\x03\x0f\x06\x28\0\x28\0\x28\0\x14";

@@ -28,9 +28,9 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use foldhash::fast::FixedState;
 
-use super::statement::{self, Effect};
+use super::statement::{self, Change, Effect};
 use super::stream::cannot_expand;
-use super::{ImageColumns, Place, Slot, Statement, TableMap, XaStep, event, event::kind, text};
+use super::{ImageColumns, Place, Slot, Statement, StatementSession, TableMap, XaStep, event, event::kind, text};
 use crate::mysql::position::{Gtid, GtidSet, Position, order_places};
 use crate::ring::Closed;
 use crate::schema::TableName;
@@ -107,6 +107,7 @@ pub(super) type Wanted = Arc<dyn Fn(&TableName) -> bool + Send + Sync>;
 
 pub(super) struct Follower {
     wanted: Wanted,
+    noticed: Wanted,
     file: Arc<str>,
     offset: u64,
     /// Behind the last whole transaction that was read.
@@ -149,6 +150,7 @@ impl Follower {
     pub(super) fn new(start: Position, wanted: Wanted) -> Self {
         Follower {
             wanted,
+            noticed: Arc::new(|_| false),
             file: start.file.as_str().into(),
             offset: start.offset,
             boundary: start,
@@ -161,6 +163,11 @@ impl Follower {
             payload_left: 0,
             skip_until: None,
         }
+    }
+
+    /// Sends on the statements on these tables too.
+    pub(super) fn noticing(self, noticed: Wanted) -> Self {
+        Follower { noticed, ..self }
     }
 
     /// Where to ask the server to begin again.
@@ -500,7 +507,8 @@ impl Follower {
         } else {
             query.sql
         };
-        let decoded = text::decode(sql, event::client_collation(query.status_vars));
+        let status = event::query_status(query.status_vars);
+        let decoded = text::decode(sql, status.client);
         let lossy = String::from_utf8_lossy(sql);
         let sql = decoded.as_deref().unwrap_or(&lossy);
         let database = String::from_utf8_lossy(query.database);
@@ -527,6 +535,12 @@ impl Follower {
                 return if effect == Effect::Rollback { self.end(event, out) } else { Ok(()) };
             }
             _ => {}
+        }
+        if matches!(effect, Effect::Tables(Change::Create, _)) && goes_on(sql) {
+            match &mut self.transaction {
+                Some(transaction) => transaction.begun = true,
+                None => self.begin(at, None, 0, true).map(|_| ())?,
+            }
         }
         let inside = self.transaction.as_ref().is_some_and(|transaction| transaction.begun);
         if !self.matters(&effect) || self.skipping() {
@@ -565,7 +579,12 @@ impl Follower {
             self.transaction = None;
             self.remember(place.gtid.as_ref());
         }
-        let statement = Statement { place, database: database.into_owned(), sql: sql.to_owned() };
+        let session = StatementSession {
+            sql_mode: status.sql_mode,
+            server_charset: status.server.map(text::charset),
+            explicit_timestamps: status.explicit_timestamps,
+        };
+        let statement = Statement { place, database: database.into_owned(), sql: sql.to_owned(), inside, session };
         let bytes = statement.sql.len() + SLOT_BYTES;
         out(Slot::Statement(statement), bytes)?;
         Ok(())
@@ -582,11 +601,16 @@ impl Follower {
 
     fn matters(&self, effect: &Effect) -> bool {
         match effect {
-            Effect::Tables(_, tables) => tables.iter().any(|table| {
+            Effect::Tables(change, tables) => tables.iter().any(|table| {
                 // With lower_case_table_names the log's rows have small letters, the text what was typed.
+                let lower = TableName::new(table.database.to_lowercase(), table.table.to_lowercase());
                 (self.wanted)(table)
-                    || (self.wanted)(&TableName::new(table.database.to_lowercase(), table.table.to_lowercase()))
+                    || (self.wanted)(&lower)
+                    || *change != Change::Rows && ((self.noticed)(table) || (self.noticed)(&lower))
             }),
+            Effect::Database(name) => {
+                [name.clone(), name.to_lowercase()].into_iter().any(|name| (self.noticed)(&TableName::new(name, "")))
+            }
             Effect::DropDatabase(_) | Effect::Unknown => true,
             _ => false,
         }
@@ -601,6 +625,15 @@ impl Follower {
             (false, rows) => self.end_with(event, Some(XaStep::Prepared { name: xid, rows }), out),
         }
     }
+}
+
+/// Since 8.0.21 MySQL writes CREATE TABLE … SELECT as one transaction: the statement with these words behind it, the
+/// rows, and the transaction's end.
+fn goes_on(create: &str) -> bool {
+    const WORDS: &str = "START TRANSACTION";
+    let create = create.trim_end();
+    let tail = create.len().checked_sub(WORDS.len()).and_then(|at| create.get(at..));
+    tail.is_some_and(|tail| tail.eq_ignore_ascii_case(WORDS))
 }
 
 /// The offset at or behind `least` whose low 32 bits are `low`.

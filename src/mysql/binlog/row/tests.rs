@@ -28,7 +28,15 @@ fn table(key: &[usize]) -> Mapping {
         column("d", integer(IntegerSize::Big), true),
     ];
     let name = TableName::new("shop", "t");
-    let table = Table { name, columns, key: key.to_vec(), primary: true, comment: String::new() };
+    let table = Table {
+        name,
+        columns,
+        key: key.to_vec(),
+        primary: true,
+        comment: String::new(),
+        charset: None,
+        indexes: Vec::new(),
+    };
     map_table(&table, &MappingOptions::for_version(3, 5)).unwrap()
 }
 
@@ -120,8 +128,15 @@ fn a_wide_table_is_written_too() {
     let count = 300;
     let mut columns = vec![column("id", integer(IntegerSize::Int), false)];
     columns.extend((1..count).map(|index| column(&format!("c{index}"), integer(IntegerSize::Tiny), true)));
-    let table =
-        Table { name: TableName::new("shop", "t"), columns, key: vec![0], primary: true, comment: String::new() };
+    let table = Table {
+        name: TableName::new("shop", "t"),
+        columns,
+        key: vec![0],
+        primary: true,
+        comment: String::new(),
+        charset: None,
+        indexes: Vec::new(),
+    };
     let mapping = map_table(&table, &MappingOptions::for_version(3, 5)).unwrap();
     let mut logged = vec![(3, vec![], false)];
     logged.resize(count, (1, vec![], true));

@@ -1,5 +1,9 @@
 //! Statements on replicated tables, on real servers.
 
+mod following;
+mod policies;
+mod restarts;
+
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row};
 use towpath::demo::server::{Options, Product, ScratchServer};

@@ -1,0 +1,152 @@
+//! Schema changes: the target follows a statement, and so does the job.
+//!
+//! ```text
+//! flusher    rows … │ statement │ rows …
+//! committer  epoch  │ change    │ epoch      nothing of one is at the target beside anything of another
+//!            ───────▶ checkpoint ▶ steps at the target ▶ checkpoint + definitions ▶───────
+//! ```
+//!
+//! A statement is a barrier. Everything before it is in and the checkpoint stands before it, when the first step is done;
+//! the checkpoint moves behind it, together with the definitions that hold from there on, when the last one is; only then
+//! the next row is encoded, with the new mapping. So wherever a job dies it has, in one place, the position and
+//! the definitions that are true there:
+//!
+//! - before the checkpoint behind it, the statement is read again and judged alike. Steps that are written down as done are
+//!   not done again ([`crate::state::RunningChange`]); the one in doubt is, and each kind of step may be: it compares
+//!   first. In particular a TRUNCATE can never remove rows that were written after it, for none is before its
+//!   checkpoint.
+//! - behind it, the statement is not read again.
+//!
+//! Some statements stand inside a transaction, with rows of it behind them (CREATE TABLE … SELECT). The checkpoint cannot
+//! move between the two, so the definitions wait for the transaction's end, and with them the record of the steps.
+//!
+//! What is to be done is worked out first, for all clauses of a statement, by the policies of the job file ([`plan`],
+//! [`columns`]): a statement that stops the job has changed nothing.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use crossbeam_channel as channel;
+
+use crate::config::Ddl;
+use crate::mysql::binlog::Statement;
+use crate::mysql::connect::Patience;
+use crate::mysql::value::ValueOptions;
+use crate::schema::{Mapping, MappingOptions, SchemaChange, TableName};
+use crate::state::DefinitionChanges;
+
+mod columns;
+mod plan;
+mod run;
+#[cfg(test)]
+mod tests;
+
+/// The tables of the job at one place of the log.
+#[derive(Debug, Clone, Default)]
+pub struct Followed {
+    /// By the source's name.
+    mappings: HashMap<TableName, Arc<Mapping>>,
+    /// Tables of the source that match the patterns and whose rows are not replicated.
+    passed: HashSet<TableName>,
+    /// Tables of the target whose source is gone: they keep their rows, and nobody else's may come among them.
+    left: HashSet<TableName>,
+}
+
+impl Followed {
+    pub fn new(
+        mappings: impl IntoIterator<Item = Arc<Mapping>>,
+        passed: impl IntoIterator<Item = TableName>,
+        left: impl IntoIterator<Item = TableName>,
+    ) -> Followed {
+        let mappings = mappings.into_iter().map(|mapping| (mapping.source.name.clone(), mapping)).collect();
+        Followed { mappings, passed: passed.into_iter().collect(), left: left.into_iter().collect() }
+    }
+
+    pub fn mapping(&self, table: &TableName) -> Option<&Arc<Mapping>> {
+        self.mappings.get(table)
+    }
+
+    pub fn mappings(&self) -> impl ExactSizeIterator<Item = &Arc<Mapping>> {
+        self.mappings.values()
+    }
+
+    /// Whether some table has no key.
+    pub(super) fn has_row_hashes(&self) -> bool {
+        self.mappings.values().any(|mapping| mapping.is_row_hash())
+    }
+
+    /// Whether the table's rows are not replicated, on purpose.
+    pub fn passes(&self, table: &TableName) -> bool {
+        self.passed.contains(table)
+    }
+
+    /// What has to be stored for `next` to be what is found after a restart.
+    fn changes(&self, next: &Followed) -> DefinitionChanges {
+        let gone = self.mappings.keys().filter(|name| !next.mappings.contains_key(*name));
+        let now = next.mappings.iter().filter(|(name, mapping)| self.mappings.get(*name) != Some(*mapping));
+        let tables = gone
+            .map(|name| (name.clone(), None))
+            .chain(now.map(|(name, mapping)| (name.clone(), Some(Arc::clone(mapping)))));
+        let differing = |before: &HashSet<TableName>, after: &HashSet<TableName>| {
+            let gone = before.difference(after).map(|name| (name.clone(), false));
+            gone.chain(after.difference(before).map(|name| (name.clone(), true))).collect()
+        };
+        DefinitionChanges {
+            tables: tables.collect(),
+            passed: differing(&self.passed, &next.passed),
+            left: differing(&self.left, &next.left),
+            ..DefinitionChanges::default()
+        }
+    }
+}
+
+/// A statement that changes the job's tables, on its way to the target.
+pub struct Change {
+    pub statement: Statement,
+    pub changes: Vec<SchemaChange>,
+    /// Gets the tables as they are behind the statement, when the target shows them.
+    pub reply: channel::Sender<Arc<Followed>>,
+}
+
+/// What the job file and the target say about every change.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    pub ddl: Ddl,
+    pub mapping: MappingOptions,
+    pub values: ValueOptions,
+}
+
+/// The committer's part: the tables as they are at the target.
+pub struct Changer {
+    rules: Rules,
+    patience: Patience,
+    /// At the checkpoint.
+    followed: Arc<Followed>,
+    /// Behind a statement whose transaction has not ended.
+    pending: Option<(Arc<Followed>, DefinitionChanges)>,
+}
+
+impl Changer {
+    pub fn new(rules: Rules, patience: Patience, followed: Arc<Followed>) -> Changer {
+        Changer { rules, patience, followed, pending: None }
+    }
+
+    /// The tables at the checkpoint.
+    pub(super) fn followed(&self) -> &Followed {
+        &self.followed
+    }
+
+    /// The transaction that had a statement inside comes again.
+    pub(super) fn forget_pending(&mut self) {
+        self.pending = None;
+    }
+
+    /// What goes with the next checkpoint, and the history as it is there if it is not what was stored.
+    pub(super) fn take_pending(&mut self, history: Option<String>) -> Option<DefinitionChanges> {
+        let Some((followed, definitions)) = self.pending.take() else {
+            return history.map(|history| DefinitionChanges { history: Some(history), ..DefinitionChanges::default() });
+        };
+        self.followed = followed;
+        Some(DefinitionChanges { history: history.or(definitions.history), ..definitions })
+    }
+}

@@ -1,0 +1,178 @@
+//! Doing what was planned, step by step, and writing down where it stands.
+
+use std::sync::Arc;
+
+use super::plan::{Plan, Step, plan, tables};
+use super::{Change, Followed};
+use crate::apply::commit::Committer;
+use crate::apply::flush::Epoch;
+use crate::mysql::binlog::Statement;
+use crate::state::{Checkpoint, DefinitionChanges, LetterChanges, RunningChange, now_micros};
+use crate::target::Target;
+use crate::{Error, Result, step};
+
+impl<T: Target> Committer<T> {
+    /// Brings a statement to the target. Everything before it is in, and the checkpoint stands there.
+    pub(in crate::apply) fn change(&mut self, epoch: Epoch, change: Change) -> Result<()> {
+        let Change { statement, changes, reply } = change;
+        if epoch.anew {
+            self.changer.forget_pending();
+        }
+        let before = self.changer.pending.as_ref().map_or(&self.changer.followed, |(followed, _)| followed);
+        let before = Arc::clone(before);
+        let planned = plan(&before, &changes, &statement, &self.changer.rules)
+            .and_then(|plan| self.possible(plan))
+            .map_err(|error| at(&statement, error))?;
+        for warning in &planned.warnings {
+            tracing::warn!("{}: {warning}", place(&statement));
+        }
+        step::reached("change-planned");
+        self.take_steps(&epoch, &statement, &planned.steps)?;
+        step::reached("change-done");
+
+        let Plan { followed, counts, letters, .. } = planned;
+        let followed = Arc::new(followed);
+        let mut definitions = DefinitionChanges {
+            history: epoch.history.clone(),
+            ends_change: true,
+            counts: counts.iter().map(|(kind, outcome)| (kind.key(), *outcome)).collect(),
+            letters,
+            ..self.changer.followed.changes(&followed)
+        };
+        if let Some((_, earlier)) = self.changer.pending.take() {
+            definitions.history = definitions.history.or(earlier.history);
+            definitions.counts.splice(0..0, earlier.counts);
+            definitions.letters.splice(0..0, earlier.letters);
+        }
+        if epoch.begin == epoch.end {
+            // Its transaction goes on; the end of that takes the definitions with it.
+            self.changer.pending = Some((Arc::clone(&followed), definitions));
+            step::reached("change-waits");
+        } else {
+            self.close_change(epoch, &followed, &definitions)?;
+        }
+        for (kind, outcome) in counts {
+            self.progress.metrics().schema_change(kind.key(), outcome.as_str());
+            let (kind, outcome) = (kind.key(), outcome.as_str());
+            tracing::info!("{}: {kind} {outcome}: {}", place(&statement), shortened(&statement.sql));
+        }
+        // A flusher that is gone has failed by itself.
+        let _ = reply.send(followed);
+        Ok(())
+    }
+
+    fn close_change(&mut self, epoch: Epoch, followed: &Arc<Followed>, definitions: &DefinitionChanges) -> Result<()> {
+        let last = &self.checkpoint;
+        self.checkpoint = Checkpoint {
+            epoch: last.epoch + 1,
+            position: epoch.end,
+            committed_at: if epoch.committed_at == 0 { last.committed_at } else { epoch.committed_at },
+            saved_at: now_micros(),
+            ..*last
+        };
+        self.store.close_epoch_with(&self.checkpoint, &LetterChanges::default(), &epoch.prepared, Some(definitions))?;
+        step::reached("change-written");
+        self.letters.follow(followed.mappings())?;
+        self.changer.followed = Arc::clone(followed);
+        self.progress.committed(&self.checkpoint);
+        Ok(())
+    }
+
+    /// What the target cannot do stops the job before anything is done.
+    fn possible(&self, plan: Plan) -> Result<Plan> {
+        let mut found = Vec::new();
+        for step in &plan.steps {
+            if let Step::Alter { before, after, was } = step {
+                let why = self.target.cannot_alter(before, after, was);
+                found.extend(why.into_iter().map(|why| format!("table {}: {why}", before.name)));
+            }
+        }
+        if found.is_empty() {
+            return Ok(plan);
+        }
+        Err(Error::definite(format!("the target cannot follow: {}", found.join("; "))).hint(
+            "set the policy of this kind (ddl.addColumn, ddl.dropColumn, ddl.renameColumn, ddl.modifyColumn) to `ignore` or \
+             `warn` and start again: the target's table stays as it is and gets what it can hold; or begin a new job \
+             (another `name`) that copies the table",
+        ))
+    }
+
+    fn take_steps(&self, epoch: &Epoch, statement: &Statement, steps: &[Step]) -> Result<()> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let text = serde_json::to_string(steps)
+            .map_err(|error| Error::definite("the steps of a schema change cannot be written down").caused_by(error))?;
+        let begun = self
+            .store
+            .running_change()?
+            .filter(|begun| begun.position == epoch.end && begun.statement == statement.sql && begun.steps == text);
+        let begun = match begun {
+            Some(begun) => begun,
+            None => {
+                let change = RunningChange {
+                    position: epoch.end.clone(),
+                    statement: statement.sql.clone(),
+                    steps: text,
+                    tables: tables(steps),
+                    done: 0,
+                    since: now_micros(),
+                };
+                self.store.begin_change(&change)?;
+                change
+            }
+        };
+        step::reached("change-begun");
+        self.progress.changing(Some(begun.since));
+        for (number, step) in steps.iter().enumerate().skip(begun.done as usize) {
+            tracing::info!("{}: {step} …", place(statement));
+            self.unless_leaving(self.take_patiently(step)).map_err(|error| at(statement, error))?;
+            step::reached("change-step-done");
+            self.store.change_goes_on(number as u64 + 1)?;
+            step::reached("change-step-written");
+        }
+        self.progress.changing(None);
+        Ok(())
+    }
+
+    /// Again and again while the failure is a passing one.
+    async fn take_patiently(&self, step: &Step) -> Result<()> {
+        let mut pauses = self.changer.patience.pauses();
+        loop {
+            match self.take(step).await {
+                Err(error) if error.is_transient() => {
+                    let pause = pauses.take();
+                    tracing::warn!(%error, ?pause, "{step}: failed, trying again");
+                    tokio::time::sleep(pause).await;
+                }
+                taken => return taken,
+            }
+        }
+    }
+
+    async fn take(&self, step: &Step) -> Result<()> {
+        match step {
+            Step::Create(table) => self.target.ensure_table(table).await.map(drop),
+            Step::Drop(table) => self.target.drop_table(table).await,
+            Step::Truncate(table) => self.target.truncate_table(table).await,
+            Step::Rename { from, to } => self.target.rename_table(from, to).await,
+            Step::Alter { before, after, was } => self.target.alter_table(before, after, was).await,
+        }
+    }
+}
+
+fn at(statement: &Statement, error: Error) -> Error {
+    error.context(format!("{}: {}", place(statement), shortened(&statement.sql)))
+}
+
+fn place(statement: &Statement) -> String {
+    format!("{}:{}", statement.place.file, statement.place.offset)
+}
+
+/// The first 300 characters of a statement.
+fn shortened(sql: &str) -> String {
+    match sql.char_indices().nth(300) {
+        Some((end, _)) => format!("{}…", &sql[..end]),
+        None => sql.to_owned(),
+    }
+}

@@ -1,0 +1,151 @@
+//! The tables of a job that follows the log: as they were at its checkpoint, which the state store has, and never as the
+//! catalogue has them now.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use mysql_async::Conn;
+use tokio::runtime::Handle;
+
+use super::{Context, Prepared};
+use crate::apply::change::Followed;
+use crate::config::{self, Startup, TableFilter};
+use crate::mysql::history::{Catalogue, History, Past, Surroundings};
+use crate::mysql::position::Position;
+use crate::mysql::{binlog, catalog};
+use crate::schema::{Mapping, MappingOptions, Table, TableName, map_table};
+use crate::state::{AtTarget, DefinitionChanges, Selection, Store};
+use crate::{Error, Result};
+
+/// The tables at the checkpoint.
+pub(super) fn followed(store: &Store, options: &MappingOptions) -> Result<Followed> {
+    let stored = store.definitions()?;
+    let mapping = |(source, at_target)| match at_target {
+        Some(AtTarget { target, unfed }) => Ok(Arc::new(Mapping { source, target, unfed })),
+        None => map_table(&source, options).map(Arc::new),
+    };
+    let mappings = stored.tables.into_iter().map(mapping).collect::<Result<Vec<_>>>()?;
+    Ok(Followed::new(mappings, stored.passed, stored.left))
+}
+
+/// Their history there.
+pub(super) fn history<T>(context: &Context<'_, T>, followed: &Followed) -> Result<History> {
+    let prepared = context.prepared;
+    let (connect, server, no_key) = (prepared.connect.clone(), prepared.server.clone(), context.job.no_key_tables);
+    let (runtime, patience, stop) = (Handle::current(), context.patience(), context.options.stop.clone());
+    let catalogue: Catalogue = Arc::new(move |table| {
+        let asking = async {
+            let mut pauses = patience.pauses();
+            loop {
+                let asked = async { catalog::table(&mut connect.sql(None).await?, &server, table, no_key).await };
+                match asked.await {
+                    Err(error) if error.is_transient() => {
+                        let pause = pauses.take();
+                        tracing::warn!(%error, ?pause, "the source's catalogue does not answer, trying again");
+                        tokio::time::sleep(pause).await;
+                    }
+                    answer => return answer,
+                }
+            }
+        };
+        let answer = runtime.block_on(stop.run_until_cancelled(asking));
+        answer.unwrap_or_else(|| Err(Error::transient("stopped while the source's catalogue was asked")))
+    });
+    let surroundings = Surroundings::new(&prepared.server, prepared.filter.clone(), no_key);
+    let surroundings = Surroundings { catalogue: Some(catalogue), ..surroundings };
+    match context.store.definitions()?.history {
+        Some(state) => History::restore(&state, surroundings),
+        None => Ok(History::new(tables(followed.mappings())).with(surroundings)),
+    }
+}
+
+fn tables<'a>(mappings: impl IntoIterator<Item = &'a Arc<Mapping>>) -> impl Iterator<Item = Arc<Table>> {
+    mappings.into_iter().map(|mapping| Arc::new(mapping.source.clone()))
+}
+
+/// What a job begins with. Behind a place in the past the statements come that made some of today's tables.
+///
+/// # Errors
+/// Definite: a table's definition at that place is not known.
+pub(super) async fn begun(prepared: &Prepared, job: &config::Job, start: &Position) -> Result<DefinitionChanges> {
+    let databases = catalog::databases(&mut prepared.connect.sql(None).await?).await?;
+    let surroundings = Surroundings::new(&prepared.server, prepared.filter.clone(), job.no_key_tables);
+    let today = History::new(tables(&prepared.mappings)).with(surroundings).with_databases(databases);
+    let history = match job.source.startup {
+        Startup::Initial | Startup::Full | Startup::Latest => today,
+        Startup::Earliest | Startup::Position { .. } | Startup::Gtid(_) | Startup::Timestamp(_) => {
+            let mut past = Past::new(today);
+            let watched = (prepared.wanted(), prepared.noticed());
+            let (connect, flavor) = (&prepared.connect, prepared.server.flavor);
+            binlog::scan(connect, flavor, job.replica_id(), start, watched, &mut |slot| past.see(&slot)).await?;
+            past.history()?
+        }
+    };
+    let there: HashSet<&TableName> = history.tables().map(|table| &table.name).collect();
+    let mappings = prepared.mappings.iter().filter(|mapping| there.contains(&mapping.source.name));
+    let tables = mappings.map(|mapping| (mapping.source.name.clone(), Some(Arc::clone(mapping))));
+    Ok(DefinitionChanges {
+        tables: tables.collect(),
+        selection: Some(selection(job)),
+        history: history.state()?,
+        ..DefinitionChanges::default()
+    })
+}
+
+pub(super) fn selection(job: &config::Job) -> Selection {
+    Selection { tables: job.source.tables.clone(), exclude: job.source.exclude_tables.clone() }
+}
+
+/// Goes on with the job file's patterns, which may have been changed. Tables that they leave out now leave the job.
+///
+/// A table that the catalogue has and the state store has not came by a statement behind the checkpoint, which will be
+/// read, if the patterns matched it all along; if they did not, it has rows that no statement tells.
+///
+/// # Errors
+/// Definite: there are such tables.
+pub(super) async fn select(
+    store: &Store,
+    selection: &Selection,
+    filter: &TableFilter,
+    ignore_case: bool,
+    at: &Position,
+    connection: &mut Conn,
+) -> Result<()> {
+    let stored = store.definitions()?;
+    if stored.selection.as_ref() == Some(selection) {
+        return Ok(());
+    }
+    if let Some(before) = &stored.selection {
+        let before = TableFilter::new(&before.tables, &before.exclude, ignore_case)?;
+        let before = before.with_shadows(filter.shadows().clone());
+        let known = |name: &TableName| {
+            stored.tables.iter().any(|(table, _)| table.name == *name) || stored.passed.contains(name)
+        };
+        let there = catalog::names(connection, filter).await?;
+        let new: Vec<String> = there
+            .iter()
+            .filter(|name| !before.matches(name) && !known(name))
+            .map(|name| format!("{name} is new"))
+            .collect();
+        if !new.is_empty() {
+            return Err(Error::definite(format!(
+                "the job file selects tables that the job was not begun with: {}",
+                new.join(", ")
+            ))
+            .hint("leave them out with `source.excludeTables`, or copy them by another job (another `name`)"));
+        }
+    }
+    let leaving = stored.tables.iter().map(|(table, _)| &table.name).filter(|name| !filter.matches(name));
+    let leaving: Vec<_> = leaving.map(|name| (name.clone(), None)).collect();
+    for (name, _) in &leaving {
+        tracing::warn!(table = %name, "the job file no longer selects it: the target's table stays as it is");
+    }
+    let passed = stored.passed.into_iter().filter(|name| !filter.matches(name)).map(|name| (name, false));
+    let changes = DefinitionChanges {
+        tables: leaving,
+        passed: passed.collect(),
+        selection: Some(selection.clone()),
+        ..DefinitionChanges::default()
+    };
+    store.change_definitions(&changes, stored.since.as_ref().unwrap_or(at))
+}

@@ -1,0 +1,590 @@
+use std::sync::Mutex;
+
+use super::*;
+use crate::config::ShadowNames;
+use crate::mysql::binlog::StatementSession;
+use crate::schema::{Column, ColumnType, IntegerSize};
+
+fn int() -> ColumnType {
+    ColumnType::Integer { size: IntegerSize::Int, unsigned: false }
+}
+
+fn statement(sql: &str) -> Statement {
+    Statement {
+        place: Place { file: "binlog.000001".into(), offset: 200, gtid: None, committed_at: 0 },
+        database: "shop".into(),
+        sql: sql.into(),
+        inside: false,
+        session: StatementSession { server_charset: Some("latin1"), ..StatementSession::default() },
+    }
+}
+
+/// Everything in `shop` but the tools' tables, of a server whose catalogue has nothing.
+fn surroundings() -> Surroundings {
+    let shadows = ShadowNames::default();
+    Surroundings {
+        wanted: Arc::new(move |name| name.database == "shop" && !shadows.may_be(&name.table)),
+        catalogue: Some(Arc::new(|_| Ok(None))),
+        ..Surroundings::default()
+    }
+}
+
+fn history() -> History {
+    History::default().with(surroundings()).with_databases([("shop".to_owned(), "utf8mb4".to_owned())])
+}
+
+/// A history that has read these statements.
+fn after(statements: &[&str]) -> History {
+    let mut history = history();
+    for sql in statements {
+        history.read(&statement(sql)).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+    history
+}
+
+fn columns(table: &Table) -> String {
+    let key: Vec<&str> = table.key_columns().map(|column| column.name.as_str()).collect();
+    let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+    format!("{}({}; {})", table.name, names.join(" "), key.join(" "))
+}
+
+fn short(change: &SchemaChange) -> String {
+    match change {
+        SchemaChange::Create(table) => format!("create {}", columns(table)),
+        SchemaChange::Arrive(table) => format!("arrive {}", columns(table)),
+        SchemaChange::Leave { table, to: None } => format!("leave {table}"),
+        SchemaChange::Leave { table, to: Some(to) } => format!("leave {table} to {to}"),
+        SchemaChange::Truncate(table) => format!("truncate {table}"),
+        SchemaChange::Rename { from, table } => format!("rename {from} to {}", columns(table)),
+        SchemaChange::Alter(altered) => {
+            let name = |index: usize| altered.before.columns[index].name.as_str();
+            let was: Vec<&str> = altered.was.iter().map(|was| was.map_or("-", name)).collect();
+            format!("alter {} was {}", columns(&altered.after), was.join(" "))
+        }
+        SchemaChange::Refill { table, reason } => format!("refill {}: {reason}", columns(table)),
+    }
+}
+
+fn read(history: &mut History, sql: &str) -> Vec<String> {
+    let changes = history.read(&statement(sql)).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    changes.iter().map(short).collect()
+}
+
+fn refused(history: &mut History, sql: &str) -> String {
+    history.read(&statement(sql)).unwrap_err().to_string()
+}
+
+const T: &str = "CREATE TABLE t (id INT PRIMARY KEY, a INT, b VARCHAR(10))";
+
+#[test]
+fn each_statement_has_a_meaning() {
+    for (sql, meaning) in [
+        ("ALTER TABLE t ADD c INT AFTER id, DROP a", &["alter shop.t(id c b; id) was id - b"][..]),
+        ("ALTER TABLE t CHANGE a c INT FIRST, RENAME COLUMN b TO a", &["alter shop.t(c id a; id) was a id b"]),
+        ("ALTER TABLE t MODIFY a BIGINT COMMENT 'x'", &["alter shop.t(id a b; id) was id a b"]),
+        ("ALTER TABLE t COMMENT 'x'", &["alter shop.t(id a b; id) was id a b"]),
+        ("ALTER TABLE t ADD INDEX (a), ENGINE=InnoDB, DEFAULT CHARSET latin1", &[]),
+        (
+            "ALTER TABLE t DROP PRIMARY KEY, ADD PRIMARY KEY (a, id)",
+            &["refill shop.t(id a b; a id): its key has other columns"],
+        ),
+        ("ALTER TABLE t ADD UNIQUE u (a)", &[]),
+        (
+            "ALTER TABLE t TRUNCATE PARTITION p0",
+            &["refill shop.t(id a b; id): TRUNCATE PARTITION p0 leaves no rows in the log"],
+        ),
+        (
+            "ALTER TABLE t RENAME TO u, ADD c INT",
+            &["alter shop.t(id a b c; id) was id a b -", "rename shop.t to shop.u(id a b c; id)"],
+        ),
+        ("ALTER TABLE t RENAME TO t", &[]),
+        ("ALTER TABLE t RENAME other.t", &["leave shop.t to other.t"]),
+        ("CREATE TABLE u LIKE t", &["create shop.u(id a b; id)"]),
+        ("CREATE TABLE IF NOT EXISTS t (id INT PRIMARY KEY)", &[]),
+        ("CREATE OR REPLACE TABLE t (id INT PRIMARY KEY)", &["leave shop.t", "create shop.t(id; id)"]),
+        ("CREATE TABLE other.u (id INT)", &[]),
+        ("DROP TABLE u, t", &["leave shop.t"]),
+        ("DROP DATABASE shop", &["leave shop.t"]),
+        ("DROP DATABASE other", &[]),
+        ("TRUNCATE t", &["truncate shop.t"]),
+        ("TRUNCATE other.t", &[]),
+        ("CREATE VIEW v AS SELECT 1", &[]),
+        ("INSERT INTO other.t VALUES (1)", &[]),
+        ("CREATE INDEX i ON t (a)", &[]),
+        ("DROP TABLE `_t_gho`", &[]),
+    ] {
+        assert_eq!(read(&mut after(&[T]), sql), meaning, "{sql}");
+    }
+}
+
+#[test]
+fn what_cannot_be_followed_stops_and_leaves_the_history_as_it_was() {
+    for (sql, reason) in [
+        ("INSERT INTO t VALUES (1)", "it may change rows of a replicated table"),
+        ("CREATE TABLE u AS SELECT 1 AS id", "its rows are in the log as a query only"),
+        ("CREATE TABLE u (a INT)", "shop.u has no key to tell its rows apart by"),
+        ("ALTER TABLE t DROP PRIMARY KEY", "shop.t has no key to tell its rows apart by"),
+        ("CALL something()", "it is not known what this statement does"),
+        ("RENAME TABLE t u", "expected TO"),
+    ] {
+        let mut history = after(&[T]);
+        let (state, revision) = (history.state.clone(), history.revision());
+        let error = refused(&mut history, sql);
+        assert!(error.contains(reason) && error.starts_with("binlog.000001:200: "), "{sql}: {error}");
+        assert_eq!((&history.state, history.revision()), (&state, revision), "{sql}");
+    }
+}
+
+#[test]
+fn a_unique_key_stands_in_for_the_primary_one() {
+    let mut history =
+        after(&["CREATE TABLE t (a INT NOT NULL UNIQUE, b INT NOT NULL, c INT, UNIQUE (b, a), UNIQUE (a))"]);
+    assert_eq!(columns(&history.tables().next().unwrap().clone()), "shop.t(a b c; a)");
+    // The second index over `a` has got another name.
+    assert_eq!(read(&mut history, "ALTER TABLE t DROP INDEX a"), [""; 0]);
+    assert_eq!(read(&mut history, "DROP INDEX a_2 ON t"), ["refill shop.t(a b c; b a): its key has other columns"]);
+    let error = refused(&mut history, "ALTER TABLE t MODIFY a INT");
+    assert!(error.contains("no key"), "{error}");
+    assert_eq!(
+        read(&mut history, "ALTER TABLE t ADD PRIMARY KEY (b, a)"),
+        ["alter shop.t(a b c; b a) was a b c"],
+        "the same columns, now as the primary key"
+    );
+}
+
+#[test]
+fn a_rename_is_one_change_whatever_its_steps() {
+    let two = [T, "CREATE TABLE u (id INT PRIMARY KEY, x INT)"];
+    for (sql, meaning) in [
+        (
+            "RENAME TABLE t TO other.tmp, u TO t, other.tmp TO u",
+            &[
+                "rename shop.t to other.tmp(id a b; id)",
+                "rename shop.u to shop.t(id x; id)",
+                "rename other.tmp to shop.u(id a b; id)",
+            ][..],
+        ),
+        ("RENAME TABLE t TO other.t, u TO t", &["leave shop.t to other.t", "rename shop.u to shop.t(id x; id)"]),
+        (
+            "RENAME TABLE t TO a, a TO b",
+            &["rename shop.t to shop.a(id a b; id)", "rename shop.a to shop.b(id a b; id)"],
+        ),
+        ("RENAME TABLE other.x TO other.y", &[]),
+    ] {
+        let mut history = after(&two);
+        assert_eq!(read(&mut history, sql), meaning, "{sql}");
+    }
+    let mut history = after(&two);
+    read(&mut history, "RENAME TABLE t TO u2, u TO t, u2 TO u");
+    let now: Vec<String> = history.tables().map(|table| columns(table)).collect();
+    assert_eq!(now, ["shop.t(id x; id)", "shop.u(id a b; id)"]);
+}
+
+#[test]
+fn a_table_from_outside_arrives_with_the_catalogues_definition() {
+    let mut surroundings = surroundings();
+    let model = after(&["CREATE TABLE x (id INT PRIMARY KEY, n INT)"]).tables().next().cloned().unwrap();
+    surroundings.catalogue = Some(Arc::new(move |name| Ok(Some(Table { name: name.clone(), ..Table::clone(&model) }))));
+    let mut history = history().with(surroundings);
+    assert_eq!(read(&mut history, "RENAME TABLE other.x TO x"), ["arrive shop.x(id n; id)"]);
+    assert_eq!(read(&mut history, "CREATE TABLE y LIKE other.model"), ["create shop.y(id n; id)"]);
+}
+
+#[test]
+fn character_sets_come_from_column_table_and_database() {
+    let of = |statements: &[&str], column: &str| {
+        let history = after(statements);
+        let table = history.tables().next().cloned().unwrap();
+        let index = table.column_index(column).unwrap();
+        match &table.columns[index].ty {
+            ColumnType::Varchar { charset, .. }
+            | ColumnType::Text { charset, .. }
+            | ColumnType::Char { charset, .. } => charset.clone(),
+            other => format!("{other:?}"),
+        }
+    };
+    let t = "CREATE TABLE t (id INT PRIMARY KEY, v VARCHAR(9), w TEXT CHARACTER SET latin1) CHARSET utf8";
+    for (statements, column, charset) in [
+        (&[T][..], "b", "utf8mb4"),
+        (&[t], "v", "utf8mb3"),
+        (&[t], "w", "latin1"),
+        (&[t, "ALTER TABLE t DEFAULT CHARSET gbk"], "v", "utf8mb3"),
+        (&[t, "ALTER TABLE t DEFAULT CHARSET gbk", "ALTER TABLE t ADD x CHAR(3)"], "x", "gbk"),
+        (&[t, "ALTER TABLE t MODIFY w TEXT"], "w", "utf8mb3"),
+        (&[t, "ALTER TABLE t CONVERT TO CHARACTER SET koi8r, ADD x TEXT"], "x", "koi8r"),
+        (&[t, "ALTER TABLE t CONVERT TO CHARACTER SET koi8r"], "w", "koi8r"),
+        (&[t, "ALTER TABLE t ADD x VARCHAR(3) COLLATE cp1251_bin"], "x", "cp1251"),
+        (&[t, "ALTER TABLE t ADD x NVARCHAR(3)"], "x", "utf8mb3"),
+        (&["ALTER DATABASE shop CHARACTER SET greek", T], "b", "greek"),
+        (&["CREATE DATABASE shop", T], "b", "latin1"),
+    ] {
+        assert_eq!(of(statements, column), charset, "{statements:?}");
+    }
+    let mut history = History::default().with(Surroundings { catalogue: None, ..surroundings() });
+    let error = refused(&mut history, T);
+    assert!(error.contains("default character set is not known"), "{error}");
+}
+
+#[test]
+fn it_goes_on_from_its_stored_state() {
+    let mut history = after(&[
+        T,
+        "CREATE TABLE u (id INT PRIMARY KEY)",
+        "CREATE TABLE _t_gho LIKE t",
+        "ALTER TABLE _t_gho ADD c INT",
+        "RENAME TABLE u TO _u_del",
+        "ALTER DATABASE shop CHARACTER SET greek",
+        "ALTER TABLE t ADD PERIOD FOR p (a, b)",
+        "CREATE TABLE lost (id INT PRIMARY KEY, PERIOD FOR p (a, b))",
+    ]);
+    let stored = history.state().unwrap().unwrap();
+    let mut again = History::restore(&stored, surroundings()).unwrap();
+    assert_eq!(again.state, history.state);
+    for sql in ["CREATE TABLE v (id INT PRIMARY KEY, s TEXT)", "DROP TABLE _u_del", "ALTER TABLE _t_gho RENAME TO t3"] {
+        assert_eq!(read(&mut again, sql), read(&mut history, sql));
+    }
+    assert!(History::restore("{", surroundings()).is_err());
+}
+
+#[test]
+fn names_are_folded_as_the_server_does() {
+    let with = |lower_case_table_names| {
+        let history = History::new([Arc::new(Table {
+            name: TableName::new("shop", if lower_case_table_names == 1 { "orders" } else { "Orders" }),
+            columns: vec![Column::new("id", int())],
+            key: vec![0],
+            primary: true,
+            comment: String::new(),
+            charset: Some("utf8mb4".to_owned()),
+            indexes: Vec::new(),
+        })]);
+        history.with(Surroundings { lower_case_table_names, ..surroundings() })
+    };
+    assert_eq!(read(&mut with(1), "ALTER TABLE SHOP.Orders ADD a INT"), ["alter shop.orders(id a; id) was id -"]);
+    assert_eq!(read(&mut with(2), "ALTER TABLE shop.ORDERS ADD a INT"), ["alter shop.Orders(id a; id) was id -"]);
+    assert_eq!(read(&mut with(0), "ALTER TABLE shop.orders ADD a INT"), [""; 0]);
+    assert_eq!(read(&mut with(1), "DROP DATABASE SHOP"), ["leave shop.orders"]);
+}
+
+#[test]
+fn a_row_format_of_its_own_mode_is_read() {
+    let mut history = after(&[T]);
+    let ansi = Statement {
+        session: StatementSession { sql_mode: 0x4 | 0x1, ..StatementSession::default() },
+        ..statement(r#"ALTER TABLE "t" ADD "c d" REAL"#)
+    };
+    let changes = history.read(&ansi).unwrap();
+    assert_eq!(changes.iter().map(short).collect::<Vec<_>>(), ["alter shop.t(id a b c d; id) was id a b -"]);
+    assert_eq!(history.tables().next().unwrap().columns[3].ty, ColumnType::Float);
+    let oracle = Statement {
+        session: StatementSession { sql_mode: 0x200, ..StatementSession::default() },
+        ..statement("ALTER TABLE t ADD e DATE")
+    };
+    // Its next rows will tell what it did.
+    assert_eq!(history.read(&oracle).unwrap(), []);
+    assert!(matches!(history.state.tables.values().next(), Some(Known::Unread { .. })));
+}
+
+mod unread {
+    use super::*;
+    use crate::mysql::binlog::table_map_of;
+
+    /// A history over `T` whose catalogue has what the mutex holds.
+    fn with_catalogue() -> (History, Arc<Mutex<Option<Table>>>) {
+        let held: Arc<Mutex<Option<Table>>> = Arc::default();
+        let catalogue = Arc::clone(&held);
+        let surroundings = Surroundings {
+            catalogue: Some(Arc::new(move |_| Ok(catalogue.lock().unwrap().clone()))),
+            ..surroundings()
+        };
+        let mut history = history().with(surroundings);
+        history.read(&statement(T)).unwrap();
+        (history, held)
+    }
+
+    /// What `t` is after these statements.
+    fn table(statements: &[&str]) -> Table {
+        let all: Vec<&str> = std::iter::once(T).chain(statements.iter().copied()).collect();
+        Table::clone(after(&all).tables().next().unwrap())
+    }
+
+    const UNREAD: &str = "ALTER TABLE t ADD SYSTEM VERSIONING, ADD c INT";
+
+    #[test]
+    fn rows_with_names_tell_what_a_statement_did() {
+        for (now, meaning) in [
+            (&["ALTER TABLE t ADD c INT AFTER id"][..], &["alter shop.t(id c a b; id) was id - a b"][..]),
+            (&[], &[]),
+            (&["ALTER TABLE t DROP a"], &["alter shop.t(id b; id) was id b"]),
+            (
+                &["ALTER TABLE t RENAME COLUMN a TO c"],
+                &["refill shop.t(id c b; id): columns came and others went, which may be the same ones renamed"],
+            ),
+            (
+                &["ALTER TABLE t DROP PRIMARY KEY, ADD PRIMARY KEY (id, a)"],
+                &["refill shop.t(id a b; id a): its key has other columns"],
+            ),
+        ] {
+            let (mut history, catalogue) = with_catalogue();
+            assert_eq!(read(&mut history, UNREAD), [""; 0]);
+            let now = table(now);
+            *catalogue.lock().unwrap() = Some(now.clone());
+            let changes = history.map(&table_map_of(&now, true), "binlog.000001:300").unwrap();
+            assert_eq!(changes.iter().map(short).collect::<Vec<_>>(), meaning);
+            assert_eq!(history.map(&table_map_of(&now, true), "binlog.000001:400").unwrap(), []);
+            assert_eq!(history.tables().next().unwrap().columns, now.columns);
+        }
+    }
+
+    #[test]
+    fn nothing_is_guessed() {
+        let renamed = table(&["ALTER TABLE t RENAME COLUMN a TO c"]);
+        let reason = |catalogue: Option<&Table>, logged: &Table, names| {
+            let (mut history, held) = with_catalogue();
+            read(&mut history, UNREAD);
+            *held.lock().unwrap() = catalogue.cloned();
+            history.map(&table_map_of(logged, names), "binlog.000001:300").unwrap_err().to_string()
+        };
+        let t = table(&[]);
+        let minimal = reason(Some(&t), &t, false);
+        assert!(
+            minimal.contains("no names of columns") && minimal.contains("binlog_row_metadata = 'FULL'"),
+            "{minimal}"
+        );
+        assert!(minimal.contains(UNREAD) && minimal.contains("binlog.000001:200"), "{minimal}");
+        let later = reason(Some(&renamed), &t, true);
+        assert!(later.contains("the log has the name a, the definition the name c"), "{later}");
+        let gone = reason(None, &t, true);
+        assert!(gone.contains("no longer has the table"), "{gone}");
+    }
+
+    #[test]
+    fn a_new_table_is_the_catalogues_until_rows_contradict() {
+        let create = "CREATE TABLE u (id INT PRIMARY KEY, PERIOD FOR p (a, b))";
+        let u = Table { name: TableName::new("shop", "u"), ..table(&[]) };
+        let (mut history, catalogue) = with_catalogue();
+        *catalogue.lock().unwrap() = Some(u.clone());
+        assert_eq!(read(&mut history, create), ["create shop.u(id a b; id)"]);
+        assert_eq!(history.map(&table_map_of(&u, true), "x:1").unwrap(), []);
+        assert!(matches!(history.state.tables[&u.name], Known::Sure(_)));
+        let (mut history, catalogue) = with_catalogue();
+        *catalogue.lock().unwrap() = Some(u.clone());
+        read(&mut history, create);
+        let other = Table { name: u.name.clone(), ..table(&["ALTER TABLE t ADD c INT"]) };
+        assert!(history.map(&table_map_of(&other, true), "x:1").is_err());
+        // Dropped before any row came: nothing was guessed, nothing is missed.
+        assert_eq!(read(&mut history, "DROP TABLE u"), ["leave shop.u"]);
+    }
+
+    #[test]
+    fn a_statement_behind_one_that_is_not_read_waits_too() {
+        let (mut history, catalogue) = with_catalogue();
+        read(&mut history, UNREAD);
+        assert_eq!(read(&mut history, "ALTER TABLE t ADD d INT"), [""; 0]);
+        assert_eq!(read(&mut history, "RENAME TABLE t TO u"), ["rename shop.t to shop.u(id a b; id)"]);
+        let u = Table { name: TableName::new("shop", "u"), ..table(&["ALTER TABLE t ADD c INT, ADD d INT"]) };
+        *catalogue.lock().unwrap() = Some(u.clone());
+        let changes = history.map(&table_map_of(&u, true), "x:1").unwrap();
+        assert_eq!(changes.iter().map(short).collect::<Vec<_>>(), ["alter shop.u(id a b c d; id) was id a b - -"]);
+    }
+}
+
+/// The statements that the tools send, in their order (gh-ost's `go/logic/applier.go`, pt-online-schema-change's
+/// `main`), as they arrive in the log.
+mod tools {
+    use super::*;
+
+    fn all(history: &mut History, statements: &[&str]) -> Vec<String> {
+        statements.iter().flat_map(|sql| read(history, sql)).collect()
+    }
+
+    const GH_OST: [&str; 5] = [
+        "drop /* gh-ost */ table if exists `shop`.`_t_gho`",
+        "drop /* gh-ost */ table if exists `shop`.`_t_ghc`",
+        "create /* gh-ost */ table `shop`.`_t_ghc` (\n\t\t\tid bigint unsigned auto_increment,\n\t\t\tlast_update timestamp not null DEFAULT \
+         CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP,\n\t\t\thint varchar(64) charset ascii not null,\n\t\t\tvalue varchar(4096) \
+         charset ascii not null,\n\t\t\tprimary key(id),\n\t\t\tunique key hint_uidx(hint)\n\t\t) auto_increment=256 \
+         comment='gh-ost'",
+        "create /* gh-ost */ table `shop`.`_t_gho` like `shop`.`t`",
+        "alter /* gh-ost */ table `shop`.`_t_gho` ADD COLUMN c INT NOT NULL DEFAULT 5 AFTER id, DROP COLUMN a",
+    ];
+
+    const CUT_OVER: [&str; 5] = [
+        "create /* gh-ost */ table `shop`.`_t_del` (\n\t\t\tid int auto_increment,\n\t\t\tprimary key (id)\n\t\t) \
+         engine=InnoDB comment='ghost-cut-over-sentry'",
+        "drop /* gh-ost */ table if exists `shop`.`_t_del`",
+        "rename /* gh-ost */ table `shop`.`t` to `shop`.`_t_del`, `shop`.`_t_gho` to `shop`.`t`",
+        "drop /* gh-ost */ table if exists `shop`.`_t_ghc`",
+        "drop /* gh-ost */ table if exists `shop`.`_t_del`",
+    ];
+
+    const ALTERED: &str = "alter shop.t(id c b; id) was id - b";
+
+    #[test]
+    fn gh_ost_alters_the_table_once() {
+        let mut history = after(&[T]);
+        assert_eq!(all(&mut history, &GH_OST), [""; 0]);
+        assert_eq!(all(&mut history, &CUT_OVER), [ALTERED]);
+        assert!(history.state.shadows.is_empty());
+        // Again, with another change.
+        let again = [GH_OST[3], "alter /* gh-ost */ table `shop`.`_t_gho` DROP COLUMN c", CUT_OVER[2], CUT_OVER[4]];
+        assert_eq!(all(&mut history, &again), ["alter shop.t(id b; id) was id b"]);
+    }
+
+    #[test]
+    fn gh_ost_in_two_steps_alters_it_once_too() {
+        let mut history = after(&[T]);
+        all(&mut history, &GH_OST);
+        let steps = [
+            "alter /* gh-ost */ table `shop`.`t` rename `_t_del`",
+            "alter /* gh-ost */ table `shop`.`_t_gho` rename `t`",
+        ];
+        assert_eq!(all(&mut history, &steps), [ALTERED]);
+        assert_eq!(read(&mut history, CUT_OVER[4]), [""; 0]);
+        // It gives up between the two.
+        let back =
+            [GH_OST[3], GH_OST[4].split(',').next().unwrap(), steps[0], "alter table `shop`.`_t_del` rename `t`"];
+        assert_eq!(all(&mut history, &["ALTER TABLE t DROP c"]), ["alter shop.t(id b; id) was id b"]);
+        assert_eq!(all(&mut history, &back), [""; 0]);
+        assert_eq!(columns(history.tables().next().unwrap()), "shop.t(id b; id)");
+    }
+
+    #[test]
+    fn an_abandoned_run_changes_nothing() {
+        let mut history = after(&[T]);
+        all(&mut history, &GH_OST);
+        assert_eq!(all(&mut history, &CUT_OVER[..2]), [""; 0]);
+        assert_eq!(all(&mut history, &["ALTER TABLE t ADD d INT"]), ["alter shop.t(id a b d; id) was id a b -"]);
+        // --postpone-cut-over-flag-file: it may stay for days, and is started anew.
+        assert_eq!(all(&mut history, &GH_OST), [""; 0]);
+        assert_eq!(all(&mut history, &CUT_OVER), ["alter shop.t(id c b d; id) was id - b d"]);
+    }
+
+    #[test]
+    fn old_tables_with_a_time_in_their_names_are_the_tools_too() {
+        let mut history = after(&[T]);
+        all(&mut history, &GH_OST);
+        let cut_over =
+            "rename /* gh-ost */ table `shop`.`t` to `shop`.`_t_20260102030405_del`, `shop`.`_t_gho` to `shop`.`t`";
+        assert_eq!(all(&mut history, &[cut_over, "drop table `shop`.`_t_20260102030405_del`"]), [ALTERED]);
+    }
+
+    const PT_OSC: [&str; 4] = [
+        "CREATE TABLE `shop`.`_t_new` (\n  `id` int NOT NULL,\n  `a` int DEFAULT NULL,\n  `b` varchar(10) DEFAULT NULL,\n  \
+         PRIMARY KEY (`id`)\n) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_0900_ai_ci",
+        "ALTER TABLE `shop`.`_t_new` ADD COLUMN c INT NOT NULL DEFAULT 5 AFTER id, DROP COLUMN a",
+        "CREATE DEFINER=`root`@`%` TRIGGER `pt_osc_shop_t_ins` AFTER INSERT ON `shop`.`t` FOR EACH ROW BEGIN REPLACE INTO \
+         `shop`.`_t_new` (`id`, `b`) VALUES (NEW.`id`, NEW.`b`); END",
+        "RENAME TABLE `shop`.`t` TO `shop`.`_t_old`, `shop`.`_t_new` TO `shop`.`t`",
+    ];
+
+    #[test]
+    fn pt_online_schema_change_alters_the_table_once() {
+        let mut history = after(&[T]);
+        let behind = ["DROP TABLE IF EXISTS `shop`.`_t_old`", "DROP TRIGGER IF EXISTS `shop`.`pt_osc_shop_t_ins`"];
+        assert_eq!(all(&mut history, &[&PT_OSC[..], &behind].concat()), [ALTERED]);
+        assert!(history.state.shadows.is_empty());
+    }
+
+    #[test]
+    fn a_run_that_began_before_the_job_is_told_by_the_tables_rows() {
+        let mut history = after(&[T]);
+        assert_eq!(read(&mut history, PT_OSC[3]), [""; 0]);
+        assert!(matches!(history.state.tables.values().next(), Some(Known::Unread { .. })));
+    }
+
+    #[test]
+    fn in_doubt_the_table_is_copied_anew() {
+        let swapped = |alter: &str| {
+            let mut history = after(&[T]);
+            all(&mut history, &["CREATE TABLE _t_new LIKE t", alter, PT_OSC[3]])
+        };
+        assert_eq!(
+            swapped("ALTER TABLE _t_new CHANGE a c INT"),
+            [
+                "refill shop.t(id c b; id): a column was renamed by an online schema change, which may or may not have kept its values"
+            ]
+        );
+        assert_eq!(
+            swapped("INSERT INTO other.x VALUES (1)"),
+            ["refill shop.t(id a b; id): a table that nobody had altered took its place, whose rows may be others"]
+        );
+        assert_eq!(
+            swapped("ALTER TABLE _t_new DROP PRIMARY KEY, ADD PRIMARY KEY (id, a)"),
+            ["refill shop.t(id a b; id a): its key has other columns"]
+        );
+        assert_eq!(swapped("ALTER TABLE _t_new ENGINE=InnoDB"), [""; 0]);
+    }
+}
+
+/// A job that begins in the past, with `t` as the catalogue has it now.
+mod past {
+    use super::*;
+    use crate::mysql::binlog::{RowsEvent, RowsKind, Slot, table_map_of};
+
+    enum Seen {
+        Rows(&'static str),
+        Statement(&'static str),
+    }
+    use Seen::{Rows, Statement as Said};
+
+    fn begun(seen: &[Seen]) -> Result<Vec<String>> {
+        let today = after(&[T, "CREATE TABLE u (id INT PRIMARY KEY)"]);
+        let t = Table::clone(today.tables().next().unwrap());
+        let mut past = Past::new(today);
+        for seen in seen {
+            past.see(&match seen {
+                Said(sql) => Slot::Statement(statement(sql)),
+                Rows(name) => Slot::Rows(RowsEvent {
+                    table: Arc::new(table_map_of(&Table { name: TableName::new("shop", *name), ..t.clone() }, false)),
+                    kind: RowsKind::Insert,
+                    columns: None,
+                    images: Default::default(),
+                    file: "binlog.000001".into(),
+                    offset: 4,
+                }),
+            });
+        }
+        Ok(past.history()?.tables().map(|table| columns(table)).collect())
+    }
+
+    #[test]
+    fn a_table_is_there_from_the_statement_on_that_makes_it() {
+        let (t, u) = ("shop.t(id a b; id)", "shop.u(id; id)");
+        for (seen, there) in [
+            (&[Rows("t"), Said("ALTER TABLE t ADD INDEX (a)"), Said("TRUNCATE t"), Rows("t")][..], &[t, u][..]),
+            (&[Said(T), Rows("t"), Said("ALTER TABLE t DROP a")], &[u]),
+            (&[Said("DROP TABLE IF EXISTS t"), Said(T), Rows("t")], &[u]),
+            (&[Rows("t"), Said("CREATE TABLE IF NOT EXISTS t (id INT PRIMARY KEY)")], &[t, u]),
+            (&[Said("CREATE TABLE x LIKE t"), Said("RENAME TABLE x TO other.x"), Said("DROP TABLE other.x")], &[t, u]),
+            (&[Said("ALTER TABLE gone ADD c INT"), Said("DROP TABLE gone")], &[t, u]),
+        ] {
+            assert_eq!(begun(seen).unwrap(), there);
+        }
+    }
+
+    #[test]
+    fn a_table_that_was_another_then_is_not_guessed() {
+        for seen in [
+            &[Said("ALTER TABLE t ADD b VARCHAR(10)")][..],
+            &[Rows("t"), Said("DROP TABLE t"), Said(T)],
+            &[Rows("gone"), Said("DROP TABLE gone")],
+            &[Rows("t"), Said("DROP DATABASE shop"), Said(T)],
+            &[Said("RENAME TABLE t TO x, u TO t, x TO u")],
+            &[Said("ALTER TABLE t ADD SYSTEM VERSIONING")],
+        ] {
+            let error = begun(seen).unwrap_err().to_string();
+            assert!(error.contains("has been changed since") && error.contains("binlog.000001:200"), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_column_that_is_dropped_and_added_anew_keeps_its_place_in_an_index() {
+    let history = after(&[T, "ALTER TABLE t ADD UNIQUE u (b, a)", "ALTER TABLE t DROP b, ADD b INT FIRST"]);
+    let table = history.tables().next().unwrap();
+    assert_eq!(table.indexes[0].columns, [Some(0), Some(2)]);
+    let mut history = after(&["CREATE TABLE t (id INT PRIMARY KEY, e ENUM('é')) CHARSET latin1"]);
+    assert_eq!(read(&mut history, "ALTER TABLE t CONVERT TO CHARACTER SET utf8mb4"), [""; 0]);
+    assert!(history.awaits_rows(&TableName::new("shop", "t")));
+}
