@@ -98,6 +98,7 @@ async fn reader(server: &ScratchServer, start: &Position, end: &Position, round:
         server_id: 950 + round,
         replica_host: "bench".into(),
         wanted: Arc::new(|_| false),
+        noticed: Arc::new(|_| false),
         patience: Patience::default(),
         heard: Default::default(),
     };

@@ -24,7 +24,7 @@ mod features;
 
 const LIMIT: Duration = Duration::from_secs(120);
 
-fn connect_to(port: u16) -> Connect {
+pub(crate) fn connect_to(port: u16) -> Connect {
     // Without TLS, so that what lies between can see what is sent.
     connect::connector(&job(port, "root", "", "a.b", "  tls: {mode: disabled}").source, Patience::default())
 }

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Opts};
+use mysql_async::Conn;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use towpath::config::{NoKeyTables, TableFilter};
 use towpath::mysql::binlog::{self, ReaderOptions, Slot, Statement};
 use towpath::mysql::catalog;
-use towpath::mysql::connect::{self, Connect, ServerInfo};
+use towpath::mysql::connect::{self, ServerInfo};
 use towpath::mysql::history::{History, Surroundings};
 use towpath::mysql::position::{self, Position};
 use towpath::ring::{Budget, ring};
@@ -70,11 +70,7 @@ impl Log {
     /// The statements of the log from the start on.
     async fn statements(&mut self) -> Vec<Statement> {
         let Some(end) = self.steps.last().map(|step| step.at.clone()) else { return Vec::new() };
-        let url = self.server.url();
-        let connect: Connect = Arc::new(move |_| {
-            let opts = Opts::from_url(&url).unwrap();
-            Box::pin(async move { Conn::new(opts).await.map_err(|error| towpath::Error::transient(error.to_string())) })
-        });
+        let connect = crate::binlog_reader::connect_to(self.server.port());
         let filter = self.filter.clone();
         let (sender, receiver) = ring(64, &Budget::new(1 << 24));
         let cancel = CancellationToken::new();
@@ -95,7 +91,11 @@ impl Log {
         let statements = tokio::task::spawn_blocking(move || {
             let mut statements = Vec::new();
             loop {
-                let slot = receiver.inner().recv_timeout(Duration::from_secs(60)).expect("the log's end").item;
+                let slot = receiver
+                    .recv_deadline(Instant::now() + Duration::from_secs(60))
+                    .unwrap()
+                    .expect("the log's end")
+                    .item;
                 let place = match slot {
                     Slot::Statement(statement) => {
                         let place = statement.place.clone();

@@ -232,7 +232,15 @@ fn mixed_image(id: usize) -> Vec<u8> {
 }
 
 fn table(columns: Vec<Column>) -> Table {
-    Table { primary: true, name: TableName::new("sbtest", "sbtest1"), columns, key: vec![0], comment: String::new() }
+    Table {
+        primary: true,
+        name: TableName::new("sbtest", "sbtest1"),
+        columns,
+        key: vec![0],
+        comment: String::new(),
+        charset: None,
+        indexes: Vec::new(),
+    }
 }
 
 /// A TABLE_MAP event's body, as MySQL writes it.

@@ -30,7 +30,8 @@ async fn recopied_under_writes(source: &Shared) {
     assert!(asked.status.success() && text(&asked).contains("within seconds"), "{}", text(&asked));
     job.wait_for("a copy", |status| status["copies"][0]["beside"] == true).await;
     job.wait_for("both copies", |status| {
-        status["copies"].as_array().is_some_and(Vec::is_empty) && status["copiesAsked"].as_array().is_some_and(Vec::is_empty)
+        status["copies"].as_array().is_some_and(Vec::is_empty)
+            && status["copiesAsked"].as_array().is_some_and(Vec::is_empty)
     })
     .await;
     watcher.stop().await;
@@ -79,7 +80,9 @@ async fn a_copy_is_exact_without_gtids_and_with_images_of_some_columns() {
         while !stopped.is_cancelled() {
             number += 1;
             conn.query_drop(format!("UPDATE {written} SET n = {number} WHERE id % 7 = {number} % 7")).await.unwrap();
-            conn.query_drop(format!("UPDATE {written} SET v = 'v{number}' WHERE id % 11 = {number} % 11")).await.unwrap();
+            conn.query_drop(format!("UPDATE {written} SET v = 'v{number}' WHERE id % 11 = {number} % 11"))
+                .await
+                .unwrap();
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;
         }
         number

@@ -118,7 +118,10 @@ impl<T: Target> Committer<T> {
         for step in &plan.steps {
             let Step::Alter { before, after, was } = step else { continue };
             let why = self.target.cannot_alter(before, after, was);
-            let source = plan.followed.mappings().find(|mapping| mapping.target.name == after.name || mapping.twin.as_ref() == Some(&after.name));
+            let source = plan
+                .followed
+                .mappings()
+                .find(|mapping| mapping.target.name == after.name || mapping.twin.as_ref() == Some(&after.name));
             if let (Some(source), false) = (source, why.is_empty()) {
                 found.insert(source.source.name.clone(), why.join("; "));
             }
