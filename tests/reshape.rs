@@ -105,8 +105,7 @@ async fn compare(server: &Shared, mode: &str) -> usize {
         let (before, after, shown, _) = CASES[index];
         let now: Vec<Option<String>> = conn.query(format!("SELECT {shown} FROM t{index} ORDER BY id")).await.unwrap();
         let name = format!("t{index}");
-        let altered =
-            Altered { before: old[&name].clone(), after: new[&name].clone(), was: vec![Some(0), Some(1)] };
+        let altered = Altered { before: old[&name].clone(), after: new[&name].clone(), was: vec![Some(0), Some(1)] };
         let told = rewrites_rows(&altered, !mode.is_empty());
         if now != values[&index] {
             changed += 1;

@@ -36,8 +36,9 @@ fn one(definitions: &Definitions, text: &str) -> Result<(TableName, Asked)> {
     let passed = definitions.passed.iter().map(|name| (name, Asked::New));
     let mut found = ours.chain(passed).filter(|(name, _)| is(name));
     let (Some((name, kind)), other) = (found.next(), found.next()) else {
-        return Err(Error::definite(format!("the job has no table {text}"))
-            .hint("name it as at the source, `database.table`; a table that is new to the job is added to source.tables"));
+        return Err(Error::definite(format!("the job has no table {text}")).hint(
+            "name it as at the source, `database.table`; a table that is new to the job is added to source.tables",
+        ));
     };
     if let Some((other, _)) = other {
         return Err(Error::usage(format!("{text} may be {name} or {other}")).hint("name its database too"));

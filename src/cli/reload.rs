@@ -34,7 +34,9 @@ pub(super) fn again(path: &Path, job: &Job, progress: &Progress) -> Option<Job> 
         return None;
     }
     if progress.snapshot().stage != Stage::Incremental {
-        tracing::warn!("the job file selects other tables, which is taken over once the log is followed: send SIGHUP again then");
+        tracing::warn!(
+            "the job file selects other tables, which is taken over once the log is followed: send SIGHUP again then"
+        );
         return None;
     }
     tracing::info!("the job file selects other tables: the job goes on with them");

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use super::ShadowNames;
 use super::document;
 use super::model::{
-    Address, Ddl, DdlKind, DdlPolicy, Http, Job, NoKeyTables, OnError, OnImpossible, Params, Password, Source, SourceType, Startup,
-    Target, TargetKind, Tls, TlsMode,
+    Address, Ddl, DdlKind, DdlPolicy, Http, Job, NoKeyTables, OnError, OnImpossible, Params, Password, Source,
+    SourceType, Startup, Target, TargetKind, Tls, TlsMode,
 };
 use super::reader::{Group, Problem, Reader};
 use super::shadow_names::check_shadow_pattern;

@@ -25,8 +25,8 @@ mod tests;
 
 pub use fields::json_schema;
 pub use model::{
-    Address, Ddl, DdlKind, DdlPolicy, Job, NoKeyTables, OnError, OnImpossible, Params, Password, Source, SourceType, Startup, Target,
-    TargetKind, Tls, TlsMode, ZeroDate,
+    Address, Ddl, DdlKind, DdlPolicy, Job, NoKeyTables, OnError, OnImpossible, Params, Password, Source, SourceType,
+    Startup, Target, TargetKind, Tls, TlsMode, ZeroDate,
 };
 pub use setting::Setting;
 pub use shadow_names::ShadowNames;

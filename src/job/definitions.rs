@@ -8,6 +8,7 @@ use mysql_async::Conn;
 use tokio::runtime::Handle;
 
 use super::Context;
+use crate::Result;
 use crate::apply::change::Followed;
 use crate::config::{self, TableFilter};
 use crate::mysql::catalog;
@@ -15,7 +16,6 @@ use crate::mysql::history::{History, Surroundings};
 use crate::mysql::position::Position;
 use crate::schema::{Mapping, MappingOptions, Table, TableName, map_table};
 use crate::state::{Asked, AtTarget, DefinitionChanges, Selection, Store};
-use crate::Result;
 
 /// The tables at the checkpoint.
 pub(super) fn followed(store: &Store, options: &MappingOptions) -> Result<Followed> {

@@ -16,15 +16,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Context;
 use super::incremental::named;
-use crate::apply::join::{
-    Begin, Begun, CopiedRow, Errand, Finish, KeyHasher, Loaded, Loading, Watched, Watching,
-};
+use crate::apply::join::{Begin, Begun, CopiedRow, Errand, Finish, KeyHasher, Loaded, Loading, Watched, Watching};
 use crate::config::NoKeyTables;
 use crate::live::{Limiter, Live};
+use crate::mysql::catalog;
 use crate::mysql::connect::{Connect, Flavor, Patience, ServerInfo};
 use crate::mysql::position::{self, Position};
 use crate::mysql::snapshot::{self, Chunk, ChunkPlanner, PageLimit, SnapshotPlan, SnapshotTable};
-use crate::mysql::catalog;
 use crate::mysql::value::ValueOptions;
 use crate::progress::Progress;
 use crate::ring::Budget;
@@ -341,13 +339,7 @@ impl Copier {
         Ok((Source { connection, table: Arc::new(described), plan, number: *number }, last))
     }
 
-    async fn read(
-        &self,
-        source: &mut Source,
-        watched: &Watched,
-        last: Option<&Chunk>,
-        most_rows: u64,
-    ) -> Result<Next> {
+    async fn read(&self, source: &mut Source, watched: &Watched, last: Option<&Chunk>, most_rows: u64) -> Result<Next> {
         self.until_visible(&mut source.connection, &watched.at).await?;
         let planner = ChunkPlanner::new(Arc::clone(&source.table));
         let mut planner = match last {
@@ -419,8 +411,7 @@ impl Copier {
         let Read { chunk, rows, bytes, until } = read;
         let held = self.budget.hold_at_once(bytes);
         let again = chunk.clone();
-        let answer =
-            self.ask(|reply| Errand::Load(Loading { number, chunk, rows, until, held, reply })).await?;
+        let answer = self.ask(|reply| Errand::Load(Loading { number, chunk, rows, until, held, reply })).await?;
         let Loaded::InPart(to, done) = answer else { return Ok(Some(answer)) };
         // The stream stands still: what is read now is not older than it.
         let Some(source) = source else { return Ok(None) };

@@ -14,8 +14,8 @@ use rusqlite::OptionalExtension as _;
 use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
 
-use super::join::{self, Asked, Join};
 use super::Store;
+use super::join::{self, Asked, Join};
 use super::store::json;
 use crate::Result;
 use crate::mysql::position::Position;

@@ -62,8 +62,7 @@ pub(super) fn change(
                  (SELECT 1 FROM snapshot_table t WHERE t.database = ?1 AND t.name = ?2 AND t.planned = 0)",
                 at,
             )?;
-            transaction
-                .execute("DELETE FROM snapshot_table WHERE database = ?1 AND name = ?2 AND planned = 0", at)?;
+            transaction.execute("DELETE FROM snapshot_table WHERE database = ?1 AND name = ?2 AND planned = 0", at)?;
             continue;
         };
         transaction.execute("DELETE FROM snapshot_chunk WHERE database = ?1 AND name = ?2", at)?;

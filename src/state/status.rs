@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{
-    Asked, ChangeCount, Checkpoint, Identity, Intent, Join, LetterCounts, PaceRecord, RunningChange, Settings, Store, TableProgress,
-    now_micros,
+    Asked, ChangeCount, Checkpoint, Identity, Intent, Join, LetterCounts, PaceRecord, RunningChange, Settings, Store,
+    TableProgress, now_micros,
 };
 use crate::Result;
 use crate::mysql::position::Position;

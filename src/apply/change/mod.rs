@@ -63,7 +63,12 @@ impl Followed {
         left: impl IntoIterator<Item = TableName>,
     ) -> Followed {
         let mappings = mappings.into_iter().map(|mapping| (mapping.source.name.clone(), mapping)).collect();
-        Followed { mappings, passed: passed.into_iter().collect(), left: left.into_iter().collect(), joins: HashMap::new() }
+        Followed {
+            mappings,
+            passed: passed.into_iter().collect(),
+            left: left.into_iter().collect(),
+            joins: HashMap::new(),
+        }
     }
 
     #[must_use]
@@ -118,7 +123,8 @@ impl Followed {
         };
         let over = self.joins.keys().filter(|name| !next.joins.contains_key(*name));
         let begun = next.joins.iter().filter(|(name, join)| self.joins.get(*name) != Some(*join));
-        let joins = over.map(|name| (name.clone(), None)).chain(begun.map(|(name, join)| (name.clone(), Some(join.clone()))));
+        let joins =
+            over.map(|name| (name.clone(), None)).chain(begun.map(|(name, join)| (name.clone(), Some(join.clone()))));
         DefinitionChanges {
             tables: tables.collect(),
             passed: differing(&self.passed, &next.passed),

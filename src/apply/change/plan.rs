@@ -268,7 +268,9 @@ impl Plan {
             self.followed.mappings.insert(name.clone(), Arc::new(reshaped.mapping));
             return self.copy_again(name, former.clone(), verdict);
         }
-        if let Some(reason) = rewritten(name, &reshaped, verdict)?.or_else(|| verdict.case.impossible.get(name).cloned()) {
+        if let Some(reason) =
+            rewritten(name, &reshaped, verdict)?.or_else(|| verdict.case.impossible.get(name).cloned())
+        {
             return self.copy_instead(reshaped.mapping, reason, verdict);
         }
         if !reshaped.is_same_at_target() {

@@ -48,7 +48,7 @@ impl<T: Target> Committer<T> {
             definitions.counts.splice(0..0, earlier.counts);
             definitions.letters.splice(0..0, earlier.letters);
         }
-        if statement.inside {
+        if epoch.begin == epoch.end && !asked {
             // Its transaction goes on; the end of that takes the definitions with it.
             self.changer.pending = Some((Arc::clone(&followed), definitions));
             step::reached("change-waits");
@@ -118,7 +118,10 @@ impl<T: Target> Committer<T> {
         for step in &plan.steps {
             let Step::Alter { before, after, was } = step else { continue };
             let why = self.target.cannot_alter(before, after, was);
-            let source = plan.followed.mappings().find(|mapping| mapping.target.name == after.name || mapping.twin.as_ref() == Some(&after.name));
+            let source = plan
+                .followed
+                .mappings()
+                .find(|mapping| mapping.target.name == after.name || mapping.twin.as_ref() == Some(&after.name));
             if let (Some(source), false) = (source, why.is_empty()) {
                 found.insert(source.source.name.clone(), why.join("; "));
             }

@@ -4,22 +4,25 @@ use crossbeam_channel as channel;
 use tokio::sync::oneshot;
 
 use super::{Epoch, Filling, Flusher, committer_gone};
+use crate::Result;
 use crate::apply::batch::Batch;
-use crate::apply::join::{
-    Begin, Begun, Copied, Errand, Finish, Left, Loaded, Loading, Task, Watch, Watched, Watching,
-};
+use crate::apply::join::{Begin, Begun, Copied, Errand, Finish, Left, Loaded, Loading, Task, Watch, Watched, Watching};
 use crate::mysql::binlog::{Place, Statement};
 use crate::schema::{SchemaChange, TableName};
 use crate::state::PreparedChanges;
-use crate::Result;
 
 impl Flusher {
     /// Does what is due.
     pub(super) fn errands(&mut self, filling: &mut Filling, first: Option<Errand>) -> Result<()> {
         self.errands.take_up(first);
         // Between two transactions, and not inside the epoch of an earlier run.
-        while filling.open.is_empty() && !filling.in_transaction && self.replay_until.is_none() && !self.tables.is_inside() {
-            let is_due = self.errands.until().is_none_or(|until| until.is_none_or(|until| self.has_passed(filling, until)));
+        while filling.open.is_empty()
+            && !filling.in_transaction
+            && self.replay_until.is_none()
+            && !self.tables.is_inside()
+        {
+            let is_due =
+                self.errands.until().is_none_or(|until| until.is_none_or(|until| self.has_passed(filling, until)));
             let Some(errand) = (if is_due { self.errands.take() } else { None }) else { return Ok(()) };
             match errand {
                 Errand::Watch { table, reply } => self.watch(filling, &table, reply),
@@ -52,8 +55,7 @@ impl Flusher {
             _ = reply.send(Watching::Waits(undecided));
             return;
         }
-        let watched =
-            Watched { at: filling.position.clone(), mapping: mapping.clone(), number: join.number };
+        let watched = Watched { at: filling.position.clone(), mapping: mapping.clone(), number: join.number };
         self.errands.watch = Some(Watch::new(table.clone()));
         _ = reply.send(Watching::Begun(watched));
     }

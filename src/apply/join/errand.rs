@@ -9,8 +9,8 @@ use crossbeam_channel as channel;
 use mysql_async::Row;
 use tokio::sync::oneshot;
 
-use super::watch::Watch;
 use super::CopiedRow;
+use super::watch::Watch;
 use crate::Error;
 use crate::apply::xa::XaRows;
 use crate::mysql::binlog::Xid;
@@ -21,9 +21,17 @@ use crate::schema::{Mapping, Table, TableName};
 
 pub(crate) enum Errand {
     /// Note from here on which keys of a table change.
-    Watch { table: TableName, reply: oneshot::Sender<Watching> },
+    Watch {
+        table: TableName,
+        reply: oneshot::Sender<Watching>,
+    },
     /// Is copy `number` of the table still the one that is wanted there?
-    Pass { table: TableName, number: u64, until: Position, reply: oneshot::Sender<bool> },
+    Pass {
+        table: TableName,
+        number: u64,
+        until: Position,
+        reply: oneshot::Sender<bool>,
+    },
     Load(Loading),
     Begin(Begin),
     Finish(Finish),
@@ -128,8 +136,14 @@ impl Errands {
     pub(crate) fn new() -> (Errands, channel::Sender<Errand>, Arc<AtomicBool>) {
         let (outbox, inbox) = channel::unbounded();
         let busy = Arc::new(AtomicBool::new(true));
-        let errands =
-            Errands { inbox, _open: outbox.clone(), pending: None, watch: None, not_kept: None, busy: Arc::clone(&busy) };
+        let errands = Errands {
+            inbox,
+            _open: outbox.clone(),
+            pending: None,
+            watch: None,
+            not_kept: None,
+            busy: Arc::clone(&busy),
+        };
         (errands, outbox, busy)
     }
 

@@ -93,13 +93,9 @@ impl<T: Target> Committer<T> {
             return Err(Error::definite(format!("table {table}: a copy that nobody began is to end")));
         };
         let patience = self.changer.patience();
-        self.unless_leaving(swap::patiently(patience, || swap::take_place(
-            self.target.as_ref(),
-            &self.store,
-            table,
-            &mapping.target.name,
-            join,
-        )))
+        self.unless_leaving(swap::patiently(patience, || {
+            swap::take_place(self.target.as_ref(), &self.store, table, &mapping.target.name, join)
+        }))
         .map_err(|error| error.context(format!("table {table}: its copy takes its place")))?;
         let (next, moves) = followed.copied(table);
         let next = Arc::new(next);

@@ -84,8 +84,7 @@ pub(in crate::apply) fn in_place(mapping: &Mapping, join: &Join) -> (Mapping, Ve
     mapping.twin = None;
     let Some(serves) = &join.serves else { return (mapping, Vec::new()) };
     let copy = std::mem::replace(&mut mapping.target.name, serves.clone());
-    let moves =
-        vec![LetterMove::Emptied(serves.clone()), LetterMove::Renamed { from: copy, to: serves.clone() }];
+    let moves = vec![LetterMove::Emptied(serves.clone()), LetterMove::Renamed { from: copy, to: serves.clone() }];
     (mapping, moves)
 }
 
@@ -101,7 +100,9 @@ pub(crate) async fn finish<T: Target>(target: &T, store: &Store) -> Result<()> {
         let stored = store.definitions()?;
         let found = stored.tables.into_iter().find(|(source, _)| source.name == table);
         let Some((source, Some(AtTarget { target, unfed }))) = found else {
-            return Err(Error::definite(format!("the state store has no definition of table {table}, which is being copied")));
+            return Err(Error::definite(format!(
+                "the state store has no definition of table {table}, which is being copied"
+            )));
         };
         let (mapping, letters) = in_place(&Mapping { source, target, unfed, twin: None }, &join);
         let changes = DefinitionChanges {
@@ -110,9 +111,11 @@ pub(crate) async fn finish<T: Target>(target: &T, store: &Store) -> Result<()> {
             letters,
             ..DefinitionChanges::default()
         };
-        let at: Position = store.checkpoint()?.map(|checkpoint| checkpoint.position).or(stored.since).ok_or_else(|| {
-            Error::definite("the state store has lost its place")
-        })?;
+        let at: Position = store
+            .checkpoint()?
+            .map(|checkpoint| checkpoint.position)
+            .or(stored.since)
+            .ok_or_else(|| Error::definite("the state store has lost its place"))?;
         store.change_definitions(&changes, &at)?;
         step::reached("copy-finished");
         tracing::info!(table = %table, "copied");

@@ -46,7 +46,10 @@ enum Seen<R> {
     All(HashMap<u128, How>),
     TooMany,
     /// The chunk is here. Nothing but its own keys is of interest any more, so memory has its bound.
-    Chunk { rows: IndexMap<u128, R>, in_part: HashSet<u128> },
+    Chunk {
+        rows: IndexMap<u128, R>,
+        in_part: HashSet<u128>,
+    },
 }
 
 /// What is left of a chunk.

@@ -87,7 +87,10 @@ fn a_statement_in_the_middle_of_a_copy_begins_it_anew() {
     // The one that serves follows, for it gets the stream's rows.
     let change = alter(&before, vec![int("id"), int("n"), text("x")], &[("x", "")]);
     let plan = copied(&live, &[change], &next);
-    assert_eq!(words(&plan), ["drop table shop.a__towpath_new", "alter table shop.a", "create table shop.a__towpath_new"]);
+    assert_eq!(
+        words(&plan),
+        ["drop table shop.a__towpath_new", "alter table shop.a", "create table shop.a__towpath_new"]
+    );
     assert_eq!(plan.followed.join(&name("a")).unwrap().number, 9);
     assert_eq!(after(&plan, "a").twin, Some(name("a")));
 
@@ -108,7 +111,12 @@ fn a_statement_in_the_middle_of_a_copy_begins_it_anew() {
     let plan = copied(&live, &[SchemaChange::Rename { from: name("a"), table: renamed }], &next);
     assert_eq!(
         words(&plan),
-        ["drop table shop.a__towpath_new", "rename table shop.a to b", "drop table shop.b__towpath_new", "create table shop.b__towpath_new"]
+        [
+            "drop table shop.a__towpath_new",
+            "rename table shop.a to b",
+            "drop table shop.b__towpath_new",
+            "create table shop.b__towpath_new"
+        ]
     );
     assert!(plan.followed.join(&name("a")).is_none() && plan.followed.join(&name("b")).is_some());
     let plan = copied(&live, &[SchemaChange::Leave { table: name("a"), to: None }], &next);
