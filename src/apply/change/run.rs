@@ -48,7 +48,7 @@ impl<T: Target> Committer<T> {
             definitions.counts.splice(0..0, earlier.counts);
             definitions.letters.splice(0..0, earlier.letters);
         }
-        if statement.inside {
+        if epoch.begin == epoch.end && !asked {
             // Its transaction goes on; the end of that takes the definitions with it.
             self.changer.pending = Some((Arc::clone(&followed), definitions));
             step::reached("change-waits");

@@ -291,11 +291,12 @@ fn rows_of_a_table_whose_creation_is_ignored_are_passed_over_until_it_is_gone() 
 }
 
 #[test]
-fn tables_from_outside_and_tables_that_cannot_be_followed_stop_the_job_with_the_choices() {
+fn tables_from_outside_go_by_their_policy_and_tables_that_cannot_be_followed_stop_the_job_with_the_choices() {
     let t = table("t", vec![int("id")]);
     let arrive = SchemaChange::Arrive(Arc::clone(&t));
-    let error = planned(&Followed::default(), std::slice::from_ref(&arrive), &[]).unwrap_err().to_string();
-    assert!(error.contains("rows that are not in the log") && error.contains("ddl.renameTable"), "{error}");
+    let error = [(DdlKind::RenameTable, DdlPolicy::Error)];
+    let error = planned(&Followed::default(), std::slice::from_ref(&arrive), &error).unwrap_err().to_string();
+    assert!(error.contains("comes from outside") && error.contains("ddl.renameTable"), "{error}");
     let passed = planned(&Followed::default(), &[arrive], &[(DdlKind::RenameTable, DdlPolicy::Warn)]).unwrap();
     assert!(passed.followed.passes(&name("t")) && passed.warnings.len() == 1);
     let refill = SchemaChange::Refill { table: Arc::clone(&t), reason: "a partition was exchanged".into() };
