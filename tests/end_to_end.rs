@@ -241,12 +241,13 @@ async fn a_job_begun_anew_does_not_take_its_former_loads_for_its_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_schema_change_stops_the_job_behind_everything_before_it() {
+async fn a_schema_change_that_is_an_error_stops_the_job_behind_everything_before_it() {
     let source = servers::mysql().await;
     let database = source.database("altered").await;
     source.run([format!("CREATE TABLE {database}.t (id INT PRIMARY KEY)")]).await;
     let target = Target::start().await;
-    let job = Job::new(source.port(), &target, &format!("{database}.*"), "", QUICK);
+    let more = format!("{QUICK}\nddl: {{default: error}}");
+    let job = Job::new(source.port(), &target, &format!("{database}.*"), "", &more);
     let mut child = job.start();
     job.wait_for("incremental", |status| status["stage"] == "incremental").await;
     source

@@ -100,9 +100,9 @@ async fn caching_sha2_signs_in_for_the_binlog_over_tls_over_rsa_and_from_the_cac
 async fn mariadbs_plugins_sign_in_for_the_binlog() {
     let folder = certificates().await;
     let options = Options::new(Product::Mariadb)
-        .argument(&format!("--ssl-ca={folder}ca.pem"))
-        .argument(&format!("--ssl-cert={folder}server-cert.pem"))
-        .argument(&format!("--ssl-key={folder}server-key.pem"))
+        .argument(format!("--ssl-ca={folder}ca.pem"))
+        .argument(format!("--ssl-cert={folder}server-cert.pem"))
+        .argument(format!("--ssl-key={folder}server-key.pem"))
         .argument("--plugin-maturity=unknown");
     let server = ScratchServer::start(&options).await.unwrap();
     let mut root = open(&job(server.port(), "root", "", "a.b", "").source).await.unwrap();

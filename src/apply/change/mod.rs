@@ -188,7 +188,7 @@ impl Changer {
     }
 
     pub(super) fn patience(&self) -> Patience {
-        self.patience.clone()
+        self.patience
     }
 
     pub(super) fn values(&self) -> &ValueOptions {

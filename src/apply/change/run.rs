@@ -94,7 +94,7 @@ impl<T: Target> Committer<T> {
             if let SchemaChange::Arrive(table) = change {
                 let TableName { database, table } = &table.name;
                 let name = TableName::new(rules.mapping.target_database(database), table);
-                let (target, patience) = (self.target.as_ref(), self.changer.patience.clone());
+                let (target, patience) = (self.target.as_ref(), self.changer.patience);
                 if self.unless_leaving(patiently(patience, || target.table_id(&name)))?.is_some() {
                     case.taken.insert(name);
                 }

@@ -257,7 +257,7 @@ fn a_dropped_table_that_is_kept_makes_room_for_the_next_of_its_name() {
     let drop = SchemaChange::Leave { table: name("t"), to: None };
     let create = SchemaChange::Create(table("t", vec![int("id"), text("v")]));
     let kept = [(DdlKind::DropTable, DdlPolicy::Ignore)];
-    let plan = planned(&followed(&[&t]), &[drop.clone()], &kept).unwrap();
+    let plan = planned(&followed(&[&t]), std::slice::from_ref(&drop), &kept).unwrap();
     assert!(plan.steps.is_empty());
     assert!(plan.followed.mapping(&name("t")).is_none());
     assert_eq!(plan.letters, [LetterMove::Emptied(name("t"))]);

@@ -88,7 +88,7 @@ impl<T: Target> Committer<T> {
 
     /// The copy is whole: from here on it is the table.
     fn finish_copy(&mut self, table: &TableName) -> Result<Arc<Followed>> {
-        let followed = Arc::clone(&self.changer.followed_now());
+        let followed = Arc::clone(self.changer.followed_now());
         let (Some(mapping), Some(join)) = (followed.mapping(table), followed.join(table)) else {
             return Err(Error::definite(format!("table {table}: a copy that nobody began is to end")));
         };

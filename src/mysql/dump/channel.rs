@@ -165,12 +165,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 
     async fn fill(&mut self) -> Result<()> {
         let read = match &mut self.long {
-            Some(long) if long.missing > 0 => {
-                self.socket.read_buf(&mut (&mut long.bytes).limit(long.missing)).await.map(|read| {
-                    long.missing -= read;
-                    read
-                })?
-            }
+            Some(long) if long.missing > 0 => self
+                .socket
+                .read_buf(&mut (&mut long.bytes).limit(long.missing))
+                .await
+                .inspect(|read| long.missing -= read)?,
             _ => {
                 if self.ahead.capacity() - self.ahead.len() < READ_AHEAD / 2 {
                     self.ahead.reserve(READ_AHEAD);

@@ -75,6 +75,9 @@ fn numbers(version: &[u8]) -> (u16, u16, u16) {
 }
 
 #[cfg(test)]
+pub(super) use tests::{MARIADB, MYSQL};
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -108,6 +111,3 @@ mod tests {
         assert!(Greeting::read(b"\x09old").is_err());
     }
 }
-
-#[cfg(test)]
-pub(super) use tests::{MARIADB, MYSQL};

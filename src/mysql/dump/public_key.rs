@@ -67,6 +67,9 @@ fn part<'a>(der: &mut &'a [u8], tag: u8) -> Option<&'a [u8]> {
 }
 
 #[cfg(test)]
+pub(super) use tests::PKCS8;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -94,6 +97,3 @@ mod tests {
         assert!(even != PKCS1 && encrypt(b"secret", even.as_bytes()).is_err());
     }
 }
-
-#[cfg(test)]
-pub(super) use tests::PKCS8;

@@ -1,6 +1,6 @@
 //! TLS as the job file asks for it.
 
-use std::io::{Error as IoError, ErrorKind};
+use std::io::Error as IoError;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -72,7 +72,7 @@ async fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>> {
 }
 
 async fn read(path: &Path) -> Result<Vec<u8>> {
-    let named = |error: IoError| IoError::new(ErrorKind::Other, format!("{}: {error}", path.display()));
+    let named = |error: IoError| IoError::other(format!("{}: {error}", path.display()));
     Ok(tokio::fs::read(path).await.map_err(named)?)
 }
 

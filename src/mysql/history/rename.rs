@@ -77,8 +77,9 @@ impl History {
             match was {
                 Was::Ours(known) => {
                     let by_shadow = steps.iter().any(|other| {
-                        other.last == step.first && matches!(tables.get(&other.first), Some(Was::Shadow(_)))
-                            || other.last == step.first && self.is_shadow(&other.first)
+                        other.last == step.first
+                            && (matches!(tables.get(&other.first), Some(Was::Shadow(_)))
+                                || self.is_shadow(&other.first))
                     });
                     if by_shadow || self.is_shadow(&step.last) {
                         if step.ends() {

@@ -370,7 +370,7 @@ mod unread {
         let (mut history, catalogue) = with_catalogue();
         *catalogue.lock().unwrap() = Some(u.clone());
         read(&mut history, create);
-        let other = Table { name: u.name.clone(), ..table(&["ALTER TABLE t ADD c INT"]) };
+        let other = Table { name: u.name, ..table(&["ALTER TABLE t ADD c INT"]) };
         assert!(history.map(&table_map_of(&other, true), "x:1").is_err());
         // Dropped before any row came: nothing was guessed, nothing is missed.
         assert_eq!(read(&mut history, "DROP TABLE u"), ["leave shop.u"]);
