@@ -2,7 +2,8 @@
 //!
 //! Two warnings are alike when they come from the same place in the program and differ in digits only (the number of a
 //! try, a pause, a label). The first is shown; what comes within [`WINDOW`] of it is counted, and the count is told with
-//! the next line of any kind behind the window. Errors and what is below a warning are always shown.
+//! the next line of any kind behind the window. Errors and what is below a warning are always shown, and everything where
+//! debug lines are asked for.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -26,6 +27,8 @@ const SHOWN: usize = 160;
 pub(super) struct Counted<F> {
     format: F,
     json: bool,
+    /// Nothing is left out.
+    all: bool,
     seen: Mutex<HashMap<u64, Seen>>,
 }
 
@@ -36,12 +39,12 @@ struct Seen {
 }
 
 impl<F> Counted<F> {
-    pub(super) fn text(format: F) -> Self {
-        Counted { format, json: false, seen: Mutex::default() }
+    pub(super) fn text(format: F, all: bool) -> Self {
+        Counted { format, json: false, all, seen: Mutex::default() }
     }
 
-    pub(super) fn json(format: F) -> Self {
-        Counted { format, json: true, seen: Mutex::default() }
+    pub(super) fn json(format: F, all: bool) -> Self {
+        Counted { format, json: true, all, seen: Mutex::default() }
     }
 
     /// Whether a warning is to be shown.
@@ -89,7 +92,7 @@ where
         for past in self.take_past(now) {
             self.tell(&mut writer, &past)?;
         }
-        if *event.metadata().level() == Level::WARN {
+        if *event.metadata().level() == Level::WARN && !self.all {
             let mut likeness = Likeness::default();
             event.metadata().callsite().hash(&mut likeness.key);
             event.record(&mut likeness);
@@ -159,7 +162,7 @@ mod tests {
         let subscriber = tracing_subscriber::fmt()
             .with_writer(lines.clone())
             .with_ansi(false)
-            .map_event_format(Counted::text)
+            .map_event_format(|format| Counted::text(format, false))
             .finish();
         tracing::subscriber::with_default(subscriber, work);
         String::from_utf8(lines.0.lock().unwrap().clone()).unwrap()
@@ -186,7 +189,7 @@ mod tests {
 
     #[test]
     fn what_was_left_out_is_told_when_its_time_is_over() {
-        let counted = Counted::text(());
+        let counted = Counted::text((), false);
         let now = Instant::now();
         for number in 0..3 {
             assert_eq!(counted.is_new(7, "the target is away".to_owned(), now), number == 0);
