@@ -145,7 +145,6 @@ impl<T: Target> Committer<T> {
             load.label = load_label(&self.options.job, &format!("c{}", now_micros()), &load.table, number, &content);
             let name = name(load);
             self.store.open_load(&name)?;
-            step::reached("errand-named");
             let sent = self.unless_leaving(self.letters.send(self.target.as_ref(), load, &self.progress));
             let changes = match sent {
                 Err(error) if error.cause::<RefusedRows>().is_some() => {
@@ -157,7 +156,6 @@ impl<T: Target> Committer<T> {
                     sent?
                 }
             };
-            step::reached("errand-in");
             self.letters.record(&[name], changes, &self.checkpoint.position)?;
         }
         errand.finish(done);
