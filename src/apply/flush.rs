@@ -20,33 +20,31 @@
 //! say, so its loads have the labels they had.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel as channel;
-use foldhash::fast::FixedState;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Batch, MERGED_ROW_BYTES};
-use super::change::{Change, Followed};
+use super::change::Change;
 use super::join::{Errand, Errands, Task};
 use super::pace::Pace;
 use super::row_hash::CopiedAt;
 use super::xa::{Replay, Waiting, XaRows};
 use crate::live::Limiter;
 use crate::metrics::Phase;
-use crate::mysql::binlog::{
-    EventPlan, ImageColumns, Place, RowsEvent, RowsKind, Slot, Statement, StatementSession, TableMap, XaStep,
-};
+use crate::mysql::binlog::{Place, RowsEvent, Slot, Statement, StatementSession, XaStep};
 use crate::mysql::history::History;
-use crate::mysql::position::{Gtid, GtidSet, Position, order_places};
-use crate::mysql::value::ValueOptions;
+use crate::mysql::position::{GtidSet, Position, order_places};
 use crate::progress::Progress;
 use crate::ring::{Budget, Closed, Entry, Receiver};
-use crate::schema::{Mapping, SchemaChange};
+use crate::schema::SchemaChange;
 use crate::state::PreparedChanges;
 use crate::{Error, Result, step};
+use filling::{Filling, advance};
+pub use tables::Tables;
+use tables::{Before, Known};
 
 /// Rows between two positions, ready to be loaded.
 pub struct Epoch {
@@ -80,107 +78,6 @@ impl Limits {
     /// A third of the budget may wait in the batch, a third in the epoch under way; the ring has the rest.
     pub fn new(budget: &Budget) -> Self {
         Limits { bytes: (budget.total() / 3).max(2) }
-    }
-}
-
-/// The tables of the job at the place that is being read, with the plan for each table map, and set of columns in its
-/// events, that was seen.
-pub struct Tables {
-    /// Their definitions.
-    history: History,
-    /// The history's revision that went out last.
-    stored: u64,
-    followed: Arc<Followed>,
-    values: ValueOptions,
-    known: HashMap<Seen, Known, FixedState>,
-    /// Some table has no key.
-    row_hashes: bool,
-    before: Option<Before>,
-}
-
-/// The tables as they were before a statement inside the transaction that is being read.
-struct Before {
-    history: History,
-    stored: u64,
-    followed: Arc<Followed>,
-}
-
-/// What an event's plan depends on: the addresses of its table map and its columns, and with columns its kind.
-/// `Known` keeps both alive, so the addresses stay their own.
-type Seen = (usize, Option<(usize, RowsKind)>);
-
-struct Known {
-    _map: Arc<TableMap>,
-    _columns: Option<Arc<ImageColumns>>,
-    mapping: Arc<Mapping>,
-    plan: EventPlan,
-}
-
-impl Tables {
-    pub fn new(history: History, followed: Arc<Followed>, values: ValueOptions) -> Self {
-        let (stored, row_hashes) = (history.revision(), followed.has_row_hashes());
-        Tables { history, stored, followed, values, known: HashMap::default(), row_hashes, before: None }
-    }
-
-    /// `None`: the table's rows are not replicated.
-    fn of(&mut self, event: &RowsEvent) -> Result<Option<&Known>> {
-        let columns = event.columns.as_ref().map(|columns| (Arc::as_ptr(columns) as usize, event.kind));
-        let seen = (Arc::as_ptr(&event.table) as usize, columns);
-        if self.known.contains_key(&seen) {
-            return Ok(self.known.get(&seen));
-        }
-        let name = &event.table.name;
-        let Some(mapping) = self.followed.mapping(name) else {
-            if self.followed.passes(name) {
-                return Ok(None);
-            }
-            return Err(Error::definite(format!(
-                "{name} at {}:{}: rows of a table the job does not know",
-                event.file, event.offset
-            ))
-            .hint("the table came by a way that the log does not tell; exclude it with `source.excludeTables`, or begin a new job (another `name`)"));
-        };
-        let plan = EventPlan::new(mapping, event, &self.values)
-            .map_err(|error| error.context(format!("{}:{}", event.file, event.offset)))?;
-        if self.known.len() >= 4 * self.followed.mappings().len() + 256 {
-            self.known.clear();
-        }
-        let known = Known {
-            _map: Arc::clone(&event.table),
-            _columns: event.columns.clone(),
-            mapping: Arc::clone(mapping),
-            plan,
-        };
-        Ok(Some(self.known.entry(seen).or_insert(known)))
-    }
-
-    /// The target shows the tables so from here on.
-    fn follow(&mut self, followed: Arc<Followed>) {
-        self.row_hashes = followed.has_row_hashes();
-        self.followed = followed;
-        self.known.clear();
-    }
-
-    /// A statement stands inside the transaction that is being read.
-    fn is_inside(&self) -> bool {
-        self.before.is_some()
-    }
-
-    /// What the history has to be stored as, if it is not stored so yet.
-    fn unstored(&mut self) -> Result<Option<String>> {
-        if self.history.revision() == self.stored {
-            return Ok(None);
-        }
-        self.stored = self.history.revision();
-        self.history.state()
-    }
-
-    /// The transaction that is being read does not count; it had a statement inside if this is `true`.
-    fn undo(&mut self) -> bool {
-        let Some(Before { history, stored, followed }) = self.before.take() else { return false };
-        (self.history, self.stored) = (history, stored);
-        self.follow(followed);
-        true
     }
 }
 
@@ -232,43 +129,6 @@ pub struct Flusher {
     pub replay_until: Option<Position>,
     /// What tables that are being copied ask for.
     pub(crate) errands: Errands,
-}
-
-/// The epoch being filled.
-struct Filling {
-    batch: Batch,
-    begin: Position,
-    /// The last transaction boundary read.
-    position: Position,
-    committed_at: u64,
-    /// A place outside transactions was read, by this run.
-    heard: bool,
-    /// `position` is another one since it was compared with the end that was asked for. Sets of GTIDs take their time.
-    moved: bool,
-    at_end: bool,
-    /// Rows after `position` that are not in the batch: the open transaction's.
-    open: Vec<Entry<RowsEvent>>,
-    open_bytes: usize,
-    /// Where the first of the open transaction's rows stand.
-    open_at: Option<RowsAt>,
-    /// Rows after `position` are in the batch.
-    in_transaction: bool,
-    /// Rows after `begin` have gone out.
-    in_pieces: bool,
-    /// A transaction of which pieces have gone out was cut off.
-    torn: Option<Torn>,
-    /// The next epoch is the first since that.
-    anew: bool,
-    closed_at: Instant,
-    in_flight: bool,
-}
-
-/// File and offset of a rows event.
-type RowsAt = (Arc<str>, u64);
-
-struct Torn {
-    gtid: Option<Gtid>,
-    at: Option<RowsAt>,
 }
 
 enum Woken {
@@ -711,77 +571,6 @@ impl Flusher {
     }
 }
 
-impl Filling {
-    /// The open transaction's rows do not count.
-    fn cut_off(&mut self, gtid: Option<Gtid>) {
-        self.open.clear();
-        self.open_bytes = 0;
-        let at = self.open_at.take();
-        if self.in_transaction {
-            // An epoch was closed before it, so the batch has nothing else.
-            self.batch = Batch::default();
-            self.in_transaction = false;
-            if self.in_pieces {
-                self.torn = Some(Torn { gtid, at });
-                self.anew = true;
-            }
-        }
-    }
-
-    /// A transaction has ended: after a torn one, the torn one itself, read again.
-    fn comes_again(&mut self, place: &Place) -> Result<()> {
-        match self.torn.take() {
-            Some(torn) if torn.gtid != place.gtid || torn.gtid.is_none() && torn.at != self.open_at => Err(lost(&torn)),
-            _ => Ok(()),
-        }
-    }
-
-    /// A place was passed: without GTIDs, not one behind a torn transaction.
-    fn passes(&self, place: &Place) -> Result<()> {
-        match &self.torn {
-            Some(torn)
-                if torn.gtid.is_none()
-                    && (self.position.file.as_str(), self.position.offset) != (&*place.file, place.offset) =>
-            {
-                Err(lost(torn))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn has_news(&self) -> bool {
-        !self.batch.is_empty() || self.begin != self.position
-    }
-}
-
-fn advance(position: &mut Position, place: &Place, passed: Option<&GtidSet>) {
-    if *position.file != *place.file {
-        position.file = place.file.to_string();
-    }
-    position.offset = place.offset;
-    if let Some(gtids) = &mut position.gtids {
-        if let Some(gtid) = &place.gtid {
-            gtids.add(gtid);
-        }
-        if let Some(passed) = passed {
-            gtids.union(passed);
-        }
-    }
-}
-
-fn lost(torn: &Torn) -> Error {
-    let at = torn.at.as_ref().map(|(file, offset)| format!(" at {file}:{offset}")).unwrap_or_default();
-    let gtid = torn.gtid.as_ref().map(|gtid| format!(" ({gtid})")).unwrap_or_default();
-    Error::definite(format!(
-        "the source has lost the transaction{at}{gtid}: it was read in part before the connection was lost, larger than memory, \
-         so a part of its rows is in the target"
-    ))
-    .hint(
-        "copy the tables again: start a new job (another `name`, startup: initial) with empty target tables. A source with \
-         sync_binlog=1, and a failover that loses nothing, keep this from happening",
-    )
-}
-
 /// Why a replay of rows without a key may not end early.
 fn cut_replay() -> Error {
     Error::definite(
@@ -806,5 +595,7 @@ impl From<Closed> for Error {
 }
 
 mod errands;
+mod filling;
+mod tables;
 #[cfg(test)]
 mod tests;

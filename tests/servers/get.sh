@@ -288,10 +288,11 @@ get_valgrind() {
     cat >"$tree/valgrind" <<'END'
 #!/bin/sh
 here=$(cd "$(dirname "$0")" && pwd)
-for tool in "$here"/root/usr/lib*/valgrind/cachegrind-* "$here"/root/usr/lib/*/valgrind/cachegrind-*; do
+root=$here/root
+for tool in "$root"/usr/lib*/valgrind/cachegrind-* "$root"/usr/lib/*/valgrind/cachegrind-*; do
     [ ! -x "$tool" ] || export VALGRIND_LIB="${tool%/*}"
 done
-for binary in "$here"/root/usr/bin/valgrind.bin "$here"/root/usr/bin/valgrind; do
+for binary in "$root"/usr/bin/valgrind.bin "$root"/usr/bin/valgrind; do
     [ ! -x "$binary" ] || exec "$binary" "$@"
 done
 END

@@ -1,12 +1,15 @@
 use std::thread::{self, JoinHandle};
 
 use super::super::batch::MERGED_ROW_BYTES;
+use super::super::change::Followed;
 use super::super::sample::{Sample, place, position};
 use super::*;
 use crate::config::Params;
 use crate::live::Live;
 use crate::mysql::binlog::{RowsKind, Xid};
+use crate::mysql::value::ValueOptions;
 use crate::ring::{Sender, ring};
+use crate::schema::Mapping;
 use crate::state::Store;
 use crate::target::Pressure;
 
