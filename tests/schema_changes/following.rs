@@ -171,7 +171,9 @@ async fn very_many_changes_in_a_row_are_followed() {
         let sql = match number % 4 {
             0 => format!("ALTER TABLE t ADD c{number} INT DEFAULT {number}"),
             1 => format!("ALTER TABLE t RENAME COLUMN c{} TO d{number}", number - 1),
-            2 => format!("ALTER TABLE t MODIFY d{} BIGINT", number - 1),
+            // The target rewrites the table for each, and takes a second.
+            2 if number % 40 == 2 => format!("ALTER TABLE t MODIFY d{} BIGINT", number - 1),
+            2 => format!("ALTER TABLE t COMMENT 'after {number}'"),
             _ => format!("ALTER TABLE t DROP COLUMN d{}", number - 2),
         };
         conn.query_drop(sql).await.unwrap();
