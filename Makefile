@@ -47,7 +47,7 @@ test: tools
 
 soak: tools
 	@tests/servers/get.sh mysql mariadb $(openssl)
-	TOWPATH_SOAK_SECONDS=$$(($(minutes) * 60)) $(CARGO) test --locked --test it random:: -- --nocapture
+	TOWPATH_SOAK_SECONDS=$$(($(minutes) * 60)) $(CARGO) test --locked --test it random -- --nocapture
 
 soak-kill: tools
 	@tests/servers/get.sh mysql mariadb $(openssl)
