@@ -5,7 +5,7 @@
 //! feature `failpoints` is on for this package's own tests only, and in every other build [`reached`] is nothing.
 
 /// Every step, in the order in which a job gets to them.
-pub const ALL: [&str; 43] = [
+pub const ALL: [&str; 49] = [
     // The schema.
     "position-found",
     "job-begun",
@@ -49,6 +49,13 @@ pub const ALL: [&str; 43] = [
     "change-written",
     // The same, of a statement inside a transaction that goes on.
     "change-waits",
+    // A table that lags while the target alters it.
+    "lag-begun",
+    "lag-altered",
+    "lag-load-named",
+    "lag-load-in",
+    "lag-part-in",
+    "lag-over",
     // A copy beside the stream.
     "copy-read",
     "copy-load-named",

@@ -107,7 +107,8 @@ pub(super) static JOB: &[Field] = &[
         Shape::Word(&["uniqueKey", "rowHash", "skip", "error"]),
         Default::Text("uniqueKey"),
         "Tables without a primary key: `uniqueKey` uses a unique key whose columns are all NOT NULL (none: an error); `rowHash` does so too, \
-         and without one makes a key of a hash of the row and a number; `skip` leaves them out; `error` refuses them.",
+         and without one makes a key of a hash of the row and a number; `skip` leaves them out, until one is dropped and created \
+         again with a key; `error` refuses them.",
     ),
     field("http", Shape::Group(HTTP), Default::None, "Metrics, health and status over HTTP."),
     field("verify", Shape::Later("scheduled comparison comes in a later version"), Default::None, ""),

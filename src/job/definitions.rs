@@ -30,7 +30,9 @@ pub(super) fn followed(store: &Store, options: &MappingOptions) -> Result<Follow
         None => map_table(&source, options).map(Arc::new),
     };
     let mappings = stored.tables.into_iter().map(mapping).collect::<Result<Vec<_>>>()?;
-    Ok(Followed::new(mappings, stored.passed, stored.left).with_joins(joins))
+    // A job that was begun by an earlier version has them here only.
+    let passed = stored.passed.into_iter().chain(store.left_out()?);
+    Ok(Followed::new(mappings, passed, stored.left).with_joins(joins).with_lags(store.lags()?))
 }
 
 /// Their history there.
@@ -91,6 +93,7 @@ pub(super) async fn begun(prepared: &Prepared, job: &config::Job, start: &Positi
     let tables = mappings.map(|mapping| (mapping.source.name.clone(), Some(Arc::clone(mapping))));
     Ok(DefinitionChanges {
         tables: tables.collect(),
+        passed: prepared.left_out.iter().map(|name| (name.clone(), true)).collect(),
         selection: Some(selection(job)),
         history: history.state()?,
         ..DefinitionChanges::default()
@@ -143,9 +146,11 @@ pub(super) async fn select(
     // Until its copy begins, what the log tells of a new table is no concern.
     let passed = gone.chain(asked.iter().map(|(name, _)| (name.clone(), true)));
     let left_alone = store.joins()?.into_iter().filter(|(name, _)| !filter.matches(name));
+    let lagging = store.lags()?.into_iter().filter(|(name, _)| !filter.matches(name));
     let changes = DefinitionChanges {
         tables: leaving,
         passed: passed.collect(),
+        lags: lagging.map(|(name, _)| (name, None)).collect(),
         joins: left_alone.map(|(name, _)| (name, None)).collect(),
         asked,
         selection: Some(selection.clone()),

@@ -334,7 +334,8 @@ async fn make_tables<T: Target>(prepared: &Prepared, target: &T) -> Result<()> {
 /// The tables that were made are there. One that is not would be made without the rows it had.
 async fn check_tables<T: Target>(prepared: &Prepared, store: &Store, target: &T) -> Result<()> {
     // Half-way through a schema change it may have either name, or either shape.
-    let changing = store.running_change()?.map(|change| change.tables).unwrap_or_default();
+    let mut changing = store.running_change()?.map(|change| change.tables).unwrap_or_default();
+    changing.extend(store.lags()?.into_iter().map(|(_, lag)| lag.after.name));
     for mapping in prepared.mappings.iter().filter(|mapping| !changing.contains(&mapping.target.name)) {
         if !target.check_table(&mapping.target).await? {
             return Err(Error::definite(format!(

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Store;
 use super::join::{self, Asked, Join};
+use super::lag::{self, Lag};
 use super::store::json;
 use crate::Result;
 use crate::mysql::position::Position;
@@ -70,6 +71,8 @@ pub struct DefinitionChanges {
     pub joins: Vec<(TableName, Option<Join>)>,
     /// Copies that are asked for.
     pub asked: Vec<(TableName, Asked)>,
+    /// Tables that lag from here on, by the source's name, and those that no longer do.
+    pub lags: Vec<(TableName, Option<Lag>)>,
     /// A statement's changes are made: the one that was under way no longer is.
     pub ends_change: bool,
 }
@@ -275,6 +278,11 @@ pub(super) fn change(
             transaction.prepare_cached(sql)?.execute((&name.database, &name.table, kind))?;
         }
     }
+    // One that has come in has a key now.
+    for (name, _) in changes.passed.iter().filter(|(_, there)| !there) {
+        let sql = "DELETE FROM left_out WHERE database = ?1 AND name = ?2";
+        transaction.prepare_cached(sql)?.execute((&name.database, &name.table))?;
+    }
     let selection = changes.selection.as_ref().map(json).transpose()?;
     transaction
         .prepare_cached(
@@ -295,6 +303,7 @@ pub(super) fn change(
         super::dead_letter::follow(transaction, letters)?;
     }
     join::change(transaction, &changes.joins, &changes.asked)?;
+    lag::change(transaction, &changes.lags)?;
     if changes.ends_change {
         transaction.execute("DELETE FROM schema_change", [])?;
     }
@@ -305,7 +314,7 @@ pub(super) fn change(
 mod tests {
     use super::*;
     use crate::schema::{Column, ColumnType, IntegerSize, MappingOptions, map_table};
-    use crate::state::{Checkpoint, Identity, LetterChanges, PreparedChanges, Stage};
+    use crate::state::{Checkpoint, Identity, LetterChanges, ParkedChanges, PreparedChanges, Stage};
 
     fn position(offset: u64) -> Position {
         Position { file: "binlog.000001".into(), offset, gtids: None }
@@ -358,7 +367,8 @@ mod tests {
         assert_eq!(store.running_change().unwrap(), Some(RunningChange { done: 1, ..change }));
         let close = |definitions: DefinitionChanges| {
             let (letters, prepared) = (LetterChanges::default(), PreparedChanges::default());
-            store.close_epoch_with(&Checkpoint::at(position(100)), &letters, &prepared, Some(&definitions)).unwrap();
+            let (checkpoint, parked) = (Checkpoint::at(position(100)), ParkedChanges::default());
+            store.close_epoch_with(&checkpoint, &letters, &prepared, &parked, Some(&definitions)).unwrap();
         };
         close(DefinitionChanges { history: Some("[]".into()), ..DefinitionChanges::default() });
         assert!(store.running_change().unwrap().is_some(), "an epoch of rows ends no change");

@@ -14,6 +14,7 @@ mod dead_letter;
 mod definitions;
 mod file;
 mod join;
+mod lag;
 mod pace;
 mod prepared;
 mod row_hash;
@@ -33,6 +34,7 @@ pub use definitions::{
     AtTarget, ChangeCount, DefinitionChanges, Definitions, LetterMove, Outcome, RunningChange, Selection,
 };
 pub use join::{Asked, Join};
+pub use lag::{Lag, ParkedChanges, ParkedRows};
 pub use pace::PaceRecord;
 pub use prepared::{PreparedChanges, PreparedPart, PreparedTransaction};
 pub use row_hash::{Numbered, Numbering, Victim};

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{
-    Asked, ChangeCount, Checkpoint, Identity, Intent, Join, LetterCounts, PaceRecord, RunningChange, Settings, Store,
-    TableProgress, now_micros,
+    Asked, ChangeCount, Checkpoint, Identity, Intent, Join, Lag, LetterCounts, PaceRecord, RunningChange, Settings,
+    Store, TableProgress, now_micros,
 };
 use crate::Result;
 use crate::mysql::position::Position;
@@ -34,6 +34,10 @@ pub struct Status {
     pub asked: Vec<(TableName, Asked)>,
     /// The schema change that the target works on, or did when the job ended.
     pub change: Option<RunningChange>,
+    /// Tables that the target alters while the others go on.
+    pub lags: Vec<(TableName, Lag)>,
+    /// Bytes of their rows that wait.
+    pub parked_bytes: u64,
     pub changes: Vec<ChangeCount>,
     /// Tables that match the job's patterns and are not replicated (`noKeyTables: skip`).
     pub left_out: Vec<TableName>,
@@ -57,6 +61,8 @@ impl Status {
             joins: store.joins()?,
             asked: store.asked_copies()?,
             change: store.running_change()?,
+            lags: store.lags()?,
+            parked_bytes: store.parked_bytes()?,
             changes: store.change_counts()?,
             left_out: store.left_out()?,
         }))
@@ -98,6 +104,11 @@ impl Status {
                 json!({"statement": change.statement, "ageSeconds": age(change.since), "position": change.position,
                        "tables": change.tables.iter().map(ToString::to_string).collect::<Vec<_>>()})
             }),
+            "lagging": self.lags.iter().map(|(table, lag)| {
+                json!({"table": table.to_string(), "statement": lag.statement, "ageSeconds": age(lag.begun),
+                       "position": lag.since})
+            }).collect::<Vec<_>>(),
+            "parkedBytes": self.parked_bytes,
             "schemaChanges": self.changes.iter().map(|count| {
                 json!({"kind": count.kind, "outcome": count.outcome, "number": count.number})
             }).collect::<Vec<_>>(),
@@ -161,6 +172,17 @@ impl fmt::Display for Status {
             let tables: Vec<String> = change.tables.iter().map(ToString::to_string).collect();
             let (tables, since) = (tables.join(", "), age(change.since));
             writeln!(f, "waiting     for a schema change of {tables}, begun {since:.0} s ago: {}", change.statement)?;
+        }
+        for (table, lag) in &self.lags {
+            let since = age(lag.begun);
+            writeln!(
+                f,
+                "lagging     {table}: its rows wait for a schema change, begun {since:.0} s ago: {}",
+                lag.statement
+            )?;
+        }
+        if self.parked_bytes > 0 {
+            writeln!(f, "parked      {} bytes of rows", self.parked_bytes)?;
         }
         if !self.changes.is_empty() {
             let counts = self.changes.iter().map(|count| format!("{} {} {}", count.number, count.kind, count.outcome));

@@ -62,6 +62,9 @@ impl Plan {
         if self.followed.passes(name) {
             return Ok(());
         }
+        if table.key.is_empty() {
+            return Err(no_key_to_copy_by(name, reason));
+        }
         if !verdict.case.asked && verdict.rules.ddl.on_impossible() == OnImpossible::Error {
             return Err(Error::definite(format!("table {name}: {reason}: it cannot be followed row by row")).hint(
                 "set ddl.onImpossible to `recopy` and start again: the table is copied anew beside the one that serves. Or \
@@ -69,6 +72,8 @@ impl Plan {
             ));
         }
         let former = self.give_up_copy(name);
+        // The copy brings what waits for the target.
+        let lagged = self.followed.lags.remove(name).is_some();
         let Some(mapping) = self.followed.mappings.get(name) else { return Ok(()) };
         // One that has its own name and is not whole is filled anew as it is.
         let whole = former.as_ref().is_none_or(|join| join.serves.is_some());
@@ -79,7 +84,7 @@ impl Plan {
         if !whole && !same {
             self.steps.push(Step::Drop(table_at_target.clone()));
         }
-        let serving = whole.then_some(Serving { table: table_at_target, live: same && !frozen });
+        let serving = whole.then_some(Serving { table: table_at_target, live: same && !frozen && !lagged });
         self.copy(mapping, serving, reason.to_owned(), false, verdict)
     }
 
@@ -94,10 +99,7 @@ impl Plan {
     ) -> Result<()> {
         let name = mapping.source.name.clone();
         if mapping.source.key.is_empty() {
-            return Err(Error::definite(format!(
-                "table {name}: {reason}, and it has no key by which its rows could be copied while the log is followed"
-            ))
-            .hint("give the table a primary key, or leave it out with source.excludeTables"));
+            return Err(no_key_to_copy_by(&name, &reason));
         }
         let mut live = false;
         let serves = serving.map(|serving| {
@@ -162,4 +164,15 @@ impl Plan {
             self.steps.push(step);
         }
     }
+}
+
+/// A table without a key is copied as it was at one place of the log, and that only before the log is followed.
+fn no_key_to_copy_by(table: &TableName, reason: &str) -> Error {
+    Error::definite(format!(
+        "table {table}: {reason}, and it has no key by which its rows could be copied while the log is followed"
+    ))
+    .hint(
+        "give the table a primary key, or leave it out with source.excludeTables and start again; or begin a new job (another \
+         `name`) that copies it",
+    )
 }
