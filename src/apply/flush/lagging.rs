@@ -59,7 +59,7 @@ impl Flusher {
     }
 
     /// Nothing more may be parked. A replay has room: it is as long as it was.
-    pub(super) fn is_full(&self) -> bool {
+    pub(super) fn parks_too_much(&self) -> bool {
         self.tables.lag() && self.lagging.is_full() && self.replay_until.is_none()
     }
 

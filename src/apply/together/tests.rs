@@ -75,9 +75,7 @@ impl Scene {
         let mut batch = Batch::default();
         let event = sample.event(RowsKind::Insert, rows);
         batch.add(&sample.mapping, &sample.plan, &event, Budget::new(1).hold(0)).unwrap();
-        epochs
-            .send(Epoch { committed_at: end, batch, ..Epoch::between(position(begin), position(end)) })
-            .unwrap();
+        epochs.send(Epoch { committed_at: end, batch, ..Epoch::between(position(begin), position(end)) }).unwrap();
         drop(epochs);
         let mut committer = scripted::committer(&self.target, &self.store, self.runtime.handle());
         (committer.options.part_bytes, committer.options.together) = (part_bytes, true);
