@@ -109,6 +109,7 @@ impl Corrector {
         let watch = self.errands.watch(&mapping.target.name);
         let loads = self.read(&mut conn, keyed, mapping, &values, version, asked).await?;
         let until = position::current(&mut conn, subject.server.flavor).await?;
+        tracing::debug!(table = %name, rows = asked.len(), %until, "read anew to be corrected");
         let answer = self.errands.give(watch, loads, mapping.target.key_columns, until);
         let done = answer.await.map_err(|_| Error::transient("the job ended before the rows were sent"))?;
         match done.refused {

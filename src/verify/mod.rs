@@ -167,6 +167,7 @@ pub async fn run(subject: &Subject<'_>, store: &Store, options: &Options, progre
         progress.estimated.fetch_add(described.map_or(0, |table| table.estimated_rows()), Relaxed);
     }
     drop(conn);
+    tracing::info!(job = subject.job, tables = subject.mappings.len(), "comparison begins");
     let mut tables = Vec::with_capacity(subject.mappings.len());
     for mapping in &subject.mappings {
         progress.begins(mapping);
