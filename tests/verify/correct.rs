@@ -115,15 +115,15 @@ async fn a_correction_never_overwrites_a_newer_change() {
     source
         .run([
             format!("CREATE TABLE {database}.t (id INT PRIMARY KEY, v INT, w INT)"),
-            format!("INSERT INTO {database}.t VALUES (1, 1, 1), (2, 0, 1), (3, 1, 1)"),
+            format!("INSERT INTO {database}.t VALUES (1, 1, 1), (2, 0, 1)"),
         ])
         .await;
     let target = Target::start().await;
     let job = Job::new(source.port(), &target, &format!("{database}.*"), "", "params: {realFlushPauseSec: 0}");
     let running = follow(&job).await;
     let mut there = target.connect().await;
-    there.query_drop(format!("UPDATE {database}.t SET w = 7 WHERE id <> 2")).await.unwrap();
-    verify(&job, &[]).await.expect(3, ["different t id=1: w", "different t id=3: w"]);
+    there.query_drop(format!("UPDATE {database}.t SET w = 7 WHERE id = 1")).await.unwrap();
+    verify(&job, &[]).await.expect(3, ["different t id=1: w"]);
 
     assert!(job.command("pause", &[]).await.status.success());
     // Until it has taken hold: then something is behind the checkpoint, and the correction has to wait for it.
@@ -143,8 +143,8 @@ async fn a_correction_never_overwrites_a_newer_change() {
     assert!(job.command("resume", &[]).await.status.success());
     let corrected = correcting.wait_with_output().await.unwrap();
     assert_eq!(corrected.status.code(), Some(0), "{}\n{}", text(&corrected), job.log());
-    assert!(text(&corrected).contains("1 corrected, 1 written by the stream meanwhile"), "{}", text(&corrected));
+    assert!(text(&corrected).contains("0 corrected, 1 written by the stream meanwhile"), "{}", text(&corrected));
     let rows = target.text(&format!("SELECT GROUP_CONCAT(w ORDER BY id SEPARATOR ',') FROM {database}.t")).await;
-    assert_eq!(rows, "5,1,1");
+    assert_eq!(rows, "5,1");
     assert!(job.stop(running).await.success(), "{}", job.log());
 }

@@ -14,7 +14,7 @@ const COLUMNS: &str = "id INT PRIMARY KEY, tiny TINYINT, big BIGINT UNSIGNED, nu
      lt LONGTEXT, fixed BINARY(4), blob_ BLOB, tiny_blob TINYBLOB";
 /// Types that only one of the servers has, a value of each, and what becomes of it.
 const OF_MYSQL: (&str, &str, &[(&str, &str)]) =
-    (", vec VECTOR(2)", "STRING_TO_VECTOR('[1.5,-2]')", &[("vec", "[1.5, 2]")]);
+    (", vec VECTOR(2)", "STRING_TO_VECTOR('[1.5,-2]')", &[("vec", "NULL")]);
 const OF_MARIADB: (&str, &str, &[(&str, &str)]) = (
     ", u UUID, i4 INET4, i6 INET6",
     "'123e4567-e89b-12d3-a456-426655440000', '10.0.0.1', '2001:db8::1'",
@@ -161,7 +161,8 @@ async fn every_kind(source: &Shared) {
     let _ = writing.await;
     assert!(job.stop(running).await.success(), "{}", job.log());
     job.run_to_end().await;
-    let proof = proof::Options { timezone: "Europe/Berlin".to_owned(), ..proof::Options::default() };
+    // The servers know no names of zones; all of the moments are in summer.
+    let proof = proof::Options { timezone: "+02:00".to_owned(), ..proof::Options::default() };
     assert_equal_by(source.port(), &target, &database, &proof).await;
 }
 

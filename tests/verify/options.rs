@@ -35,7 +35,7 @@ async fn a_sample_is_a_part_of_the_rows_and_every_difference_in_it_is_found() {
     for table in ["ranges", "looked_up"] {
         let report = clean.table(table);
         assert!(report["sampled"] == true && (1..5000).contains(&report["rows"].as_u64().unwrap()), "{report}");
-        conn.query_drop(format!("UPDATE {database}.{table} SET v = 0.25")).await.unwrap();
+        conn.query_drop(format!("UPDATE {database}.{table} SET v = 0.25 WHERE v = 0.5")).await.unwrap();
     }
     let found = verify(&job, &["--sample", "20%"]).await;
     assert_eq!(found.code, Some(3));

@@ -14,6 +14,8 @@ use crate::servers::{self, Shared};
 use crate::sysbench;
 
 const ROWS: usize = 5000;
+/// So many that most of them rest for some seconds.
+const KEYS: u32 = 2000;
 /// Of an ordinary test run.
 const SECONDS: u64 = 10;
 
@@ -23,11 +25,11 @@ async fn change(port: u16, database: String, stop: CancellationToken) -> u64 {
     conn.query_drop(format!("USE {database}")).await.unwrap();
     let mut changes = 0;
     while !stop.is_cancelled() {
-        let (n, m) = (rand::random_range(0..300), rand::random_range(0..300));
+        let (n, m) = (rand::random_range(0..KEYS), rand::random_range(0..KEYS));
         let statements = [
             format!("REPLACE INTO named (name, d, v) VALUES ('Name {n}', {n}.5, RAND())"),
             format!("DELETE FROM named WHERE name = 'NAME {m}'"),
-            format!("UPDATE named SET v = v + 1 WHERE d > {m}"),
+            format!("UPDATE named SET v = v + 1 WHERE d BETWEEN {m} AND {m} + 3"),
             format!("UPDATE IGNORE named SET name = CONCAT(name, '!') WHERE name = 'name {m}'"),
             format!("INSERT INTO counted VALUES ({n}, RAND()), ({n}, 0.5), ({n}, 0.5)"),
             format!("DELETE FROM counted WHERE n = {m}"),

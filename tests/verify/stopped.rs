@@ -110,7 +110,7 @@ async fn stopped(source: &Shared) {
     // All of it is in the history.
     let history = text(&job.command("verify", &["--history"]).await);
     assert!(
-        history.contains("#1 ") && history.contains("different  4 table(s), 309 rows, 12 differences"),
+        history.contains("#1 ") && history.contains("different  4 table(s), 311 rows, 11 differences"),
         "{history}"
     );
     assert!(history.contains("#3 ") && history.ends_with("3 run(s)\n"), "{history}");
