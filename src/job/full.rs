@@ -20,7 +20,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam_channel as channel;
-use mysql_async::{Conn, Row};
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -34,17 +33,15 @@ use crate::apply::unwritable::Unwritable;
 use crate::live::{Limiter, Live};
 use crate::mysql::connect::{Connect, Flavor, Patience, Pauses};
 use crate::mysql::position::Position;
-use crate::mysql::snapshot::{self, Chunk, ChunkPlanner, PageLimit, SnapshotPlan, SnapshotTable};
+use crate::mysql::snapshot::{self, Chunk, ChunkPlanner, SnapshotPlan, SnapshotTable};
 use crate::mysql::value::ValueOptions;
+use crate::mysql::wire::{Connection, Page};
 use crate::progress::Progress;
 use crate::ring::{Budget, Closed, Receiver, Sender, ring};
 use crate::schema::{Mapping, TableName, TargetTable};
 use crate::state::{LoadName, NewLetter, Store, TableProgress};
 use crate::target::{Load, Target};
 use crate::{Error, Result, step};
-
-/// Rows of the source in a reader's memory at once.
-const PAGE: PageLimit = PageLimit { rows: 2_000, bytes: 1 << 20 };
 
 /// Copies what is not copied yet.
 pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
@@ -243,11 +240,11 @@ impl Shared {
     }
 
     /// Connects and prepares the session, again and again while the failure is a passing one. `None`: leaving.
-    fn connection(&self) -> Result<Option<Conn>> {
+    fn connection(&self) -> Result<Option<Connection>> {
         let mut pauses = self.patience.pauses();
         loop {
             let opened = self.wait_for(async {
-                let mut connection = self.connect.sql(Some(&self.start)).await?;
+                let mut connection = self.connect.tables(Some(&self.start)).await?;
                 snapshot::prepare_session(&mut connection).await?;
                 Ok(connection)
             });
@@ -321,6 +318,7 @@ impl Shared {
             step::reached("table-planned");
             self.one_chunk_less(name, &left_of_table);
         }
+        self.runtime.block_on(connection.quit());
         Ok(())
     }
 
@@ -364,31 +362,34 @@ impl Shared {
                 }
             }
         }
+        if let Some(connection) = connection {
+            self.runtime.block_on(connection.quit());
+        }
         Ok(())
     }
 
-    fn read_chunk(&self, connection: &mut Conn, work: &Work, bodies: &Sender<Body>) -> Result<()> {
+    fn read_chunk(&self, connection: &mut Connection, work: &Work, bodies: &Sender<Body>) -> Result<()> {
         let Pending { mapping, table } = work.pending.as_ref();
         let plan = SnapshotPlan::new(mapping, &self.values)?;
         let mut encoder = Encoder::new(&mapping.target, self.loads.binary, self.loads.part_bytes);
         let mut unwritable = Unwritable::new(&mapping.target, self.letters.on_error());
         let chunk = ChunkWork::of(work);
         let mut sending = Sending { epoch: format!("f{}", chunk.number), chunk: &chunk, bodies, sent: 0 };
-        let mut page = |rows: Vec<Row>| -> Result<()> {
+        let mut write = |page: Page| -> Result<()> {
             if self.leaving() {
                 return Err(left());
             }
-            for row in &rows {
+            for row in page.rows() {
                 unwritable.encode(&mut encoder, None, Op::Upsert, Selected { plan: &plan, row })?;
             }
             self.set_aside(unwritable.take_letters())?;
             let parts = encoder.take_full_parts();
             sending.send(parts, &encoder, &mapping.target, &self.loads)
         };
-        let reading = snapshot::read_chunk(connection, table, &work.chunk, PAGE, async |rows, bytes| {
+        let reading = snapshot::read_chunk(connection, table, &work.chunk, plan.select(), async |page| {
             self.limiter.pass().await;
-            self.limiter.took(rows.len() as u64, bytes as u64);
-            page(rows)
+            self.limiter.took(page.count() as u64, page.size() as u64);
+            write(page)
         });
         self.wait_for(reading)?;
         step::reached("chunk-read");
