@@ -18,8 +18,8 @@ mod given_up;
 mod keyless;
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crossbeam_channel as channel;
 use mysql_async::{Conn, Row};
@@ -113,10 +113,9 @@ pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
     if job.source.startup != Startup::Full && !unknown.is_empty() {
         // Of a run before this one.
         let flavor = prepared.server.flavor;
-        let here =
-            context.ask_source(Some(identity.start.clone()), |mut connection| async move {
-                position::current(&mut connection, flavor).await
-            });
+        let here = context.ask_source(Some(identity.start.clone()), |mut connection| async move {
+            position::current(&mut connection, flavor).await
+        });
         let Some(until) = here.await? else { return Ok(Ended::Stopped) };
         store.read_until(&unknown, &until)?;
     }

@@ -279,7 +279,8 @@ async fn begin(job: &config::Job, prepared: &mut Prepared, store: &Arc<Store>) -
         keep_undecided(&undecided, &moment, prepared, store).await?;
     }
     step::reached("position-found");
-    let at_present = matches!(job.source.startup, config::Startup::Initial | config::Startup::Full | config::Startup::Latest);
+    let at_present =
+        matches!(job.source.startup, config::Startup::Initial | config::Startup::Full | config::Startup::Latest);
     if at_present && !prepared.holds(job).await? {
         return Ok(None);
     }

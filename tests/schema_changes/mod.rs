@@ -3,7 +3,7 @@
 mod following;
 mod policies;
 mod restarts;
-mod while_copying;
+pub(crate) mod while_copying;
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row};

@@ -42,9 +42,9 @@ mod columns;
 mod copy;
 mod plan;
 mod run;
-mod unsettled;
 #[cfg(test)]
 mod tests;
+mod unsettled;
 
 pub use unsettled::Unsettled;
 

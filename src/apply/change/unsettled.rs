@@ -68,7 +68,8 @@ impl Followed {
 
     /// Whether the table's copy may have seen what a statement did.
     pub(super) fn is_in_doubt(&self, table: &TableName, case: &Case) -> bool {
-        let before = |unsettled: &Unsettled| case.span.as_ref().is_none_or(|span| !span.begin.reached(&unsettled.until));
+        let before =
+            |unsettled: &Unsettled| case.span.as_ref().is_none_or(|span| !span.begin.reached(&unsettled.until));
         self.unsettled.get(table).is_some_and(before)
     }
 
@@ -91,7 +92,8 @@ impl Plan {
         if let Some(mapping) = self.followed.mappings.get(table) {
             self.letters.push(LetterMove::Emptied(mapping.target.name.clone()));
         }
-        self.warnings.push(format!("table {table} was being copied when this was done at the source: it is copied again"));
+        self.warnings
+            .push(format!("table {table} was being copied when this was done at the source: it is copied again"));
         let reason = "it was changed while it was copied".to_owned();
         Some(Join { number: case.number, serves: None, live: false, new: false, reason })
     }
@@ -103,7 +105,8 @@ pub(super) fn only_adds(altered: &Altered) -> bool {
     let stays = |(index, column): (usize, &Column)| {
         let now = was.iter().position(|was| *was == Some(index)).and_then(|now| after.columns.get(now));
         now.is_some_and(|now| {
-            (&column.name, &column.ty, column.nullable, column.generated) == (&now.name, &now.ty, now.nullable, now.generated)
+            (&column.name, &column.ty, column.nullable, column.generated)
+                == (&now.name, &now.ty, now.nullable, now.generated)
         })
     };
     before.columns.iter().enumerate().all(stays)

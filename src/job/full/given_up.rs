@@ -155,14 +155,17 @@ pub(in crate::job) async fn hand_over<T: Target>(context: &Context<'_, T>) -> Re
     let tables = store.snapshot_tables()?;
     let given_up: Vec<(&TableProgress, &str)> =
         tables.iter().filter_map(|table| Some((table, table.given_up.as_deref()?))).collect();
-    let listed = || given_up.iter().map(|(table, why)| format!("{}: {why}", table.table)).collect::<Vec<_>>().join("; ");
+    let listed =
+        || given_up.iter().map(|(table, why)| format!("{}: {why}", table.table)).collect::<Vec<_>>().join("; ");
     if job.source.startup == Startup::Full && !given_up.is_empty() {
         return Err(Error::definite(format!("tables have changed while they were copied: {}", listed())).hint(
             "begin a new job (another `name`) with empty target tables; with startup: initial changes are followed",
         ));
     }
     for (table, why) in given_up {
-        let Some(mapping) = prepared.mappings.iter().find(|mapping| mapping.source.name == table.table) else { continue };
+        let Some(mapping) = prepared.mappings.iter().find(|mapping| mapping.source.name == table.table) else {
+            continue;
+        };
         if mapping.is_row_hash() {
             return Err(Error::definite(format!(
                 "table {} has changed while it was copied ({why}), and it has no key by which its rows could be copied while the \
