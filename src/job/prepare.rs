@@ -10,6 +10,7 @@ use crate::apply::change::Followed;
 use crate::apply::encode::BinaryText;
 use crate::config::{self, NoKeyTables, TableFilter, ZeroDate};
 use crate::mysql::connect::{self, Connect, Patience, ServerInfo, source_zone};
+use crate::mysql::position::Position;
 use crate::mysql::preflight::Report;
 use crate::mysql::value::{self, ValueOptions};
 use crate::mysql::{catalog, preflight};
@@ -238,6 +239,17 @@ impl Prepared {
     /// Definite: another server without GTIDs to find the place by; tables that came, went or changed while they are
     /// copied; tables that the patterns now match and did not before.
     pub(super) async fn resume(&mut self, job: &config::Job, store: &Store, identity: Identity) -> Result<Identity> {
+        let position = self.belongs(store, &identity)?;
+        if !matches!(identity.stage, Stage::Schema | Stage::Full) {
+            let selection = definitions::selection(job);
+            let ignore_case = self.server.lower_case_table_names != 0;
+            definitions::select(store, &selection, &self.filter, ignore_case, &position, &mut self.connection).await?;
+        }
+        Ok(identity)
+    }
+
+    /// The place at which the job goes on, if it can do so with these servers and tables.
+    pub(super) fn belongs(&self, store: &Store, identity: &Identity) -> Result<Position> {
         let position = store.checkpoint()?.map_or(identity.start.clone(), |checkpoint| checkpoint.position);
         if identity.server != self.server_identity() && position.gtids.is_none() {
             return Err(Error::definite(format!(
@@ -249,12 +261,8 @@ impl Prepared {
         }
         if matches!(identity.stage, Stage::Schema | Stage::Full) {
             self.unchanged(store)?;
-        } else {
-            let selection = definitions::selection(job);
-            let ignore_case = self.server.lower_case_table_names != 0;
-            definitions::select(store, &selection, &self.filter, ignore_case, &position, &mut self.connection).await?;
         }
-        Ok(identity)
+        Ok(position)
     }
 
     /// The tables are those that are being copied.
