@@ -64,3 +64,48 @@ async fn a_table_that_is_gone_from_the_target_and_another_selection_are_told() {
     let said = text(&refused);
     assert!(said.contains(&format!("PROBLEM  the target has no table {database}.b")), "{said}");
 }
+
+/// Statements of `docs/setup.md`, with other names and a password.
+fn documented(section: &str, database: &str) -> Vec<String> {
+    let page = include_str!("../docs/setup.md");
+    let section = page.split("\n## ").find(|part| part.starts_with(section)).unwrap();
+    let statements = section.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(';')).map(|(sql, _)| sql);
+    let statements = statements.filter(|sql| sql.starts_with("CREATE ") || sql.starts_with("GRANT "));
+    let named = |sql: &str| sql.replace("shop", database).replace("'towpath'", &format!("'{database}'")).replace("...", "s3cret");
+    let statements: Vec<String> = statements.map(named).collect();
+    assert!(statements.len() >= 4, "{statements:?}");
+    statements
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_users_that_the_documents_make_may_do_all_that_a_job_does() {
+    let source = servers::mysql().await;
+    let database = source.database("documented").await;
+    source.run([format!("CREATE TABLE {database}.t (id INT PRIMARY KEY)"), format!("CREATE TABLE {database}.k (v INT)")]).await;
+    source.run([format!("INSERT INTO {database}.t VALUES (1)"), format!("INSERT INTO {database}.k VALUES (1), (1)")]).await;
+    source.run(documented("MySQL", &database)).await;
+    let target = Target::start().await;
+    let mut admin = target.connect().await;
+    for statement in documented("StarRocks", &database) {
+        admin.query_drop(&statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
+    }
+    let user = format!("username: {database}, password: s3cret");
+    let job = Job::new(source.port(), &target, &format!("{database}.*"), &user, "noKeyTables: rowHash");
+    let file = std::fs::read_to_string(job.path()).unwrap();
+    let file = file.replace("  username: root\n", &format!("  username: {database}\n  password: s3cret\n"));
+    std::fs::write(job.path(), file).unwrap();
+    let said = passes(&job).await;
+    assert!(!said.contains("XA"), "{said}");
+    job.run_to_end().await;
+    source
+        .run([
+            format!("UPDATE {database}.k SET v = 2 LIMIT 1"),
+            format!("ALTER TABLE {database}.t ADD COLUMN more INT DEFAULT 3"),
+            format!("INSERT INTO {database}.t VALUES (2, 4)"),
+            format!("DELETE FROM {database}.t WHERE id = 1"),
+        ])
+        .await;
+    job.run_to_end().await;
+    assert_eq!(target.text(&format!("SELECT concat(count(*), ' ', sum(more)) FROM {database}.t")).await, "1 4");
+    assert_eq!(target.text(&format!("SELECT concat(count(*), ' ', sum(v)) FROM {database}.k")).await, "2 3");
+}
