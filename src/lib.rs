@@ -13,7 +13,7 @@
 //!
 //! # Where to begin
 //! - [`job::run`] joins the stages; read `job/mod.rs`, then `job/full.rs` and `job/incremental.rs`.
-//! - [`mysql::dump`] is the connection that receives the log, [`mysql::binlog`] turns it into
+//! - [`mysql::wire`] is the connection over which the log and tables' rows come, [`mysql::binlog`] turns the log into
 //!   [`mysql::binlog::Slot`]s, undecoded. [`mysql::snapshot`] explains why a copy without a lock loses nothing.
 //! - [`mysql::ddl`] reads statements on tables, clause by clause; what it does not understand stops the job.
 //! - [`apply::batch`] keeps the last image per key, [`apply::flush`] closes epochs, [`apply::commit`] brings one into the

@@ -424,6 +424,7 @@ mod tests {
             chunks: 1,
             chunks_done: 1,
             rows_done: 1,
+            given_up: None,
         }]);
         let text = shown(&metrics);
         let there = names(&text);
@@ -457,6 +458,7 @@ mod tests {
                 chunks: 1,
                 chunks_done: 1,
                 rows_done: 1,
+                given_up: None,
             })
             .collect();
         metrics.fill_tables(&tables);

@@ -71,7 +71,9 @@ fn documented(section: &str, database: &str) -> Vec<String> {
     let section = page.split("\n## ").find(|part| part.starts_with(section)).unwrap();
     let statements = section.lines().filter_map(|line| line.strip_prefix("    ")?.split_once(';')).map(|(sql, _)| sql);
     let statements = statements.filter(|sql| sql.starts_with("CREATE ") || sql.starts_with("GRANT "));
-    let named = |sql: &str| sql.replace("shop", database).replace("'towpath'", &format!("'{database}'")).replace("...", "s3cret");
+    let named = |sql: &str| {
+        sql.replace("shop", database).replace("'towpath'", &format!("'{database}'")).replace("...", "s3cret")
+    };
     let statements: Vec<String> = statements.map(named).collect();
     assert!(statements.len() >= 4, "{statements:?}");
     statements
@@ -81,8 +83,12 @@ fn documented(section: &str, database: &str) -> Vec<String> {
 async fn the_users_that_the_documents_make_may_do_all_that_a_job_does() {
     let source = servers::mysql().await;
     let database = source.database("documented").await;
-    source.run([format!("CREATE TABLE {database}.t (id INT PRIMARY KEY)"), format!("CREATE TABLE {database}.k (v INT)")]).await;
-    source.run([format!("INSERT INTO {database}.t VALUES (1)"), format!("INSERT INTO {database}.k VALUES (1), (1)")]).await;
+    source
+        .run([format!("CREATE TABLE {database}.t (id INT PRIMARY KEY)"), format!("CREATE TABLE {database}.k (v INT)")])
+        .await;
+    source
+        .run([format!("INSERT INTO {database}.t VALUES (1)"), format!("INSERT INTO {database}.k VALUES (1), (1)")])
+        .await;
     source.run(documented("MySQL", &database)).await;
     let target = Target::start().await;
     let mut admin = target.connect().await;

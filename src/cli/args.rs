@@ -13,9 +13,17 @@ pub(super) struct Arguments {
     /// Log lines as text or as JSON objects.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
-    /// error, warn, info, debug, trace, or a filter such as `towpath=debug`.
-    #[arg(long, global = true, default_value = "info", env = "RUST_LOG")]
-    pub(super) log_level: String,
+    /// error, warn, info, debug, trace, or a filter such as `towpath=debug` [default: info; of `demo`: warn]
+    #[arg(long, global = true, env = "RUST_LOG")]
+    pub(super) log_level: Option<String>,
+}
+
+impl Arguments {
+    pub(super) fn log_level(&self) -> &str {
+        // The demo tells its story itself; a line for each of its many epochs would bury it.
+        let usual = if matches!(self.command, Command::Demo(_)) { "warn" } else { "info" };
+        self.log_level.as_deref().unwrap_or(usual)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

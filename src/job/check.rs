@@ -38,12 +38,8 @@ impl fmt::Display for Basis {
             return f.write_str("the job's first start: by the source's tables as they are now");
         };
         let what = if *running { "the running job" } else { "the job's next start" };
-        let tables = match stage {
-            Stage::Schema | Stage::Full => "by the source's tables, which must be as they were at its start",
-            Stage::Incremental | Stage::Done => "by its tables as they were defined there",
-        };
         let (stage, Position { file, offset, .. }) = (stage.as_str(), position);
-        write!(f, "{what}, in its {stage} stage at {file}:{offset}: {tables}")
+        write!(f, "{what}, in its {stage} stage at {file}:{offset}: by its tables as they were defined there")
     }
 }
 
@@ -71,17 +67,13 @@ async fn check_begun<T: Target>(
     identity: &Identity,
 ) -> Result<Checked, Problems> {
     let stage = identity.stage;
-    let follows = matches!(stage, Stage::Incremental | Stage::Done);
-    let prepared = if follows { prepare_again(job, target, store).await } else { prepare(job, target).await };
-    let mut prepared = prepared?;
+    let mut prepared = prepare_again(job, target, store).await?;
     let position = prepared.belongs(store, identity)?;
     let mut problems = Vec::new();
     if stage != Stage::Done {
         problems.extend(check_place(&mut prepared, store, &position).await.err());
     }
-    if follows {
-        problems.extend(tell_reselected(&mut prepared, store).await.err());
-    }
+    problems.extend(tell_reselected(&mut prepared, store).await.err());
     // Before the copy begins they may not have been made yet.
     if stage != Stage::Schema {
         let changing = store.running_change()?.map(|change| change.tables).unwrap_or_default();

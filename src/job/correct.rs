@@ -8,8 +8,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mysql_async::{Conn, Row};
-
 use super::prepare::binary_text;
 use super::verify::{self, VerifyOptions};
 use crate::apply::errand::{self, Errands};
@@ -17,8 +15,9 @@ use crate::apply::selected::Selected;
 use crate::config;
 use crate::mysql::connect::Patience;
 use crate::mysql::position;
-use crate::mysql::snapshot::{self, PageLimit, SnapshotPlan, SnapshotTable};
+use crate::mysql::snapshot::{self, SnapshotPlan, SnapshotTable};
 use crate::mysql::value::ValueOptions;
+use crate::mysql::wire::{Connection, Page};
 use crate::schema::{Mapping, TableName};
 use crate::state::{
     Correction, CorrectionCounts, CorrectionOutcome, DifferenceKind, DifferenceRecord, RunOutcome, RunRecord, Store,
@@ -32,7 +31,6 @@ use crate::{Error, Result};
 const LOOK: Duration = Duration::from_secs(1);
 /// Rows of one table that are read and sent together.
 const ROWS: u64 = 200;
-const PAGE: PageLimit = PageLimit { rows: 1000, bytes: 1 << 20 };
 
 /// Beside a running job.
 pub struct Corrector {
@@ -99,12 +97,13 @@ impl Corrector {
         let keyed = Keyed::new(&subject, mapping, Patience::of(&self.job.params)).await?;
         let values = ValueOptions { zone: subject.zone.clone(), zero_date: subject.zero_date.clone() };
         let version = self.starrocks.version().await?;
-        let mut conn = subject.connect.sql(None).await?;
+        let mut conn = subject.connect.tables(None).await?;
 
         // From here on the stream is watched.
         let watch = self.errands.watch(&mapping.target.name);
         let loads = self.read(&mut conn, keyed, mapping, &values, version, asked).await?;
         let until = position::current(&mut conn, subject.flavor).await?;
+        conn.quit().await;
         let answer = self.errands.give(watch, loads, mapping.target.key_columns, until);
         let done = answer.await.map_err(|_| Error::transient("the job ended before the rows were sent"))?;
         match done.refused {
@@ -116,7 +115,7 @@ impl Corrector {
     /// The rows as they are now: those that are there to be written, the others' keys to be deleted.
     async fn read(
         &self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         mut keyed: Keyed<'_>,
         mapping: &Mapping,
         values: &ValueOptions,
@@ -129,15 +128,15 @@ impl Corrector {
         let keys: Vec<Vec<u8>> = asked.iter().map(|correction| correction.key.clone()).collect();
         let gone = keyed.gone(&snapshot, &keys).await?;
         let plan = SnapshotPlan::new(mapping, values)?;
-        let mut rows: Vec<Row> = Vec::new();
+        let mut pages: Vec<Page> = Vec::new();
         if let Some(clause) = keyed.clause(&keys) {
-            snapshot::read_rows(conn, &snapshot, &clause, PAGE, async |page, _| {
-                rows.extend(page);
+            snapshot::read_rows(conn, &snapshot, &clause, plan.select(), async |page| {
+                pages.push(page);
                 Ok(())
             })
             .await?;
         }
-        let rows = rows.iter().map(|row| Selected { plan: &plan, row });
+        let rows = pages.iter().flat_map(Page::rows).map(|row| Selected { plan: &plan, row });
         let mut loads = errand::upserts(&mapping.target, form, rows)?;
         let gone = keyed.shown_at_the_target(&gone).await?;
         loads.extend(errand::deletes(&mapping.target, form, &gone)?);

@@ -8,7 +8,7 @@ use mysql_async::Conn;
 use tokio::runtime::Handle;
 
 use super::{Context, Prepared};
-use crate::apply::change::Followed;
+use crate::apply::change::{Followed, Unsettled};
 use crate::config::{self, Startup, TableFilter};
 use crate::mysql::history::{Catalogue, History, Past, Surroundings};
 use crate::mysql::position::Position;
@@ -30,7 +30,12 @@ pub(super) fn followed(store: &Store, options: &MappingOptions) -> Result<Follow
         None => map_table(&source, options).map(Arc::new),
     };
     let mappings = stored.tables.into_iter().map(mapping).collect::<Result<Vec<_>>>()?;
-    Ok(Followed::new(mappings, stored.passed, stored.left).with_joins(joins))
+    let mut copied_at = store.copied_at()?;
+    let unsettled = store.unsettled()?.into_iter().map(|(table, until)| {
+        let copied_at = copied_at.remove(&table);
+        (table, Unsettled { until, copied_at })
+    });
+    Ok(Followed::new(mappings, stored.passed, stored.left).with_joins(joins).with_unsettled(unsettled))
 }
 
 /// Their history there.
