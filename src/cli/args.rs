@@ -258,6 +258,9 @@ pub(super) struct EmbeddedOptions {
     /// HTTP port of a second FE, a follower of the first. None without this.
     #[arg(long)]
     pub(super) second_fe_port: Option<u16>,
+    /// MySQL port of the second FE; 0 takes a free one.
+    #[arg(long, requires = "second_fe_port", default_value_t = 0)]
+    pub(super) second_mysql_port: u16,
     #[arg(long, default_value = "root")]
     pub(super) user: String,
     #[arg(long, default_value = "", env = "TOWPATH_EMBEDDED_PASSWORD", hide_env_values = true)]

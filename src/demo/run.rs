@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mysql_async::{Opts, OptsBuilder};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
 use super::server::{self, Product, ScratchServer};
@@ -50,7 +51,7 @@ pub struct Options {
     /// The target's data, the job file and its state; emptied at the start of a demo.
     #[arg(long, value_name = "DIR", default_value = "towpath-demo")]
     pub data_dir: PathBuf,
-    /// Leave both servers running after the proof, until Ctrl-C.
+    /// Leave both servers running after the proof, until Ctrl-C or SIGTERM.
     #[arg(long)]
     pub keep: bool,
 }
@@ -58,12 +59,17 @@ pub struct Options {
 /// Runs the demo. `true`: both sides are equal.
 ///
 /// # Errors
-/// There is no MySQL server, the folder is somebody else's, or a part fails; Ctrl-C before the proof.
+/// There is no MySQL server, the folder is somebody else's, or a part fails; Ctrl-C or SIGTERM before the proof.
 pub async fn run(options: Options) -> Result<bool> {
     let mut equal = None;
+    let failed = |error| Error::definite("cannot listen for signals").caused_by(error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    // Whatever is under way is dropped, and with it the server, its data and the job.
     tokio::select! {
         ended = show(&options, &mut equal) => ended?,
-        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
     equal.ok_or_else(|| Error::definite("stopped before the proof"))
 }
