@@ -14,10 +14,10 @@ use rusqlite::OptionalExtension as _;
 use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
 
-use super::Store;
 use super::join::{self, Asked, Join};
 use super::lag::{self, Lag};
 use super::store::json;
+use super::{Store, snapshot};
 use crate::Result;
 use crate::mysql::position::Position;
 use crate::schema::{Mapping, Table, TableName, TargetColumn, TargetTable};
@@ -73,6 +73,8 @@ pub struct DefinitionChanges {
     pub asked: Vec<(TableName, Asked)>,
     /// Tables that lag from here on, by the source's name, and those that no longer do.
     pub lags: Vec<(TableName, Option<Lag>)>,
+    /// Tables of which it no longer matters what the full copy has read ([`super::snapshot`]).
+    pub settled: Vec<TableName>,
     /// A statement's changes are made: the one that was under way no longer is.
     pub ends_change: bool,
 }
@@ -302,6 +304,7 @@ pub(super) fn change(
     for letters in &changes.letters {
         super::dead_letter::follow(transaction, letters)?;
     }
+    snapshot::settle(transaction, &changes.settled)?;
     join::change(transaction, &changes.joins, &changes.asked)?;
     lag::change(transaction, &changes.lags)?;
     if changes.ends_change {

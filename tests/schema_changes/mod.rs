@@ -4,6 +4,7 @@ mod following;
 mod lagging;
 mod policies;
 mod restarts;
+pub(crate) mod while_copying;
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row};

@@ -24,6 +24,8 @@
 //! [`columns`]): a statement that stops the job has changed nothing.
 //!
 //! An ALTER that the target takes its time for is waited for by its table alone: [`super::lag`].
+//!
+//! A statement that the full copy may have seen the effect of is another matter: [`unsettled`].
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -45,6 +47,9 @@ mod plan;
 mod run;
 #[cfg(test)]
 mod tests;
+mod unsettled;
+
+pub use unsettled::Unsettled;
 
 pub(in crate::apply) use run::shortened;
 
@@ -61,6 +66,8 @@ pub struct Followed {
     joins: HashMap<TableName, Join>,
     /// Tables that the target is still altering ([`super::lag`]); their mappings are what they become.
     lags: HashMap<TableName, Lag>,
+    /// Tables whose copy the stream has not passed yet.
+    unsettled: HashMap<TableName, Unsettled>,
 }
 
 impl Followed {
@@ -76,6 +83,7 @@ impl Followed {
             left: left.into_iter().collect(),
             joins: HashMap::new(),
             lags: HashMap::new(),
+            unsettled: HashMap::new(),
         }
     }
 
@@ -170,6 +178,7 @@ impl Followed {
             left: differing(&self.left, &next.left),
             joins: joins.collect(),
             lags: lags.collect(),
+            settled: self.unsettled.keys().filter(|name| !next.unsettled.contains_key(*name)).cloned().collect(),
             ..DefinitionChanges::default()
         }
     }
