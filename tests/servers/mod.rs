@@ -55,6 +55,10 @@ async fn start_with(options: Options) -> Shared {
 }
 
 impl Shared {
+    pub(crate) fn is_mariadb(&self) -> bool {
+        self.server.product() == Product::Mariadb
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.server.port()
     }
