@@ -1,7 +1,6 @@
 //! The tables of a job that follows the log: as they were at its checkpoint, which the state store has, and never as the
 //! catalogue has them now.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use mysql_async::Conn;
@@ -94,12 +93,18 @@ pub(super) async fn begun(prepared: &Prepared, job: &config::Job, start: &Positi
             past.history()?
         }
     };
-    let there: HashSet<&TableName> = history.tables().map(|table| &table.name).collect();
-    let mappings = prepared.mappings.iter().filter(|mapping| there.contains(&mapping.source.name));
-    let tables = mappings.map(|mapping| (mapping.source.name.clone(), Some(Arc::clone(mapping))));
+    // A table of the past may have had another definition than today.
+    let mapping = |table: &Arc<Table>| {
+        let today = prepared.mappings.iter().find(|mapping| mapping.source.name == table.name);
+        let mapping = match today.filter(|today| today.source.reads_like(table)) {
+            Some(today) => Arc::clone(today),
+            None => Arc::new(map_table(table, &prepared.mapping_options)?),
+        };
+        Ok((table.name.clone(), Some(mapping)))
+    };
     Ok(DefinitionChanges {
-        tables: tables.collect(),
-        passed: prepared.left_out.iter().map(|name| (name.clone(), true)).collect(),
+            tables: history.tables().map(mapping).collect::<Result<_>>()?,
+            passed: prepared.left_out.iter().map(|name| (name.clone(), true)).collect(),
         selection: Some(selection(job)),
         history: history.state()?,
         ..DefinitionChanges::default()

@@ -22,7 +22,6 @@ mod settings;
 mod target;
 mod verify;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -302,8 +301,7 @@ async fn begin(job: &config::Job, prepared: &mut Prepared, store: &Arc<Store>) -
     }
     let definitions = definitions::begun(prepared, job, &identity.start).await?;
     // The others come by a statement.
-    let there: HashSet<_> = definitions.tables.iter().map(|(name, _)| name).collect();
-    prepared.mappings.retain(|mapping| there.contains(&mapping.source.name));
+    prepared.mappings = definitions.tables.iter().filter_map(|(_, mapping)| mapping.clone()).collect();
     store.begin(&identity, &definitions)?;
     step::reached("job-begun");
     Ok(Some(identity))

@@ -394,4 +394,61 @@ mod tests {
             [ChangeCount { kind: "renameTable".into(), outcome: "applied".into(), number: 2 }]
         );
     }
+
+    #[test]
+    fn dead_letters_go_with_their_tables() {
+        use crate::state::{LetterShape, LetterState, NewLetter};
+        use crate::target::{Format, LoadColumn};
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), "shop").unwrap();
+        let columns = ["id", "v", "__op"].map(LoadColumn::plain);
+        let letter = |table: &str, key: &str| NewLetter {
+            table: TableName::new("shop", table),
+            key: format!("[\"{key}\"]"),
+            delete: false,
+            column: None,
+            reason: "refused".into(),
+            shape: LetterShape { format: Some(Format::Csv), columns: columns.to_vec(), partial: false },
+            body: format!("{key}\u{1}text\u{1}0\u{2}").into(),
+            behind: false,
+        };
+        let close = |at: u64, new: Vec<NewLetter>, moves: Vec<LetterMove>| {
+            let letters = LetterChanges { new, origin: Some((position(at), position(at))), ..LetterChanges::default() };
+            let definitions = DefinitionChanges { letters: moves, ..DefinitionChanges::default() };
+            let prepared = PreparedChanges::default();
+            store.close_epoch_with(&Checkpoint::at(position(at)), &letters, &prepared, Some(&definitions)).unwrap();
+        };
+        close(10, vec![letter("a", "1"), letter("b", "2"), letter("c", "3")], Vec::new());
+        let name = |table: &str| TableName::new("shop", table);
+        let renamed = |from: &str, to: &str| LetterMove::Renamed { from: name(from), to: name(to) };
+        // Two tables change their names, through a third one.
+        let swap = vec![renamed("a", "tmp"), renamed("b", "a"), renamed("tmp", "b"), LetterMove::Emptied(name("c"))];
+        close(20, Vec::new(), swap);
+        let altered =
+            LetterMove::Altered { table: name("a"), renamed: vec![("v".into(), "w".into())], dropped: Vec::new() };
+        let lost = LetterMove::Altered { table: name("b"), renamed: Vec::new(), dropped: vec!["v".into()] };
+        close(30, Vec::new(), vec![altered, lost]);
+        let mut found: Vec<(String, String, LetterState, Option<Format>, String)> = store
+            .letters(&Default::default(), 0, 1 << 20)
+            .unwrap()
+            .into_iter()
+            .map(|letter| {
+                let names: Vec<&str> = letter.shape.columns.iter().map(|column| column.name.as_str()).collect();
+                (letter.table.table, letter.key, letter.state, letter.shape.format, names.join(" "))
+            })
+            .collect();
+        found.sort_by(|left, right| left.0.cmp(&right.0));
+        let of = |table: &str, key: &str, state, format, columns: &str| {
+            (table.to_owned(), format!("[\"{key}\"]"), state, format, columns.to_owned())
+        };
+        assert_eq!(
+            found,
+            [
+                of("a", "2", LetterState::Open, Some(Format::Csv), "id w __op"),
+                // It can only be looked at.
+                of("b", "1", LetterState::Open, None, "id v __op"),
+                of("c", "3", LetterState::Superseded, Some(Format::Csv), "id v __op"),
+            ]
+        );
+    }
 }
