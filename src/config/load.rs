@@ -114,6 +114,7 @@ fn build(job: &mut Group, reader: &mut Reader<'_>) -> Option<Job> {
     let params = params(&job.group("params"), reader);
     let ddl = ddl(&job.group("ddl"));
     let http = http(&job.group("http"), reader);
+    let verify = super::verify::read(&job.group("verify"), reader);
     let zero_date = job.zero_date("defaultZeroDate");
     let on_error = match job.text("strategyOnError").as_deref() {
         Some("batchDirtyData") => OnError::BatchDirtyData,
@@ -144,6 +145,7 @@ fn build(job: &mut Group, reader: &mut Reader<'_>) -> Option<Job> {
         zero_date: zero_date?,
         no_key_tables,
         http,
+        verify,
     })
 }
 
@@ -410,7 +412,7 @@ fn secret(group: &Group, key: &str, file_key: &str, reader: &mut Reader<'_>) -> 
     }
 }
 
-fn patterns(group: &Group, key: &str, reader: &mut Reader<'_>) -> Vec<String> {
+pub(super) fn patterns(group: &Group, key: &str, reader: &mut Reader<'_>) -> Vec<String> {
     let patterns = group.texts(key);
     for (line, pattern) in &patterns {
         if let Err(message) = check_pattern(pattern) {
@@ -434,7 +436,7 @@ fn shadow_tables(group: &Group, reader: &mut Reader<'_>) -> ShadowNames {
     ShadowNames::new(&known).unwrap_or_else(|_| ShadowNames::none())
 }
 
-fn address(text: &str, line: u64, path: String, reader: &mut Reader<'_>) -> Option<Address> {
+pub(super) fn address(text: &str, line: u64, path: String, reader: &mut Reader<'_>) -> Option<Address> {
     match text.parse() {
         Ok(address) => Some(address),
         Err(message) => {

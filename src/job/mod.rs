@@ -17,6 +17,7 @@ mod join;
 mod lag;
 mod prepare;
 mod reposition;
+mod schedule;
 mod settings;
 mod target;
 mod verify;
@@ -47,6 +48,7 @@ pub use correct::{CorrectOptions, Corrected, Corrector, Plan, correct, plan};
 use prepare::prepare_again;
 pub use prepare::{Prepared, Problems, prepare};
 pub use reposition::{Moved, reposition};
+pub use schedule::Scheduler;
 pub use target::{Connected, connect, connect_beside};
 pub use verify::{Verified, VerifyOptions, verify};
 

@@ -186,6 +186,7 @@ const STEPS: &[&str] = &[
         PRIMARY KEY (database, name)
     ) STRICT;
 ",
+    super::verification::TABLES,
 ];
 
 /// Brings a store to this program's version.

@@ -4,6 +4,7 @@ mod correct;
 mod damage;
 mod flight;
 mod keys;
+mod scheduled;
 
 use std::collections::BTreeSet;
 use std::process::Output;
