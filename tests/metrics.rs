@@ -1,5 +1,7 @@
 //! What a running job shows over HTTP, scraped while it copies, follows, idles and loses its source.
 
+mod families;
+
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::time::Duration;
