@@ -308,6 +308,13 @@ impl Metrics {
         vectors.into_iter().chain(gauges).chain(counters).chain(others).chain(self.verify.collectors()).collect()
     }
 
+    /// Without the prefix.
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> std::collections::BTreeSet<String> {
+        let collectors = self.collectors();
+        collectors.iter().flat_map(|collector| collector.desc()).map(|desc| desc.fq_name.clone()).collect()
+    }
+
     /// Sets what the progress counters know.
     pub(crate) fn fill(&self, now: &Snapshot) {
         for stage in [Stage::Schema, Stage::Full, Stage::Incremental, Stage::Done] {
@@ -448,6 +455,7 @@ mod tests {
             chunks: 1,
             chunks_done: 1,
             rows_done: 1,
+            given_up: None,
         }]);
         metrics.fill_verification(&verified());
         let text = shown(&metrics);
@@ -537,6 +545,7 @@ mod tests {
                 chunks: 1,
                 chunks_done: 1,
                 rows_done: 1,
+                given_up: None,
             })
             .collect();
         metrics.fill_tables(&tables);

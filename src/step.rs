@@ -5,7 +5,7 @@
 //! feature `failpoints` is on for this package's own tests only, and in every other build [`reached`] is nothing.
 
 /// Every step, in the order in which a job gets to them.
-pub const ALL: [&str; 43] = [
+pub const ALL: [&str; 45] = [
     // The schema.
     "position-found",
     "job-begun",
@@ -27,6 +27,9 @@ pub const ALL: [&str; 43] = [
     // Beside it, that of a table without a key.
     "whole-copy-begun",
     "whole-copy-read",
+    // A table that has changed meanwhile, and what becomes of it when the log is followed.
+    "table-given-up",
+    "given-up-emptied",
     // One epoch.
     "epoch-closed",
     "rows-numbered",

@@ -5,6 +5,8 @@
 
 mod atomic;
 mod binlog_reader;
+mod checks;
+mod cluster;
 mod crash;
 mod dead_letters;
 mod demo_parts;
@@ -20,6 +22,7 @@ mod large_events;
 mod live_settings;
 mod metrics;
 mod prometheus;
+mod proof;
 mod proxy;
 mod random;
 mod refusals;
@@ -29,6 +32,7 @@ mod row_images;
 mod schema_changes;
 mod secrets;
 mod servers;
+mod several_fes;
 mod snapshot_chunks;
 mod source_catalog;
 mod source_connect;

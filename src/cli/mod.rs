@@ -5,6 +5,8 @@ mod check;
 mod correct;
 mod ddl;
 mod dead_letters;
+#[cfg(test)]
+mod documents;
 mod embedded;
 mod job_file;
 mod log;

@@ -12,14 +12,17 @@
 //!
 //! Rows that change while they are copied are no concern here: the position was recorded first, so every
 //! change after it is applied again, in order, by the incremental stage. Not so in tables without a key: [`keyless`].
+//! Tables that change are: [`given_up`].
 
+mod given_up;
 mod keyless;
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crossbeam_channel as channel;
+use mysql_async::Conn;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -30,18 +33,21 @@ use crate::apply::dead_letter::DeadLetters;
 use crate::apply::encode::{Encoder, Op, Part};
 use crate::apply::selected::Selected;
 use crate::apply::unwritable::Unwritable;
+use crate::config::Startup;
 use crate::live::{Limiter, Live};
 use crate::mysql::connect::{Connect, Flavor, Patience, Pauses};
-use crate::mysql::position::Position;
+use crate::mysql::position::{self, Position};
 use crate::mysql::snapshot::{self, Chunk, ChunkPlanner, SnapshotPlan, SnapshotTable};
 use crate::mysql::value::ValueOptions;
 use crate::mysql::wire::{Connection, Page};
 use crate::progress::Progress;
 use crate::ring::{Budget, Closed, Receiver, Sender, ring};
-use crate::schema::{Mapping, TableName, TargetTable};
+use crate::schema::{TableName, TargetTable};
 use crate::state::{LoadName, NewLetter, Store, TableProgress};
 use crate::target::{Load, Target};
 use crate::{Error, Result, step};
+pub(super) use given_up::hand_over;
+use given_up::{Lookup, Pending};
 
 /// Copies what is not copied yet.
 pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
@@ -57,6 +63,9 @@ pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
     let shared = Arc::new(Shared {
         connect: prepared.connect.clone(),
         flavor: prepared.server.flavor,
+        lookup: Lookup { server: prepared.server.clone(), no_key: job.no_key_tables },
+        follows: job.source.startup != Startup::Full,
+        witness: Mutex::default(),
         patience: context.patience(),
         start: identity.start.clone(),
         store: Arc::clone(store),
@@ -92,11 +101,23 @@ pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
 
     let joined = tokio::task::spawn_blocking(move || threads.into_iter().map(join).fold(Ok(()), first_error));
     joined.await.map_err(|error| Error::definite("a stage has panicked").caused_by(error))??;
-    let tables = store.snapshot_tables()?;
-    if tables.iter().all(|table| table.done()) {
-        return Ok(Ended::CaughtUp);
+    let copied = prepared.mappings.iter().map(|mapping| &mapping.source.name);
+    let (tables, known) = (store.snapshot_tables()?, store.unsettled()?);
+    let done: HashSet<&TableName> = tables.iter().filter(|table| table.done()).map(|table| &table.table).collect();
+    if !copied.clone().all(|table| done.contains(table)) {
+        return Ok(Ended::Stopped);
     }
-    Ok(Ended::Stopped)
+    let unknown: Vec<TableName> = copied.filter(|table| !known.contains_key(*table)).cloned().collect();
+    if job.source.startup != Startup::Full && !unknown.is_empty() {
+        // Of a run before this one.
+        let flavor = prepared.server.flavor;
+        let here = context.ask_source(Some(identity.start.clone()), |mut connection| async move {
+            position::current(&mut connection, flavor).await
+        });
+        let Some(until) = here.await? else { return Ok(Ended::Stopped) };
+        store.read_until(&unknown, &until)?;
+    }
+    Ok(Ended::CaughtUp)
 }
 
 /// This thread is to leave; whoever made it so has said why.
@@ -104,15 +125,10 @@ fn left() -> Error {
     Error::transient("stopped")
 }
 
-/// A table that is not copied yet.
-struct Pending {
-    mapping: Arc<Mapping>,
-    table: Arc<SnapshotTable>,
-}
-
 /// Puts the tables on the list, tells the progress bar how much there is, and returns what is to do. `None`: stopped.
 async fn list_tables<T>(context: &Context<'_, T>) -> Result<Option<Vec<Pending>>> {
-    let Context { options, prepared, store, identity, .. } = context;
+    let Context { job, options, prepared, store, identity, .. } = context;
+    let lookup = &Lookup { server: prepared.server.clone(), no_key: job.no_key_tables };
     let done: HashSet<TableName> =
         store.snapshot_tables()?.into_iter().filter(TableProgress::done).map(|table| table.table).collect();
     let done = &done;
@@ -120,17 +136,27 @@ async fn list_tables<T>(context: &Context<'_, T>) -> Result<Option<Vec<Pending>>
     // replica behind its source) would show older rows than those that the log goes on from.
     let described = context.ask_source(Some(identity.start.clone()), |mut connection| async move {
         snapshot::prepare_session(&mut connection).await?;
-        let mut pending = Vec::new();
+        let (mut pending, mut changed) = (Vec::new(), Vec::new());
         for mapping in prepared.mappings.iter().filter(|mapping| !done.contains(&mapping.source.name)) {
-            let table = Arc::new(SnapshotTable::describe(&mut connection, &mapping.source).await?);
-            pending.push(Pending { mapping: Arc::clone(mapping), table });
+            match SnapshotTable::describe(&mut connection, &mapping.source).await {
+                Ok(table) => pending.push(Pending::new(mapping, table)),
+                Err(error) if error.is_transient() => return Err(error),
+                Err(error) => match lookup.change(&mut connection, mapping).await? {
+                    Some(change) => changed.push((mapping.source.name.clone(), change)),
+                    None => return Err(error),
+                },
+            }
         }
-        Ok(pending)
+        Ok((pending, changed))
     });
-    let Some(pending) = described.await? else { return Ok(None) };
-    let estimates: Vec<_> =
-        pending.iter().map(|one| (one.mapping.source.name.clone(), one.table.estimated_rows())).collect();
+    let Some((pending, changed)) = described.await? else { return Ok(None) };
+    let mut estimates: Vec<_> = pending.iter().map(|one| (one.name().clone(), one.table.estimated_rows())).collect();
+    estimates.extend(changed.iter().map(|(table, _)| (table.clone(), 0)));
     store.add_snapshot_tables(&estimates)?;
+    for (table, change) in changed {
+        tracing::warn!(%table, change, "it has changed before it was copied, and is left to the stream");
+        store.give_up_table(&table, &change)?;
+    }
     let listed = store.snapshot_tables()?;
     let sum = |count: fn(&TableProgress) -> u64| listed.iter().map(count).sum();
     options.progress.full_begins(
@@ -146,8 +172,6 @@ async fn list_tables<T>(context: &Context<'_, T>) -> Result<Option<Vec<Pending>>
 struct Work {
     chunk: Chunk,
     pending: Arc<Pending>,
-    /// Chunks of the table that are not in yet; one more while planning goes on.
-    left_of_table: Arc<AtomicU64>,
 }
 
 /// One load of a chunk.
@@ -157,22 +181,20 @@ struct Body {
 }
 
 struct ChunkWork {
-    table: TableName,
+    pending: Arc<Pending>,
     number: u64,
     rows: AtomicU64,
     /// Loads not yet in, and one more while the chunk is being read.
     open: AtomicUsize,
-    left_of_table: Arc<AtomicU64>,
 }
 
 impl ChunkWork {
     fn of(work: &Work) -> Arc<ChunkWork> {
         Arc::new(ChunkWork {
-            table: work.chunk.table.clone(),
+            pending: Arc::clone(&work.pending),
             number: work.chunk.number,
             rows: AtomicU64::new(0),
             open: AtomicUsize::new(1),
-            left_of_table: Arc::clone(&work.left_of_table),
         })
     }
 }
@@ -203,6 +225,11 @@ impl Sending<'_> {
 struct Shared {
     connect: Connect,
     flavor: Flavor,
+    lookup: Lookup,
+    /// The log is followed behind the copy.
+    follows: bool,
+    /// For questions about a table as a whole.
+    witness: Mutex<Option<Conn>>,
     patience: Patience,
     /// Where the log goes on from: a server that has not come as far, or no longer has it, is not read. Also a dead letter's
     /// place.
@@ -239,16 +266,20 @@ impl Shared {
         self.runtime.block_on(self.stop.run_until_cancelled(answer)).unwrap_or_else(|| Err(left()))
     }
 
-    /// Connects and prepares the session, again and again while the failure is a passing one. `None`: leaving.
+    /// A connection for tables' rows. `None`: leaving.
     fn connection(&self) -> Result<Option<Connection>> {
+        self.connected(async || {
+            let mut connection = self.connect.tables(Some(&self.start)).await?;
+            snapshot::prepare_session(&mut connection).await?;
+            Ok(connection)
+        })
+    }
+
+    /// Connects, again and again while the failure is a passing one. `None`: leaving.
+    fn connected<C>(&self, open: impl AsyncFn() -> Result<C>) -> Result<Option<C>> {
         let mut pauses = self.patience.pauses();
         loop {
-            let opened = self.wait_for(async {
-                let mut connection = self.connect.tables(Some(&self.start)).await?;
-                snapshot::prepare_session(&mut connection).await?;
-                Ok(connection)
-            });
-            match opened {
+            match self.wait_for(open()) {
                 Ok(connection) => return Ok(Some(connection)),
                 Err(error) if !self.again(&error, &mut pauses) => return self.unless_leaving(error),
                 Err(_) => {}
@@ -277,71 +308,98 @@ impl Shared {
 
     /// Hands out the chunks that an earlier run left open, then plans on.
     fn plan(&self, tables: Vec<Pending>, chunks: &channel::Sender<Work>) -> Result<()> {
-        let Some(mut connection) = self.connection()? else { return Ok(()) };
+        let mut connection = None;
         for pending in tables {
             let pending = Arc::new(pending);
-            let name = &pending.mapping.source.name;
-            let left_of_table = Arc::new(AtomicU64::new(1));
-            let hand_out = |chunk: Chunk| {
-                left_of_table.fetch_add(1, Ordering::Relaxed);
-                let (pending, left_of_table) = (Arc::clone(&pending), Arc::clone(&left_of_table));
-                !self.leaving() && chunks.send(Work { chunk, pending, left_of_table }).is_ok()
-            };
-            let mut planner = ChunkPlanner::new(Arc::clone(&pending.table));
-            for record in self.store.chunks(name)? {
-                planner = planner.resume(&record.chunk);
-                if record.rows.is_none() && !hand_out(record.chunk) {
-                    return Ok(());
-                }
+            if !self.plan_table(&pending, &mut connection, chunks)? {
+                return Ok(());
             }
-            let mut pauses = self.patience.pauses();
-            loop {
-                match self.wait_for(planner.next(&mut connection, self.live.full_batch_rows())) {
-                    Ok(Some(chunk)) => {
-                        self.store.add_chunk(&chunk)?;
-                        step::reached("chunk-planned");
-                        if !hand_out(chunk) {
-                            return Ok(());
-                        }
-                    }
-                    Ok(None) => break,
-                    Err(error) if !self.again(&error, &mut pauses) => {
-                        return self.unless_leaving::<()>(error).map(drop);
-                    }
-                    Err(_) => match self.connection()? {
-                        Some(another) => connection = another,
-                        None => return Ok(()),
-                    },
-                }
+            if !pending.is_given_up() {
+                self.store.table_planned(pending.name())?;
+                step::reached("table-planned");
+                self.one_chunk_less(&pending)?;
             }
-            self.store.table_planned(name)?;
-            step::reached("table-planned");
-            self.one_chunk_less(name, &left_of_table);
         }
-        self.runtime.block_on(connection.quit());
+        if let Some(connection) = connection {
+            self.runtime.block_on(connection.quit());
+        }
         Ok(())
     }
 
-    fn one_chunk_less(&self, name: &TableName, left: &AtomicU64) {
-        if left.fetch_sub(1, Ordering::AcqRel) == 1 {
-            tracing::info!(table = %name, "copied");
-            self.progress.full_table_done();
+    /// `false`: leaving.
+    fn plan_table(
+        &self,
+        pending: &Arc<Pending>,
+        connection: &mut Option<Connection>,
+        chunks: &channel::Sender<Work>,
+    ) -> Result<bool> {
+        let hand_out = |chunk: Chunk| {
+            pending.left.fetch_add(1, Ordering::Relaxed);
+            !self.leaving() && chunks.send(Work { chunk, pending: Arc::clone(pending) }).is_ok()
+        };
+        let mut planner = ChunkPlanner::new(Arc::clone(&pending.table));
+        for record in self.store.chunks(pending.name())? {
+            planner = planner.resume(&record.chunk);
+            if record.rows.is_none() && !hand_out(record.chunk) {
+                return Ok(false);
+            }
         }
+        let mut pauses = self.patience.pauses();
+        let mut tried = false;
+        while !pending.is_given_up() {
+            let mut open = match connection.take() {
+                Some(open) => open,
+                None => match self.connection()? {
+                    Some(open) => open,
+                    None => return Ok(false),
+                },
+            };
+            match self.wait_for(planner.next(&mut open, self.live.full_batch_rows())) {
+                Ok(Some(chunk)) => {
+                    *connection = Some(open);
+                    self.store.add_chunk(&chunk)?;
+                    step::reached("chunk-planned");
+                    if !hand_out(chunk) {
+                        return Ok(false);
+                    }
+                }
+                Ok(None) => {
+                    *connection = Some(open);
+                    break;
+                }
+                Err(error) if self.again(&error, &mut pauses) => {}
+                Err(error) => match self.judge(pending, error)? {
+                    Some(error) if std::mem::replace(&mut tried, true) => {
+                        return self.unless_leaving(error).map(|_: Option<()>| false);
+                    }
+                    _ => {}
+                },
+            }
+        }
+        Ok(true)
+    }
+
+    fn one_chunk_less(&self, pending: &Pending) -> Result<()> {
+        if pending.left.fetch_sub(1, Ordering::AcqRel) == 1 { self.table_is_in(pending) } else { Ok(()) }
     }
 
     fn read<T: Target>(&self, chunks: &channel::Receiver<Work>, bodies: &Sender<Body>, target: &T) -> Result<()> {
         let mut connection = None;
         let mut pauses = self.patience.pauses();
         while let Ok(work) = chunks.recv() {
-            if work.pending.mapping.is_row_hash() {
-                match self.copy_keyless(&work, bodies, target) {
-                    Ok(()) => continue,
-                    Err(error) => return self.unless_leaving::<()>(error).map(drop),
-                }
-            }
-            loop {
+            let mut tried = false;
+            while !work.pending.is_given_up() {
                 if self.leaving() {
                     return Ok(());
+                }
+                if work.pending.mapping.is_row_hash() {
+                    match self.copy_keyless(&work, bodies, target) {
+                        Ok(()) => break,
+                        Err(error) => match self.judge(&work.pending, error)? {
+                            None => break,
+                            Some(error) => return self.unless_leaving::<()>(error).map(drop),
+                        },
+                    }
                 }
                 let mut open = match connection.take() {
                     Some(open) => open,
@@ -358,7 +416,12 @@ impl Shared {
                     }
                     // What has been sent of the chunk is sent once more: the same keys, written again.
                     Err(error) if self.again(&error, &mut pauses) => {}
-                    Err(error) => return self.unless_leaving::<()>(error).map(drop),
+                    Err(error) => match self.judge(&work.pending, error)? {
+                        Some(error) if std::mem::replace(&mut tried, true) => {
+                            return self.unless_leaving::<()>(error).map(drop);
+                        }
+                        _ => {}
+                    },
                 }
             }
         }
@@ -369,7 +432,7 @@ impl Shared {
     }
 
     fn read_chunk(&self, connection: &mut Connection, work: &Work, bodies: &Sender<Body>) -> Result<()> {
-        let Pending { mapping, table } = work.pending.as_ref();
+        let Pending { mapping, table, .. } = work.pending.as_ref();
         let plan = SnapshotPlan::new(mapping, &self.values)?;
         let mut encoder = Encoder::new(&mapping.target, self.loads.binary, self.loads.part_bytes);
         let mut unwritable = Unwritable::new(&mapping.target, self.letters.on_error());
@@ -404,6 +467,9 @@ impl Shared {
                 return Ok(());
             }
             let Body { load, chunk } = entry.item;
+            if chunk.pending.is_given_up() {
+                continue;
+            }
             let name = LoadName { database: load.table.database.clone(), label: load.label.clone() };
             self.store.open_load(&name)?;
             step::reached("chunk-load-named");
@@ -414,7 +480,13 @@ impl Shared {
                 }
             });
             let Some(sent) = sent else { return Ok(()) };
-            let changes = sent?;
+            let changes = match sent {
+                Ok(changes) => changes,
+                Err(error) => match self.judge(&chunk.pending, error)? {
+                    None => continue,
+                    Some(error) => return Err(error),
+                },
+            };
             step::reached("chunk-load-in");
             self.progress.full_rows(load.rows - changes.new.len() as u64);
             self.letters.record(std::slice::from_ref(&name), changes, &self.start)?;
@@ -437,10 +509,11 @@ impl Shared {
     fn one_load_less(&self, chunk: &ChunkWork) -> Result<()> {
         if chunk.open.fetch_sub(1, Ordering::AcqRel) == 1 {
             let rows = chunk.rows.load(Ordering::Acquire);
-            self.store.chunk_done(&chunk.table, chunk.number, rows)?;
+            let table = chunk.pending.name();
+            self.store.chunk_done(table, chunk.number, rows)?;
             step::reached("chunk-in");
-            tracing::debug!(table = %chunk.table, chunk = chunk.number, rows, "chunk is in");
-            self.one_chunk_less(&chunk.table, &chunk.left_of_table);
+            tracing::debug!(%table, chunk = chunk.number, rows, "chunk is in");
+            self.one_chunk_less(&chunk.pending)?;
         }
         Ok(())
     }
@@ -454,8 +527,8 @@ mod tests {
     use super::*;
     use crate::apply::dead_letter::Policy;
     use crate::apply::encode::BinaryText;
-    use crate::config::{Job, OnError, Params, Source};
-    use crate::mysql::connect::connector;
+    use crate::config::{Job, NoKeyTables, OnError, Params, Source};
+    use crate::mysql::connect::{ServerInfo, connector};
 
     /// Where nothing listens.
     fn nobody() -> Source {
@@ -468,6 +541,9 @@ mod tests {
         Shared {
             connect: connector(&nobody(), Patience::default()),
             flavor: Flavor::Mysql,
+            lookup: Lookup { server: ServerInfo::sample(), no_key: NoKeyTables::UniqueKey },
+            follows: true,
+            witness: Mutex::default(),
             patience: Patience::default(),
             start: Position { file: "binlog.000001".into(), offset: 4, gtids: None },
             store: Arc::new(Store::open(folder, "it").unwrap()),

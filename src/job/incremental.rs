@@ -71,8 +71,9 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         reader_stop.clone(),
     )?;
 
-    let followed = Arc::new(definitions::followed(store, &prepared.mapping_options)?);
+    let followed = definitions::followed(store, &prepared.mapping_options)?;
     let history = definitions::history(context, &followed)?;
+    let followed = Arc::new(followed.beginning_at(&checkpoint.position, |table| history.awaits_rows(table)));
     let rules =
         Rules { ddl: job.ddl.clone(), mapping: prepared.mapping_options.clone(), values: prepared.values.clone() };
     let start = checkpoint.position.clone();

@@ -9,6 +9,7 @@
 //!
 //! Each stage leaves a mark in the state store; a start goes on where the last one stopped.
 
+mod check;
 mod correct;
 mod definitions;
 mod full;
@@ -39,11 +40,13 @@ use crate::mysql::connect::Patience;
 use crate::mysql::position::Position;
 use crate::progress::Progress;
 use crate::ring::Budget;
-use crate::state::{Identity, Stage, Store};
+use crate::schema::Mapping;
+use crate::state::{DefinitionChanges, Identity, Stage, Store};
 use crate::target::Target;
 use crate::{Error, Result, step};
 
 pub use crate::apply::flush::Ended;
+pub use check::{Basis, Checked, check};
 pub use correct::{CorrectOptions, Corrected, Corrector, Plan, correct, plan};
 use prepare::prepare_again;
 pub use prepare::{Prepared, Problems, prepare};
@@ -77,7 +80,20 @@ pub struct RunOptions {
 /// Everything that pre-flight refuses, and whatever stops the job later. Nothing is lost: the next run goes
 /// on from the checkpoint.
 pub async fn run<T: Target>(job: &config::Job, target: Arc<T>, options: &RunOptions) -> Result<Ended> {
-    let store = Arc::new(Store::open(&job.state_dir, &job.name)?);
+    run_with(job, Arc::new(Store::open(&job.state_dir, &job.name)?), target, options).await
+}
+
+/// As [`run`], for whoever holds the job's store already: before it takes ports, say, that another process of the same job
+/// may have.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with<T: Target>(
+    job: &config::Job,
+    store: Arc<Store>,
+    target: Arc<T>,
+    options: &RunOptions,
+) -> Result<Ended> {
     let Some(started) = options.stop.run_until_cancelled(start_patiently(job, &store, target.as_ref())).await else {
         return Ok(Ended::Stopped);
     };
@@ -96,7 +112,8 @@ pub async fn run<T: Target>(job: &config::Job, target: Arc<T>, options: &RunOpti
             return Ok(Ended::Stopped);
         }
         let only_full = job.source.startup == config::Startup::Full;
-        context.enter(if only_full { Stage::Done } else { Stage::Incremental })?;
+        let taken_over = full::hand_over(&context).await?;
+        context.enter_with(if only_full { Stage::Done } else { Stage::Incremental }, &taken_over)?;
     }
     if context.stage()? == Stage::Done {
         let (letters, loads) = (context.letters()?, context.load_options());
@@ -133,14 +150,20 @@ async fn start<T: Target>(job: &config::Job, store: &Arc<Store>, target: &T) -> 
         crate::apply::commit::settle(target, store).await?;
         crate::apply::join::swap::finish(target, store).await?;
     }
-    let prepared = if follows { prepare_again(job, target, store).await } else { prepare(job, target).await };
+    let prepared = if begun.is_some() { prepare_again(job, target, store).await } else { prepare(job, target).await };
     let mut prepared = prepared.map_err(Problems::into_error)?;
     for warning in &prepared.warnings {
         tracing::warn!("{warning}");
     }
     let identity = match begun {
         Some(identity) => prepared.resume(job, store, identity).await?,
-        None => begin(job, &mut prepared, store).await?,
+        None => loop {
+            if let Some(identity) = begin(job, &mut prepared, store).await? {
+                break identity;
+            }
+            tracing::info!("the source's tables were changed at this very moment: looking at them again");
+            prepared = prepare(job, target).await.map_err(Problems::into_error)?;
+        },
     };
     prepared.keeps_row_hashes(store)?;
     store.set_left_out(&prepared.left_out)?;
@@ -173,7 +196,11 @@ impl<T> Context<'_, T> {
     }
 
     fn enter(&self, stage: Stage) -> Result<()> {
-        self.store.set_stage(stage)?;
+        self.enter_with(stage, &DefinitionChanges::default())
+    }
+
+    fn enter_with(&self, stage: Stage, changes: &DefinitionChanges) -> Result<()> {
+        self.store.enter(stage, changes, &self.identity.start)?;
         step::reached("stage-entered");
         self.options.progress.set_stage(stage);
         tracing::info!(job = self.job.name, stage = stage.as_str(), "stage begins");
@@ -243,8 +270,10 @@ fn last_call(stop: &CancellationToken) -> CancellationToken {
     leave
 }
 
-/// Records the position first, before anything is read: what changes after it is in the log behind it.
-async fn begin(job: &config::Job, prepared: &mut Prepared, store: &Arc<Store>) -> Result<Identity> {
+/// Records the position first, before anything is read: what changes after it is in the log behind it. The definitions were
+/// read before and are compared behind it, so they are those of the position.
+/// `None`: the tables are not those that were looked at before.
+async fn begin(job: &config::Job, prepared: &mut Prepared, store: &Arc<Store>) -> Result<Option<Identity>> {
     let connect = &prepared.connect;
     let flavor = prepared.server.flavor;
     // A place that is given says itself what lies before it.
@@ -268,13 +297,18 @@ async fn begin(job: &config::Job, prepared: &mut Prepared, store: &Arc<Store>) -
         keep_undecided(&undecided, &moment, prepared, store).await?;
     }
     step::reached("position-found");
+    let at_present =
+        matches!(job.source.startup, config::Startup::Initial | config::Startup::Full | config::Startup::Latest);
+    if at_present && !prepared.holds(job).await? {
+        return Ok(None);
+    }
     let definitions = definitions::begun(prepared, job, &identity.start).await?;
     // The others come by a statement.
     let there: HashSet<_> = definitions.tables.iter().map(|(name, _)| name).collect();
     prepared.mappings.retain(|mapping| there.contains(&mapping.source.name));
     store.begin(&identity, &definitions)?;
     step::reached("job-begun");
-    Ok(identity)
+    Ok(Some(identity))
 }
 
 /// Keeps the rows of XA transactions that are prepared at the job's place, which nobody can see yet.
@@ -338,16 +372,22 @@ async fn check_tables<T: Target>(prepared: &Prepared, store: &Store, target: &T)
     // Half-way through a schema change it may have either name, or either shape.
     let changing = store.running_change()?.map(|change| change.tables).unwrap_or_default();
     for mapping in prepared.mappings.iter().filter(|mapping| !changing.contains(&mapping.target.name)) {
-        if !target.check_table(&mapping.target).await? {
-            return Err(Error::definite(format!(
-                "the target has no table {}, which holds the rows of {}",
-                mapping.target.name, mapping.source.name
-            ))
-            .hint(
-                "bring it back (in StarRocks: RECOVER TABLE, or rename it back), or leave the table out with \
-                 source.excludeTables, or begin a new job (another `name`) that copies it",
-            ));
-        }
+        check_made(mapping, target).await?;
     }
     Ok(())
+}
+
+/// A table that was made is there, and as it was made.
+async fn check_made<T: Target>(mapping: &Mapping, target: &T) -> Result<()> {
+    if target.check_table(&mapping.target).await? {
+        return Ok(());
+    }
+    Err(Error::definite(format!(
+        "the target has no table {}, which holds the rows of {}",
+        mapping.target.name, mapping.source.name
+    ))
+    .hint(
+        "bring it back (in StarRocks: RECOVER TABLE, or rename it back), or leave the table out with \
+         source.excludeTables, or begin a new job (another `name`) that copies it",
+    ))
 }

@@ -10,11 +10,12 @@ use crate::apply::change::Followed;
 use crate::apply::encode::BinaryText;
 use crate::config::{self, NoKeyTables, TableFilter, ZeroDate};
 use crate::mysql::connect::{self, Connect, Patience, ServerInfo, source_zone};
+use crate::mysql::position::Position;
 use crate::mysql::preflight::Report;
 use crate::mysql::value::{self, ValueOptions};
 use crate::mysql::{catalog, preflight};
 use crate::schema::{Mapping, MappingOptions, Table, TableName, map_table};
-use crate::state::{Identity, Stage, Store};
+use crate::state::{Identity, Store};
 use crate::target::{Target, Version, mapping_options};
 use crate::{Error, Result};
 
@@ -90,7 +91,7 @@ pub async fn prepare<T: Target>(job: &config::Job, target: &T) -> Result<Prepare
     finish(job, target, (connect, source, version), mappings, Report { problems, ..report }).await
 }
 
-/// As [`prepare`], for a job that follows the log: its tables are those of its checkpoint, whatever the source's are now.
+/// As [`prepare`], for a job that was begun: its tables are those of its checkpoint, whatever the source's are now.
 pub(super) async fn prepare_again<T: Target>(
     job: &config::Job,
     target: &T,
@@ -235,9 +236,17 @@ impl Prepared {
     /// Checks that a job goes on with what it was begun with.
     ///
     /// # Errors
-    /// Definite: another server without GTIDs to find the place by; tables that came, went or changed while they are
-    /// copied; tables that the patterns now match and did not before.
+    /// Definite: another server without GTIDs to find the place by.
     pub(super) async fn resume(&mut self, job: &config::Job, store: &Store, identity: Identity) -> Result<Identity> {
+        let position = self.belongs(store, &identity)?;
+        let selection = definitions::selection(job);
+        let ignore_case = self.server.lower_case_table_names != 0;
+        definitions::select(store, &selection, &self.filter, ignore_case, &position, &mut self.connection).await?;
+        Ok(identity)
+    }
+
+    /// The place at which the job goes on, if it can do so with this server.
+    pub(super) fn belongs(&self, store: &Store, identity: &Identity) -> Result<Position> {
         let position = store.checkpoint()?.map_or(identity.start.clone(), |checkpoint| checkpoint.position);
         if identity.server != self.server_identity() && position.gtids.is_none() {
             return Err(Error::definite(format!(
@@ -247,41 +256,19 @@ impl Prepared {
             ))
             .hint("connect to the first server again, choose a place of this one's log with `towpath reposition`, or begin a new job (another `name` or `stateDir`)"));
         }
-        if matches!(identity.stage, Stage::Schema | Stage::Full) {
-            self.unchanged(store)?;
-        } else {
-            let selection = definitions::selection(job);
-            let ignore_case = self.server.lower_case_table_names != 0;
-            definitions::select(store, &selection, &self.filter, ignore_case, &position, &mut self.connection).await?;
-        }
-        Ok(identity)
+        Ok(position)
     }
 
-    /// The tables are those that are being copied.
-    fn unchanged(&self, store: &Store) -> Result<()> {
-        let stored = store.definitions()?.tables;
-        let known: HashSet<&TableName> = stored.iter().map(|(table, _)| &table.name).collect();
-        let now: HashSet<&TableName> = self.mappings.iter().map(|mapping| &mapping.source.name).collect();
-        let mut differences: Vec<String> = Vec::new();
-        differences.extend(now.difference(&known).map(|table| format!("{table} is new")));
-        differences.extend(known.difference(&now).map(|table| format!("{table} is gone")));
-        for mapping in &self.mappings {
-            if stored.iter().any(|(table, _)| table.name == mapping.source.name && !table.reads_like(&mapping.source)) {
-                differences.push(format!("{} has another definition", mapping.source.name));
-            }
-        }
-        if differences.is_empty() {
-            return Ok(());
-        }
-        differences.sort();
-        Err(Error::definite(format!(
-            "the source's tables have changed before they were copied: {}",
-            differences.join(", ")
-        ))
-        .hint(
-            "schema changes are followed from the end of the copy on: exclude new tables with `source.excludeTables`, or \
-             begin a new job (another `name`) with empty target tables",
-        ))
+    /// Whether the source's tables are as they were when this was prepared.
+    pub(super) async fn holds(&mut self, job: &config::Job) -> Result<bool> {
+        let now = match read_tables(job, &mut self.connection, &self.server, &self.filter).await {
+            Ok((now, _)) => now,
+            Err(error) if error.is_transient() => return Err(error),
+            // Whoever looks again says what is wrong.
+            Err(_) => return Ok(false),
+        };
+        let same = |(now, before): (&Table, &Arc<Mapping>)| now.reads_like(&before.source);
+        Ok(now.len() == self.mappings.len() && now.iter().zip(&self.mappings).all(same))
     }
 
     /// Hashes of rows are of the cells as the target has them, so what decides about cells must stay as it is.

@@ -14,9 +14,9 @@ use rusqlite::OptionalExtension as _;
 use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
 
-use super::Store;
 use super::join::{self, Asked, Join};
 use super::store::json;
+use super::{Store, snapshot};
 use crate::Result;
 use crate::mysql::position::Position;
 use crate::schema::{Mapping, Table, TableName, TargetColumn, TargetTable};
@@ -70,6 +70,8 @@ pub struct DefinitionChanges {
     pub joins: Vec<(TableName, Option<Join>)>,
     /// Copies that are asked for.
     pub asked: Vec<(TableName, Asked)>,
+    /// Tables of which it no longer matters what the full copy has read ([`super::snapshot`]).
+    pub settled: Vec<TableName>,
     /// A statement's changes are made: the one that was under way no longer is.
     pub ends_change: bool,
 }
@@ -294,6 +296,7 @@ pub(super) fn change(
     for letters in &changes.letters {
         super::dead_letter::follow(transaction, letters)?;
     }
+    snapshot::settle(transaction, &changes.settled)?;
     join::change(transaction, &changes.joins, &changes.asked)?;
     if changes.ends_change {
         transaction.execute("DELETE FROM schema_change", [])?;

@@ -186,6 +186,12 @@ const STEPS: &[&str] = &[
         PRIMARY KEY (database, name)
     ) STRICT;
 ",
+    "
+    -- JSON Position behind everything that the full copy's SELECTs may have seen; NULL: not known, or of no concern any more
+    ALTER TABLE snapshot_table ADD COLUMN read_until TEXT;
+    -- why the full copy left the table to a copy beside the stream; NULL: it did not
+    ALTER TABLE snapshot_table ADD COLUMN given_up TEXT;
+",
     super::verification::TABLES,
 ];
 

@@ -1,8 +1,14 @@
 //! How far the full copy got: a record a table and a chunk.
+//!
+//! A copied table stays *unsettled* until the stream has passed the place behind which the copy has read nothing: up to
+//! there the table's rows may have been read with another definition than the stream has at the moment.
+
+use std::collections::HashMap;
 
 use super::Store;
 use super::store::json;
 use crate::Result;
+use crate::mysql::position::Position;
 use crate::mysql::snapshot::Chunk;
 use crate::schema::TableName;
 
@@ -24,11 +30,14 @@ pub struct TableProgress {
     pub chunks: u64,
     pub chunks_done: u64,
     pub rows_done: u64,
+    /// Why the full copy has ended before the table's end: the table has changed meanwhile.
+    pub given_up: Option<String>,
 }
 
 impl TableProgress {
+    /// Nothing of it is left to the full copy.
     pub fn done(&self) -> bool {
-        self.planned && self.chunks == self.chunks_done
+        self.given_up.is_some() || self.planned && self.chunks == self.chunks_done
     }
 }
 
@@ -50,7 +59,7 @@ impl Store {
             connection
                 .prepare(
                     "SELECT t.database, t.name, t.estimated, t.planned,
-                            count(c.number), count(c.rows), coalesce(sum(c.rows), 0)
+                            count(c.number), count(c.rows), coalesce(sum(c.rows), 0), t.given_up
                      FROM snapshot_table t LEFT JOIN snapshot_chunk c USING (database, name)
                      GROUP BY t.database, t.name ORDER BY t.database, t.name",
                 )?
@@ -63,6 +72,7 @@ impl Store {
                         chunks: count(4)?,
                         chunks_done: count(5)?,
                         rows_done: count(6)?,
+                        given_up: row.get(7)?,
                     })
                 })?
                 .collect()
@@ -113,4 +123,42 @@ impl Store {
         })?;
         Ok(())
     }
+
+    /// All that was read of these tables lies before `until`. A place that is known already stays.
+    pub fn read_until(&self, tables: &[TableName], until: &Position) -> Result<()> {
+        self.transaction(|transaction| {
+            let mut update = transaction.prepare_cached(
+                "UPDATE snapshot_table SET read_until = ?3 WHERE database = ?1 AND name = ?2 AND read_until IS NULL",
+            )?;
+            let until = json(until)?;
+            tables.iter().try_for_each(|table| update.execute((&table.database, &table.table, &until)).map(drop))
+        })
+    }
+
+    /// For each unsettled table the place before which all was read.
+    pub fn unsettled(&self) -> Result<HashMap<TableName, Position>> {
+        let found: Vec<(TableName, String)> = self.with(|connection| {
+            connection
+                .prepare("SELECT database, name, read_until FROM snapshot_table WHERE read_until IS NOT NULL")?
+                .query_map([], |row| Ok((TableName { database: row.get(0)?, table: row.get(1)? }, row.get(2)?)))?
+                .collect()
+        })?;
+        let parsed = found.into_iter().map(|(table, at)| Ok((table, self.parse("snapshot_table.read_until", &at)?)));
+        parsed.collect()
+    }
+
+    /// The full copy leaves the table as it is: it has changed.
+    pub fn give_up_table(&self, table: &TableName, reason: &str) -> Result<()> {
+        self.transaction(|transaction| {
+            let sql = "UPDATE snapshot_table SET given_up = ?3 WHERE database = ?1 AND name = ?2";
+            transaction.execute(sql, (&table.database, &table.table, reason)).map(drop)
+        })
+    }
+}
+
+/// The tables are settled: what changes them from here on is told by the stream alone.
+pub(super) fn settle(transaction: &rusqlite::Transaction<'_>, tables: &[TableName]) -> rusqlite::Result<()> {
+    let sql = "UPDATE snapshot_table SET read_until = NULL WHERE database = ?1 AND name = ?2";
+    let mut update = transaction.prepare_cached(sql)?;
+    tables.iter().try_for_each(|table| update.execute((&table.database, &table.table)).map(drop))
 }

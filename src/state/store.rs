@@ -90,6 +90,14 @@ impl Store {
         self.transaction(|transaction| transaction.execute("UPDATE job SET stage = ?1", [stage.as_str()]).map(drop))
     }
 
+    /// Enters the stage with these changes of definitions, which hold from `at` on.
+    pub fn enter(&self, stage: Stage, changes: &DefinitionChanges, at: &Position) -> Result<()> {
+        self.transaction(|transaction| {
+            definitions::change(transaction, at, changes)?;
+            transaction.execute("UPDATE job SET stage = ?1", [stage.as_str()]).map(drop)
+        })
+    }
+
     pub(super) fn with<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T> {
         work(&self.lock()).map_err(|error| failed(self.file.path(), error))
     }

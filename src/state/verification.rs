@@ -188,6 +188,8 @@ struct TableReport {
     missing: u64,
     extra: u64,
     different: u64,
+    #[serde(default)]
+    in_flight: u64,
     unjudged: u64,
     schema: Vec<String>,
     error: Option<String>,
@@ -209,7 +211,7 @@ impl TableReport {
     /// What was found is so, even where some of it could not be judged; that nothing was found means something only where
     /// all of it could.
     fn is_judged(&self) -> bool {
-        self.result().differences() > 0 || (self.error.is_none() && self.unjudged == 0)
+        self.result().differences() > 0 || (self.error.is_none() && self.in_flight + self.unjudged == 0)
     }
 }
 

@@ -3,6 +3,7 @@
 mod following;
 mod policies;
 mod restarts;
+pub(crate) mod while_copying;
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row};

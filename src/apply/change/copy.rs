@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::plan::{Plan, Step, Verdict};
+use super::unsettled::Span;
 use crate::apply::join::beside;
 use crate::config::{DdlKind, OnImpossible};
 use crate::mysql::binlog::Place;
@@ -23,6 +24,8 @@ pub(super) struct Case {
     pub(super) number: u64,
     /// Somebody has asked for a copy: no policy counts.
     pub(super) asked: bool,
+    /// `None`: rows behind the statement have told of it, and it stood somewhere before them.
+    pub(super) span: Option<Span>,
     /// Tables of the target that are there though the job does not have them.
     pub(super) taken: HashSet<TableName>,
     /// Tables of the source that the target cannot alter, and why.
@@ -62,21 +65,28 @@ impl Plan {
         if self.followed.passes(name) {
             return Ok(());
         }
-        if !verdict.case.asked && verdict.rules.ddl.on_impossible() == OnImpossible::Error {
+        // What is asked for brings rows beside those that there are.
+        let thrown_away = match verdict.case.asked {
+            true => None,
+            false => self.throw_away(name, verdict.case),
+        };
+        let asked = verdict.case.asked || thrown_away.is_some();
+        self.followed.unsettled.remove(name);
+        if !asked && verdict.rules.ddl.on_impossible() == OnImpossible::Error {
             return Err(Error::definite(format!("table {name}: {reason}: it cannot be followed row by row")).hint(
                 "set ddl.onImpossible to `recopy` and start again: the table is copied anew beside the one that serves. Or \
                  leave it out with source.excludeTables",
             ));
         }
-        let former = self.give_up_copy(name);
+        let former = self.give_up_copy(name).or(thrown_away);
         let Some(mapping) = self.followed.mappings.get(name) else { return Ok(()) };
-        // One that has its own name and is not whole is filled anew as it is.
+        // One that has its own name and is not whole is made and filled anew.
         let whole = former.as_ref().is_none_or(|join| join.serves.is_some());
         let same = mapping.source == **table;
         let frozen = former.is_some_and(|join| join.serves.is_some() && !join.live);
         let table_at_target = mapping.target.name.clone();
         let mapping = if same { mapping.as_ref().clone() } else { map_table(table, &verdict.rules.mapping)? };
-        if !whole && !same {
+        if !whole {
             self.steps.push(Step::Drop(table_at_target.clone()));
         }
         let serving = whole.then_some(Serving { table: table_at_target, live: same && !frozen });

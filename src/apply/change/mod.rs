@@ -22,6 +22,8 @@
 //!
 //! What is to be done is worked out first, for all clauses of a statement, by the policies of the job file ([`plan`],
 //! [`columns`]): a statement that stops the job has changed nothing.
+//!
+//! A statement that the full copy may have seen the effect of is another matter: [`unsettled`].
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -42,6 +44,9 @@ mod plan;
 mod run;
 #[cfg(test)]
 mod tests;
+mod unsettled;
+
+pub use unsettled::Unsettled;
 
 /// The tables of the job at one place of the log.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +59,8 @@ pub struct Followed {
     left: HashSet<TableName>,
     /// Tables that are being copied while the stream goes on ([`super::join`]).
     joins: HashMap<TableName, Join>,
+    /// Tables whose copy the stream has not passed yet.
+    unsettled: HashMap<TableName, Unsettled>,
 }
 
 impl Followed {
@@ -68,6 +75,7 @@ impl Followed {
             passed: passed.into_iter().collect(),
             left: left.into_iter().collect(),
             joins: HashMap::new(),
+            unsettled: HashMap::new(),
         }
     }
 
@@ -135,6 +143,7 @@ impl Followed {
             passed: differing(&self.passed, &next.passed),
             left: differing(&self.left, &next.left),
             joins: joins.collect(),
+            settled: self.unsettled.keys().filter(|name| !next.unsettled.contains_key(*name)).cloned().collect(),
             ..DefinitionChanges::default()
         }
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::columns::{Reshaped, reshape};
 use super::copy::Case;
+use super::unsettled::only_adds;
 use super::{Followed, Rules};
 use crate::config::{DdlKind, DdlPolicy, OnImpossible};
 use crate::mysql::binlog::statement::{Change as Verb, Effect, classify};
@@ -188,6 +189,8 @@ impl Plan {
             return;
         }
         self.give_up_copy(table);
+        let in_doubt = self.followed.is_in_doubt(table, verdict.case);
+        self.followed.unsettled.remove(table);
         let Some(mapping) = self.followed.mappings.get(table).cloned() else { return };
         let applies = match to {
             None => verdict.on(DdlKind::DropTable, format_args!("table {table} is dropped")),
@@ -198,6 +201,11 @@ impl Plan {
             self.steps.push(Step::Drop(at_target.clone()));
         } else {
             self.followed.left.insert(at_target.clone());
+            if in_doubt {
+                self.warnings.push(format!(
+                    "table {table} went while it was being copied: the target's {at_target} keeps what was copied of it"
+                ));
+            }
         }
         self.letters.push(LetterMove::Emptied(at_target.clone()));
         self.followed.mappings.remove(table);
@@ -208,6 +216,9 @@ impl Plan {
             return Ok(());
         }
         if verdict.on(DdlKind::TruncateTable, format_args!("table {table} is truncated")) {
+            if self.followed.shows(table, verdict.case) {
+                return Ok(());
+            }
             let former = self.give_up_copy(table);
             if let Some(mapping) = self.followed.mappings.get(table) {
                 self.letters.push(LetterMove::Emptied(mapping.target.name.clone()));
@@ -227,6 +238,7 @@ impl Plan {
             return Ok(());
         }
         let former = self.give_up_copy(from);
+        let thrown_away = self.throw_away(from, verdict.case);
         // One that the job file no longer selects, under its former name.
         let Some(mapping) = self.followed.mappings.remove(from) else { return self.arrive(table, place, verdict) };
         if mapping.is_row_hash() {
@@ -252,8 +264,11 @@ impl Plan {
                 renamed.target.name = new;
             }
         }
+        if thrown_away.is_some() {
+            self.steps.push(Step::Truncate(renamed.target.name.clone()));
+        }
         self.followed.mappings.insert(to.clone(), Arc::new(renamed));
-        match former {
+        match former.or(thrown_away) {
             Some(former) => self.copy_again(to, former, verdict),
             None => Ok(()),
         }
@@ -262,7 +277,7 @@ impl Plan {
     fn alter(&mut self, altered: &Altered, strict: bool, verdict: &mut Verdict<'_>) -> Result<()> {
         let name = &altered.before.name;
         let former = self.give_up_copy(name);
-        let Some(mapping) = self.followed.mappings.get(name) else { return Ok(()) };
+        let Some(mapping) = &self.followed.mappings.get(name).cloned() else { return Ok(()) };
         if mapping.source.columns.len() != altered.before.columns.len() {
             return Err(Error::definite(format!("table {name}: the job and its history know it by different columns"))
                 .hint("this is a mistake of Towpath; begin a new job (another `name`) that copies, and report it"));
@@ -271,6 +286,11 @@ impl Plan {
             return Err(no_key(name));
         }
         let reshaped = reshape(mapping, altered, strict, verdict.rules, verdict)?;
+        let can_follow = reshaped.rewritten.is_empty() && !verdict.case.impossible.contains_key(name);
+        let former = match only_adds(altered) && can_follow {
+            true => former,
+            false => former.or_else(|| self.throw_away(name, verdict.case)),
+        };
         if let Some(former) = former.as_ref().filter(|join| !join.live) {
             // Nothing serves that could follow.
             if former.serves.is_none() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::copy::Case;
 use super::plan::{Plan, Step, plan, tables};
+use super::unsettled::Span;
 use super::{Change, Followed};
 use crate::apply::commit::Committer;
 use crate::apply::flush::Epoch;
@@ -25,7 +26,9 @@ impl<T: Target> Committer<T> {
         }
         let before = self.changer.pending.as_ref().map_or(&self.changer.followed, |(followed, _)| followed);
         let before = Arc::clone(before);
-        let case = Case { number: self.checkpoint.epoch + 1, asked, ..Case::default() };
+        let span = Span { begin: epoch.begin.clone(), end: epoch.end.clone() };
+        let span = Some(span).filter(|_| !statement.inside);
+        let case = Case { number: self.checkpoint.epoch + 1, asked, span, ..Case::default() };
         let planned = self.planned(&before, &changes, &statement, case).map_err(|error| at(&statement, error))?;
         for warning in &planned.warnings {
             tracing::warn!("{}: {warning}", place(&statement));
@@ -105,7 +108,9 @@ impl<T: Target> Committer<T> {
         if impossible.is_empty() {
             return Ok(made);
         }
-        if rules.ddl.on_impossible() == OnImpossible::Error {
+        // What is copied again all the same needs no ALTER at the target.
+        let stays = |table: &TableName| !before.is_in_doubt(table, &case);
+        if rules.ddl.on_impossible() == OnImpossible::Error && impossible.keys().any(stays) {
             return Err(cannot(&impossible));
         }
         case.impossible = impossible;

@@ -19,10 +19,7 @@ use crate::target::Target;
 use crate::{Error, Result, step};
 
 /// Again and again while the failure is a passing one.
-pub(in crate::apply) async fn patiently<R, F: Future<Output = Result<R>>>(
-    patience: Patience,
-    work: impl Fn() -> F,
-) -> Result<R> {
+pub(crate) async fn patiently<R, F: Future<Output = Result<R>>>(patience: Patience, work: impl Fn() -> F) -> Result<R> {
     let mut pauses = patience.pauses();
     loop {
         match work().await {

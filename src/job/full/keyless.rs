@@ -93,7 +93,7 @@ impl Shared {
         chunk: &Arc<ChunkWork>,
         bodies: &Sender<Body>,
     ) -> Result<()> {
-        let Pending { mapping, table } = work.pending.as_ref();
+        let Pending { mapping, table, .. } = work.pending.as_ref();
         let plan = SnapshotPlan::new(mapping, &self.values)?;
         let mut encoder = Encoder::new(&mapping.target, self.loads.binary, self.loads.part_bytes);
         let mut unwritable = Unwritable::new(&mapping.target, self.letters.on_error());

@@ -221,10 +221,17 @@ fn agreeing_zones(offsets: &[i32], abbreviation: &str) -> Vec<String> {
 }
 
 #[cfg(test)]
+impl ServerInfo {
+    pub(crate) fn sample() -> ServerInfo {
+        tests::info("SYSTEM", "UTC", "UTC")
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
-    fn info(time_zone: &str, system: &str, offsets_of: &str) -> ServerInfo {
+    pub(super) fn info(time_zone: &str, system: &str, offsets_of: &str) -> ServerInfo {
         let zone = TimeZone::get(offsets_of).unwrap();
         let system_offsets = probes()
             .iter()

@@ -3,6 +3,9 @@
 use super::super::copy::Case;
 use super::super::plan::plan;
 use super::*;
+use crate::apply::change::Unsettled;
+use crate::apply::change::unsettled::Span;
+use crate::apply::sample::position;
 use crate::config::OnImpossible;
 
 fn recopying() -> Rules {
@@ -122,4 +125,73 @@ fn a_statement_in_the_middle_of_a_copy_begins_it_anew() {
     let plan = copied(&live, &[SchemaChange::Leave { table: name("a"), to: None }], &next);
     assert_eq!(words(&plan), ["drop table shop.a__towpath_new", "drop table shop.a"]);
     assert!(!plan.followed.has_copies());
+}
+
+/// A statement from here to there.
+fn between(begin: u64, end: u64) -> Case {
+    Case { span: Some(Span { begin: position(begin), end: position(end) }), ..case() }
+}
+
+/// The full copy has read it up to place 500; without a key, as it was at 400.
+fn unsettled(table: &Arc<Table>) -> Followed {
+    let copied_at = table.key.is_empty().then(|| position(400));
+    followed(&[table]).with_unsettled([(table.name.clone(), Unsettled { until: position(500), copied_at })])
+}
+
+fn step_words(job: &Followed, changes: &[SchemaChange], case: &Case) -> Vec<String> {
+    // Nobody is asked (`onImpossible: error`): there is nothing whole that could serve.
+    words(&plan(job, changes, &said("ALTER TABLE …"), &rules(&[]), case).unwrap())
+}
+
+#[test]
+fn a_statement_that_the_full_copy_may_have_seen_has_the_table_copied_again() {
+    let before = table("a", vec![int("id"), int("x"), int("y")]);
+    let job = unsettled(&before);
+    let swapped = alter(&before, vec![int("id"), int("y"), int("x")], &[("y", "x"), ("x", "y")]);
+    let anew = ["drop table shop.a", "create table shop.a"];
+    let behind = step_words(&job, &[swapped.clone()], &between(500, 600));
+    assert_eq!(behind, ["alter table shop.a"], "no chunk has seen it");
+    assert_eq!(step_words(&job, &[swapped.clone()], &between(499, 600)), anew);
+    assert_eq!(step_words(&job, &[swapped.clone()], &Case { span: None, ..case() }), anew, "its place is not known");
+    assert_eq!(step_words(&job, &[refill(&before)], &between(10, 20)), anew);
+    let plan = plan(&job, &[swapped], &said("ALTER TABLE …"), &rules(&[]), &between(10, 20)).unwrap();
+    let join = plan.followed.join(&name("a")).unwrap();
+    assert_eq!((join.number, &join.serves, plan.letters.len()), (7, &None, 1));
+    // From here on the copy knows best.
+    let changes = job.changes(&plan.followed);
+    assert_eq!((changes.settled.as_slice(), changes.joins.len()), ([name("a")].as_slice(), 1));
+    let renamed = SchemaChange::Rename { from: name("a"), table: table("b", before.columns.clone()) };
+    assert_eq!(
+        step_words(&job, &[renamed], &between(10, 20)),
+        ["rename table shop.a to b", "truncate table shop.b", "create table shop.b"]
+    );
+}
+
+#[test]
+fn columns_that_only_come_and_rows_that_only_go_need_no_other_copy() {
+    let before = table("a", vec![int("id"), int("x")]);
+    let (job, inside) = (unsettled(&before), between(10, 20));
+    let added = alter(&before, vec![text("n"), int("id"), int("x")], &[("n", "")]);
+    let SchemaChange::Alter(altered) = &added else { unreachable!() };
+    let keyed = Table { key: vec![1], ..altered.after.as_ref().clone() };
+    let added = SchemaChange::Alter(Altered { after: Arc::new(keyed), ..altered.clone() });
+    assert_eq!(step_words(&job, &[added], &inside), ["alter table shop.a"]);
+    assert_eq!(step_words(&job, &[SchemaChange::Truncate(name("a"))], &inside), ["truncate table shop.a"]);
+    assert_eq!(step_words(&job, &[SchemaChange::Leave { table: name("a"), to: None }], &inside), ["drop table shop.a"]);
+    // One that the target cannot follow is copied, whoever would be asked else.
+    let wide = alter(&before, vec![int("id"), int("x"), big("n")], &[("n", "")]);
+    let impossible = Case { impossible: HashMap::from([(name("a"), "it cannot".into())]), ..inside };
+    assert_eq!(step_words(&job, &[wide], &impossible), ["drop table shop.a", "create table shop.a"]);
+}
+
+#[test]
+fn a_table_without_a_key_is_not_emptied_by_what_its_copy_shows() {
+    let hashed = Arc::new(Table { key: Vec::new(), ..table("a", vec![int("n")]).as_ref().clone() });
+    let options = MappingOptions { row_hash: true, ..rules(&[]).mapping };
+    let at = Unsettled { until: position(500), copied_at: Some(position(400)) };
+    let job = Followed::new([Arc::new(map_table(&hashed, &options).unwrap())], [], []);
+    let job = job.with_unsettled([(name("a"), at)]);
+    let emptied = [SchemaChange::Truncate(name("a"))];
+    assert!(step_words(&job, &emptied, &between(300, 400)).is_empty());
+    assert_eq!(step_words(&job, &emptied, &between(400, 450)), ["truncate table shop.a"]);
 }
