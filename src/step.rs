@@ -81,6 +81,12 @@ pub(crate) fn reached(step: &'static str) {
     });
 }
 
+/// Tests cannot wait for the clock: with `FAILPOINTS=each-second=return` what is done by the clock is due each second.
+pub(crate) fn each_second() -> bool {
+    fail::fail_point!("each-second", |_| true);
+    false
+}
+
 /// What a process that is held says.
 pub fn held_at(step: &str) -> String {
     format!("held at {step}")

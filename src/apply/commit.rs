@@ -306,6 +306,9 @@ pub(super) fn note(progress: &Progress, loaded: &Result<Loaded>, bytes: usize, b
         Err(_) => LoadResult::Failed,
     };
     progress.metrics().load(result, bytes, began.elapsed());
+    if let Some(publish) = loaded.as_ref().ok().and_then(|loaded| loaded.publish) {
+        progress.metrics().published(publish);
+    }
 }
 
 pub(super) fn name(load: &Load) -> LoadName {

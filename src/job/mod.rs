@@ -18,6 +18,7 @@ mod join;
 mod lag;
 mod prepare;
 mod reposition;
+mod schedule;
 mod settings;
 mod target;
 mod verify;
@@ -49,6 +50,7 @@ pub use correct::{CorrectOptions, Corrected, Corrector, Plan, correct, plan};
 use prepare::prepare_again;
 pub use prepare::{Prepared, Problems, prepare};
 pub use reposition::{Moved, reposition};
+pub use schedule::Scheduler;
 pub use target::{Connected, connect, connect_beside};
 pub use verify::{Verified, VerifyOptions, verify};
 

@@ -23,6 +23,7 @@ mod setting;
 mod snapshot;
 mod status;
 mod store;
+mod verification;
 mod verify_run;
 
 pub use checkpoint::{Checkpoint, Intent, LoadName, RowCounts, now_micros};
@@ -42,4 +43,5 @@ pub use setting::Settings;
 pub use snapshot::{ChunkRecord, TableProgress};
 pub use status::Status;
 pub use store::{Identity, Stage, Store};
+pub use verification::{LastRun, TableResult, Verification, VerifyPlan};
 pub use verify_run::{DifferenceKind, DifferenceRecord, RunOutcome, RunRecord};

@@ -193,6 +193,7 @@ const STEPS: &[&str] = &[
     ALTER TABLE snapshot_table ADD COLUMN given_up TEXT;
 ",
     super::lag::TABLES,
+    super::verification::TABLES,
 ];
 
 /// Brings a store to this program's version.

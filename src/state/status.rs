@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{
-    Asked, ChangeCount, Checkpoint, Identity, Intent, Join, Lag, LetterCounts, PaceRecord, RunningChange, Settings,
-    Store, TableProgress, now_micros,
+    Asked, ChangeCount, Checkpoint, Identity, Intent, Join, Lag, LastRun, LetterCounts, PaceRecord, RunningChange,
+    Settings, Store, TableProgress, Verification, now_micros,
 };
 use crate::Result;
 use crate::mysql::position::Position;
@@ -41,6 +41,7 @@ pub struct Status {
     pub changes: Vec<ChangeCount>,
     /// Tables that match the job's patterns and are not replicated (`noKeyTables: skip`).
     pub left_out: Vec<TableName>,
+    pub verification: Verification,
 }
 
 impl Status {
@@ -65,6 +66,7 @@ impl Status {
             parked_bytes: store.parked_bytes()?,
             changes: store.change_counts()?,
             left_out: store.left_out()?,
+            verification: store.verification()?,
         }))
     }
 
@@ -117,9 +119,75 @@ impl Status {
                 json!({"table": table.to_string(), "beside": join.serves.is_some(), "reason": join.reason})
             }).collect::<Vec<_>>(),
             "copiesAsked": self.asked.iter().map(|(table, _)| table.to_string()).collect::<Vec<_>>(),
+            "verification": self.verification_json(),
             "fullData": self.tables.iter().map(table).collect::<Vec<_>>(),
         })
     }
+}
+
+impl Status {
+    /// When the job compares both sides next; only a running one will.
+    fn next_comparison(&self) -> Option<String> {
+        self.verification.plan.as_ref().filter(|_| self.running).map(|plan| shown(plan.next_at))
+    }
+
+    fn verification_json(&self) -> Value {
+        let known = &self.verification;
+        json!({
+            "last": known.last.as_ref().map(|run| {
+                json!({"run": run.id, "scheduled": run.scheduled, "outcome": run.outcome.as_str(), "rows": run.rows,
+                       "differences": run.differences, "error": run.error, "seconds": seconds(run),
+                       "ageSeconds": age(run.ended_at)})
+            }),
+            "lastGoodAgeSeconds": known.good_at.map(age),
+            "openDifferences": known.open(),
+            "skipped": known.skipped,
+            "schedule": known.plan.as_ref().map(|plan| plan.schedule.to_string()),
+            "running": self.running && known.plan.as_ref().is_some_and(|plan| plan.begun_at.is_some()),
+            "next": self.next_comparison(),
+        })
+    }
+
+    fn write_verification(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = &self.verification;
+        if let Some(run) = &known.last {
+            let by = if run.scheduled { ", by the clock" } else { "" };
+            let found = match (&run.error, run.differences) {
+                (Some(error), _) => format!(": {error}"),
+                (None, 0) => format!(", {} rows", run.rows),
+                (None, differences) => {
+                    format!(", {} rows, {differences} differences, {} not mended", run.rows, known.open())
+                }
+            };
+            writeln!(
+                f,
+                "compared    run {}{by}, {:.0} s ago: {}{found}",
+                run.id,
+                age(run.ended_at),
+                run.outcome.as_str()
+            )?;
+            if let Some(good) = known.good_at.filter(|good| *good != run.ended_at) {
+                writeln!(f, "            equal {:.0} s ago", age(good))?;
+            }
+        }
+        if let (Some(plan), Some(next)) = (&known.plan, self.next_comparison()) {
+            match plan.begun_at {
+                Some(since) => writeln!(f, "comparing   since {:.0} s ({})", age(since), plan.schedule)?,
+                None => writeln!(f, "compares    at {next} ({})", plan.schedule)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How long a comparison took.
+fn seconds(run: &LastRun) -> f64 {
+    run.ended_at.saturating_sub(run.begun_at) as f64 / 1e6
+}
+
+/// A moment in microseconds since 1970, in UTC.
+fn shown(micros: u64) -> String {
+    jiff::Timestamp::from_microsecond(micros as i64).map_or_else(|_| micros.to_string(), |at| at.to_string())
 }
 
 /// Seconds since a moment in microseconds since 1970.
@@ -198,6 +266,7 @@ impl fmt::Display for Status {
         if self.prepared > 0 {
             writeln!(f, "XA          {} prepared, waiting for XA COMMIT or XA ROLLBACK", self.prepared)?;
         }
+        self.write_verification(f)?;
         for table in &self.left_out {
             writeln!(f, "left out    {table}: it has no primary key (noKeyTables: skip)")?;
         }
