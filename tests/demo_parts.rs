@@ -4,10 +4,10 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::proof::{self, Pair};
 use mysql_async::Opts;
 use mysql_async::prelude::Queryable as _;
 use tokio::io::AsyncBufReadExt as _;
-use towpath::demo::proof::{self, Pair};
 use towpath::demo::server::{Options, Product, ScratchServer};
 use towpath::demo::shop;
 use towpath::demo::writer::{self, Writer};

@@ -6,11 +6,11 @@ use std::process::{ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::proof;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
-use towpath::demo::proof;
 use towpath::embedded;
 use towpath::embedded::fault::Fault;
 use towpath::target::Version;

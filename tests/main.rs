@@ -22,6 +22,7 @@ mod large_events;
 mod live_settings;
 mod metrics;
 mod prometheus;
+mod proof;
 mod proxy;
 mod random;
 mod refusals;

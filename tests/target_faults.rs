@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::proof;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder};
 use rand::rngs::StdRng;
@@ -17,7 +18,6 @@ use rand::{Rng as _, SeedableRng as _};
 use tokio::process::Child;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
-use towpath::demo::proof;
 use towpath::embedded::fault::{Fault, Mode};
 
 use crate::harness::{Job, Target, assert_equal, connect, text};

@@ -220,7 +220,8 @@ pub(super) struct VerifyArguments {
     /// Differences of one table after which the rest of it is not looked for.
     #[arg(long, value_name = "ROWS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(super) max_differences: u64,
-    /// Seconds for which a running job may take to come to where the source was read.
+    /// Seconds for which a running job may take to come to where the source was read; and for which the log of one that does
+    /// not go on may be read.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub(super) patience: u64,
     /// Compare nothing; list the runs that were made.
