@@ -415,8 +415,9 @@ mod tests {
         let close = |at: u64, new: Vec<NewLetter>, moves: Vec<LetterMove>| {
             let letters = LetterChanges { new, origin: Some((position(at), position(at))), ..LetterChanges::default() };
             let definitions = DefinitionChanges { letters: moves, ..DefinitionChanges::default() };
-            let prepared = PreparedChanges::default();
-            store.close_epoch_with(&Checkpoint::at(position(at)), &letters, &prepared, Some(&definitions)).unwrap();
+            let (prepared, parked) = (PreparedChanges::default(), ParkedChanges::default());
+            let checkpoint = Checkpoint::at(position(at));
+            store.close_epoch_with(&checkpoint, &letters, &prepared, &parked, Some(&definitions)).unwrap();
         };
         close(10, vec![letter("a", "1"), letter("b", "2"), letter("c", "3")], Vec::new());
         let name = |table: &str| TableName::new("shop", table);
