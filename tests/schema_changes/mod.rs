@@ -1,6 +1,7 @@
 //! Statements on replicated tables, on real servers.
 
 mod following;
+mod lagging;
 mod policies;
 mod restarts;
 pub(crate) mod while_copying;
