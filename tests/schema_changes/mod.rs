@@ -1,6 +1,8 @@
 //! Statements on replicated tables, on real servers.
 
+mod copied;
 mod following;
+pub(crate) use following::assert_same_columns;
 mod policies;
 mod restarts;
 pub(crate) mod while_copying;
