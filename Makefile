@@ -2,14 +2,16 @@
 # make demo       the whole thing, live, in one command
 # make test       every test, against a real MySQL and a real MariaDB
 # make soak       random tables and transactions, for as long as you like
+# make soak-verify  comparisons under heavy load, none of which may find a difference
 # make soak-kill  kill -9 at random moments, as often as you like
+# make check-deploy  the files of docker/ against their schemas, and the compose demo without an engine
 # make bench      the whole way of a change against reading alone, then the hot loops; quick=1 in under two minutes
 
 CARGO ?= cargo
 # How long the demo's writer writes, and more arguments for it (see `towpath demo --help`).
 seconds ?= 30
 args ?=
-# How long `make soak` goes on.
+# How long `make soak` and `make soak-verify` go on.
 minutes ?= 10
 # How often `make soak-kill` kills.
 kills ?= 200
@@ -26,14 +28,16 @@ endif
 # Tests wait for servers more than for a core.
 export RUST_TEST_THREADS ?= 4
 
-.PHONY: help demo test soak soak-kill lint bench tools
+.PHONY: help demo test soak soak-verify soak-kill lint check-deploy bench tools
 
 help:
 	@echo 'make demo [seconds=30]  a scratch MySQL with live orders into the embedded target, then proof that both agree'
 	@echo 'make test               all tests; MySQL and MariaDB are fetched without root (or TOWPATH_MYSQLD, TOWPATH_MARIADBD)'
 	@echo 'make soak [minutes=10]  random tables and transactions through the whole job, always new ones'
+	@echo 'make soak-verify [minutes=10]  comparisons under heavy load: none may find a difference'
 	@echo 'make soak-kill [kills=200]  kill -9 at random moments under load, of the job and of its target'
 	@echo 'make lint               formatting, clippy, shell syntax'
+	@echo 'make check-deploy       containers, Kubernetes, systemd: schemas, and the compose demo without an engine (PyPI, npm)'
 	@echo 'make bench [quick=1]    what it does a second, its CPU and its memory, against reading alone; see docs/performance.md'
 
 demo: tools
@@ -49,6 +53,10 @@ soak: tools
 	@tests/servers/get.sh mysql mariadb $(openssl)
 	TOWPATH_SOAK_SECONDS=$$(($(minutes) * 60)) $(CARGO) test --locked --test it random -- --nocapture
 
+soak-verify: tools
+	@tests/servers/get.sh mysql mariadb $(openssl)
+	TOWPATH_SOAK_SECONDS=$$(($(minutes) * 60)) $(CARGO) test --locked --test it verify::soak:: -- --nocapture
+
 soak-kill: tools
 	@tests/servers/get.sh mysql mariadb $(openssl)
 	TOWPATH_SOAK_KILLS=$(kills) $(CARGO) test --locked --test it crash::kills:: -- --nocapture
@@ -59,6 +67,11 @@ lint: tools
 	$(if $(openssl),@tests/servers/get.sh openssl)
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+check-deploy: tools
+	@docker/check/check.sh
+	@$(CARGO) build --locked
+	@docker/check/rehearse.sh $(or $(CARGO_TARGET_DIR),target)/debug/towpath
 
 bench: tools
 	@tests/servers/get.sh mysql valgrind $(openssl)

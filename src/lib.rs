@@ -13,7 +13,7 @@
 //!
 //! # Where to begin
 //! - [`job::run`] joins the stages; read `job/mod.rs`, then `job/full.rs` and `job/incremental.rs`.
-//! - [`mysql::dump`] is the connection that receives the log, [`mysql::binlog`] turns it into
+//! - [`mysql::wire`] is the connection over which the log and tables' rows come, [`mysql::binlog`] turns the log into
 //!   [`mysql::binlog::Slot`]s, undecoded. [`mysql::snapshot`] explains why a copy without a lock loses nothing.
 //! - [`mysql::ddl`] reads statements on tables, clause by clause; what it does not understand stops the job.
 //! - [`apply::batch`] keeps the last image per key, [`apply::flush`] closes epochs, [`apply::commit`] brings one into the
@@ -22,10 +22,9 @@
 //!   lost or doubled by it. [`apply::errand`] sends corrections in order with the stream. [`state`] holds what a restart needs.
 //! - `apply::join` explains how a table is copied while the stream goes on, and takes the place of the one that served.
 //! - [`target`] is a contract first: `load` returns only when a load's fate is known.
-//! - [`verify`] compares both sides while the job runs, by code that shares nothing with what carries the data.
+//! - [`verify`] compares both sides, while the job runs or not, by code that shares nothing with what carries the data.
 //! - [`live`] holds what `towpath set` changes while a job runs.
-//! - [`embedded`] is a StarRocks-compatible server on SQLite, for demos and tests; [`demo::proof`] compares two servers
-//!   by code that shares nothing with the rest.
+//! - [`embedded`] is a StarRocks-compatible server on SQLite, for demos and tests; [`demo`] shows all of it at work.
 //! - [`metrics`] and [`http`] show a running job; [`step`] names the places where tests hold a job and kill it.
 //!
 //! # Words

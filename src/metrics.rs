@@ -288,6 +288,13 @@ impl Metrics {
         vectors.into_iter().chain(gauges).chain(counters).chain(others).collect()
     }
 
+    /// Without the prefix.
+    #[cfg(test)]
+    pub(crate) fn names(&self) -> std::collections::BTreeSet<String> {
+        let collectors = self.collectors();
+        collectors.iter().flat_map(|collector| collector.desc()).map(|desc| desc.fq_name.clone()).collect()
+    }
+
     /// Sets what the progress counters know.
     pub(crate) fn fill(&self, now: &Snapshot) {
         for stage in [Stage::Schema, Stage::Full, Stage::Incremental, Stage::Done] {

@@ -1,17 +1,19 @@
-//! The parts of `towpath demo`: the scratch server, the writer and the proof.
+//! The parts of `towpath demo`: the scratch server, the writer and the proof; and how it is ended.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::proof::{self, Pair};
 use mysql_async::Opts;
 use mysql_async::prelude::Queryable as _;
-use towpath::demo::proof::{self, Pair};
+use tokio::io::AsyncBufReadExt as _;
 use towpath::demo::server::{Options, Product, ScratchServer};
 use towpath::demo::shop;
 use towpath::demo::writer::{self, Writer};
 use towpath::schema::TableName;
 
+use crate::harness::{interrupt, towpath, try_connect};
 use crate::servers;
 
 #[tokio::test]
@@ -280,4 +282,29 @@ async fn values_are_compared_by_meaning_across_the_type_mapping() {
     let pair = Pair { source: TableName::new(&database, "a"), target: TableName::new(&database, "b") };
     let report = proof::compare(&opts(shared), &opts(shared), &[pair], &proof::Options::default()).await.unwrap();
     assert!(report.equal(), "{report}");
+}
+
+#[tokio::test]
+async fn sigterm_ends_the_demo_and_its_servers() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = towpath("demo");
+    demo.args(["--seconds", "3600", "--data-dir"]).arg(folder.path().join("demo"));
+    let mut demo = demo.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = tokio::io::BufReader::new(demo.stdout.take().unwrap()).lines();
+    let mut port = None;
+    while let Some(line) = lines.next_line().await.unwrap() {
+        if let Some(rest) = line.strip_prefix("source   mysql -h127.0.0.1 -P") {
+            port = rest.split(' ').next().unwrap().parse::<u16>().ok();
+        }
+        if line.contains("rows written") {
+            break;
+        }
+    }
+    interrupt(&demo);
+    let ended = tokio::time::timeout(Duration::from_secs(30), demo.wait_with_output()).await;
+    let output = ended.expect("SIGTERM is not heeded").unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("stopped before the proof"), "{said}");
+    assert!(try_connect(port.unwrap()).await.is_err(), "the scratch server is still there");
 }

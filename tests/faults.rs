@@ -12,7 +12,9 @@ use crate::servers;
 use crate::sysbench::{self, Writers};
 
 /// A copy of hundreds of chunks, one after the other: it is far from its end when a test has seen it begin.
-const SMALL_CHUNKS: &str = "params: {realFlushPauseSec: 0, fullBatchSize: 100, fullParallel: 1, writeParallel: 1}";
+/// It looks often whether a server is back.
+const SMALL_CHUNKS: &str =
+    "params: {realFlushPauseSec: 0, fullBatchSize: 100, fullParallel: 1, writeParallel: 1, retryWaitTimeMs: 20}";
 
 /// A source of the test's own, with four filled tables in `d`.
 async fn own_source(product: Product, rows: usize) -> ScratchServer {
@@ -212,7 +214,8 @@ pub(crate) fn peak_kb(child: &Child) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// Large rows and many small ones, copied and followed with the default parameters.
+/// Large rows and many small ones, copied and followed with the default parameters. Either way more bytes of them pass than
+/// the process may have.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_default_job_stays_within_256_mb() {
     let source = servers::mysql().await;
@@ -227,7 +230,7 @@ async fn a_default_job_stays_within_256_mb() {
              SELECT i, REPEAT(CHAR(65 + i % 26), 900000) FROM n"
         ),
         format!(
-            "INSERT INTO {database}.small WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000) \
+            "INSERT INTO {database}.small WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 100000) \
              SELECT i, CONCAT('row ', i) FROM n"
         ),
     ] {
@@ -239,13 +242,14 @@ async fn a_default_job_stays_within_256_mb() {
     job.wait_for("incremental", |status| status["stage"] == "incremental").await;
     let copied = peak_kb(&child);
     for statement in [
-        format!("UPDATE {database}.large SET v = CONCAT('x', v)"),
+        // Whole before and behind the change: twice 135 MB of log.
+        format!("UPDATE {database}.large SET v = CONCAT('x', v) WHERE id <= 150"),
         format!("UPDATE {database}.small SET v = CONCAT('x', v)"),
         format!("UPDATE {database}.small SET id = id + 1000000"),
     ] {
         conn.query_drop(statement).await.unwrap();
     }
-    job.wait_for("all changes", |status| status["updates"].as_u64() >= Some(400_300)).await;
+    job.wait_for("all changes", |status| status["updates"].as_u64() >= Some(200_150)).await;
     let followed = peak_kb(&child);
     ended(child, &job).await;
     println!("peak after the copy {copied} kB, after the changes {followed} kB");

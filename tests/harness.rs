@@ -1,15 +1,16 @@
 //! What the end-to-end tests share: a target, a job file, and the `towpath` binary as a user runs it.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::proof;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
-use towpath::demo::proof;
 use towpath::embedded;
 use towpath::embedded::fault::Fault;
 use towpath::target::Version;
@@ -50,6 +51,7 @@ impl Target {
             fe_port: server.fe_addr.port(),
             be_port: server.be_addr.port(),
             second_fe_port: server.second_fe_addr.map(|address| address.port()),
+            second_mysql_port: server.second_mysql_addr.map_or(0, |address| address.port()),
             ..options
         };
         server.stop().await;
@@ -119,19 +121,23 @@ impl Job {
     /// `params: {…}`, `defaultZeroDate: …`.
     pub(crate) fn new(source_port: u16, target: &Target, tables: &str, source: &str, more: &str) -> Job {
         let server = &target.server;
-        let http: Vec<u16> =
-            [Some(server.fe_addr), server.second_fe_addr].into_iter().flatten().map(|fe| fe.port()).collect();
-        Job::written(source_port, server.mysql_addr.port(), &http, tables, source, more)
+        let ports = |first: SocketAddr, second: Option<SocketAddr>| {
+            [Some(first), second].into_iter().flatten().map(|fe| fe.port()).collect::<Vec<u16>>()
+        };
+        let mysql = ports(server.mysql_addr, server.second_mysql_addr);
+        let http = ports(server.fe_addr, server.second_fe_addr);
+        Job::written(source_port, &mysql, &http, tables, source, more)
     }
 
     /// Like `new`, for a target that is not in this process: its MySQL port and its FE's HTTP port.
     pub(crate) fn at(source_port: u16, (mysql, fe): (u16, u16), tables: &str, source: &str, more: &str) -> Job {
-        Job::written(source_port, mysql, &[fe], tables, source, more)
+        Job::written(source_port, &[mysql], &[fe], tables, source, more)
     }
 
-    fn written(source_port: u16, mysql: u16, http: &[u16], tables: &str, source: &str, more: &str) -> Job {
-        let http: Vec<String> = http.iter().map(|port| format!("'127.0.0.1:{port}'")).collect();
-        let http = http.join(", ");
+    fn written(source_port: u16, mysql: &[u16], http: &[u16], tables: &str, source: &str, more: &str) -> Job {
+        let list =
+            |ports: &[u16]| ports.iter().map(|port| format!("'127.0.0.1:{port}'")).collect::<Vec<_>>().join(", ");
+        let (mysql, http) = (list(mysql), list(http));
         let source = if source.contains("username") { source.to_owned() } else { format!("username: root, {source}") };
         let source = if source.contains("timezone") { source } else { format!("timezone: '+00:00', {source}") };
         let address = match source.contains("hosts:") {
@@ -146,7 +152,7 @@ impl Job {
 source: {{{address}tables: ['{tables}'], {source}}}
 target:
   type: starrocks
-  clientAddress: 127.0.0.1:{mysql}
+  clientAddress: [{mysql}]
   httpAddress: [{http}]
   username: root
 {more}
@@ -291,6 +297,12 @@ pub(crate) fn text(output: &Output) -> String {
 }
 
 pub(crate) fn interrupt(child: &Child) {
+    send(child, "TERM");
+}
+
+/// Sends a signal, by the shell's own `kill`: a small system has no other.
+pub(crate) fn send(child: &Child, signal: &str) {
     let pid = child.id().expect("the job runs").to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    let kill = ["-c", "kill -s \"$0\" \"$1\"", signal, &pid];
+    assert!(std::process::Command::new("sh").args(kill).status().unwrap().success());
 }

@@ -5,6 +5,8 @@
 
 mod atomic;
 mod binlog_reader;
+mod checks;
+mod cluster;
 mod crash;
 mod dead_letters;
 mod demo_parts;
@@ -21,6 +23,7 @@ mod live_settings;
 mod metrics;
 mod online_tools;
 mod prometheus;
+mod proof;
 mod proxy;
 mod random;
 mod random_changes;
@@ -31,6 +34,7 @@ mod row_images;
 mod schema_changes;
 mod secrets;
 mod servers;
+mod several_fes;
 mod snapshot_chunks;
 mod source_catalog;
 mod source_connect;

@@ -14,12 +14,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use crate::proof;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
 use rand::{Rng as _, SeedableRng as _};
-use towpath::demo::proof;
 use towpath::demo::server::{Options, Product, ScratchServer};
 
 use crate::harness::{Job, Target, assert_equal_by};

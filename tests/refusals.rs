@@ -1,5 +1,7 @@
 //! What cannot work is refused, with what to do about it and the right exit code.
 
+use std::net::TcpListener;
+
 use crate::harness::{Job, Target, text};
 use crate::servers;
 use towpath::demo::server::{Options, Product, ScratchServer};
@@ -153,7 +155,46 @@ async fn an_existing_table_that_does_not_fit_is_refused() {
     .await
     .unwrap();
     let job = Job::new(source.port(), &target, &format!("{database}.*"), "", "");
-    refused(&job, "run", 1, &[&format!("{database}.t"), "name"]).await;
+    check_and_run(&job, &[&format!("{database}.t"), "name"]).await;
+}
+
+/// Free ports; the last has a free one ten above it, where the embedded target's BE listens.
+fn ports_with_a_be() -> [u16; 3] {
+    let bind = |port: u16| TcpListener::bind(("127.0.0.1", port));
+    loop {
+        let bound = [(); 3].map(|()| bind(0).unwrap());
+        let ports = bound.each_ref().map(|listener| listener.local_addr().unwrap().port());
+        if bind(ports[2].saturating_add(10)).is_ok() {
+            return ports;
+        }
+    }
+}
+
+/// The first process has the ports of `http.listen` and of the embedded target; a second one is told what is wrong all the
+/// same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_run_is_told_of_the_first_and_not_of_its_ports() {
+    let source = servers::mysql().await;
+    let database = source.database("second").await;
+    source.run([format!("CREATE TABLE {database}.t (id INT PRIMARY KEY)")]).await;
+    let [http, mysql, fe] = ports_with_a_be();
+    let data = tempfile::tempdir().unwrap();
+    let data_dir = data.path().display();
+    let job = Job::from_text(&format!(
+        "name: second
+source: {{host: 127.0.0.1, port: {}, username: root, tables: ['{database}.*']}}
+target: {{type: embedded, clientAddress: '127.0.0.1:{mysql}', httpAddress: '127.0.0.1:{fe}', dataDir: '{data_dir}'}}
+http: {{listen: '127.0.0.1:{http}'}}
+",
+        source.port()
+    ));
+    let first = job.start();
+    job.wait_for("incremental", |status| status["stage"] == "incremental").await;
+    refused(&job, "run", 1, &["job second is running already", "stateDir"]).await;
+    // Commands beside it use the running job's target.
+    let check = job.command("check", &[]).await;
+    assert!(check.status.success() && text(&check).contains("the running job"), "{}", text(&check));
+    assert!(job.stop(first).await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

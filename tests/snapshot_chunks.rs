@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use mysql_async::Value;
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Row, Value};
-use towpath::mysql::snapshot::{Chunk, ChunkPlanner, PageLimit, SnapshotTable, prepare_session, read_chunk};
+use towpath::mysql::connect::{Patience, Session, connector};
+use towpath::mysql::snapshot::{Chunk, ChunkPlanner, SnapshotTable, prepare_session, read_chunk};
+use towpath::mysql::wire::{Connection, Page};
 use towpath::schema::{Column, ColumnType, IntegerSize, LobSize, Table, TableName};
 
 use crate::servers::{self, Shared};
-
-const PAGE: PageLimit = PageLimit { rows: 10, bytes: 1 << 20 };
 
 fn integer(size: IntegerSize, unsigned: bool) -> ColumnType {
     ColumnType::Integer { size, unsigned }
@@ -45,16 +45,23 @@ async fn create(server: &Shared, database: &str, name: &str, keys: &[(&str, Colu
     }
 }
 
+/// A connection over which tables are read.
+async fn open(server: &Shared) -> Connection {
+    let job = crate::source_catalog::job(server.port(), "root", "", "a.b", "");
+    let mut conn = connector(&job.source, Patience::default()).tables(None).await.unwrap();
+    prepare_session(&mut conn).await.unwrap();
+    conn
+}
+
 /// A chunk's `v` values in the order read.
-async fn values(conn: &mut Conn, table: &SnapshotTable, chunk: &Chunk, at: usize) -> Vec<i64> {
+async fn values(conn: &mut Connection, table: &SnapshotTable, chunk: &Chunk) -> Vec<i64> {
     let mut values = Vec::new();
-    let read = read_chunk(conn, table, chunk, PAGE, |rows: Vec<Row>, _| {
-        assert!(rows.len() <= PAGE.rows);
-        values.extend(rows.iter().map(|row| match row.as_ref(at) {
-            Some(Value::Int(value)) => *value,
-            other => panic!("{other:?}"),
+    let read = read_chunk(conn, table, chunk, "v", async |page: Page| {
+        values.extend(page.rows().map(|row| match row.values().unwrap()[..] {
+            [Value::Int(value)] => value,
+            ref other => panic!("{other:?}"),
         }));
-        async { Ok(()) }
+        Ok(())
     })
     .await
     .unwrap();
@@ -62,10 +69,9 @@ async fn values(conn: &mut Conn, table: &SnapshotTable, chunk: &Chunk, at: usize
     values
 }
 
-async fn status(conn: &mut Conn, name: &str) -> u64 {
-    // The session shows text as bytes without a character set; the statement is asked as text.
-    let rows: Vec<(String, u64)> = conn.query(format!("SHOW SESSION STATUS LIKE '{name}'")).await.unwrap();
-    rows.iter().map(|(_, value)| value).sum()
+async fn status(conn: &mut Connection, name: &str) -> u64 {
+    let rows = conn.rows(&format!("SHOW SESSION STATUS LIKE '{name}'")).await.unwrap();
+    rows.iter().map(|row| row.get::<u64, _>(1).unwrap()).sum()
 }
 
 /// Fills a table by SQL literals, copies it in chunks, and checks that each row came once and by its index.
@@ -86,8 +92,7 @@ async fn copies_completely(
             format!("ANALYZE TABLE {database}.{name}"),
         ])
         .await;
-    let mut conn = server.connect().await;
-    prepare_session(&mut conn).await.unwrap();
+    let mut conn = open(server).await;
     let described = Arc::new(SnapshotTable::describe(&mut conn, &table).await.unwrap());
     let mut planner = ChunkPlanner::new(Arc::clone(&described));
     let mut seen = vec![0; rows.len()];
@@ -95,8 +100,8 @@ async fn copies_completely(
     while let Some(chunk) = planner.next(&mut conn, 37).await.unwrap_or_else(|error| panic!("{name}: {error}")) {
         let stored = serde_json::to_string(&chunk).unwrap();
         let chunk: Chunk = serde_json::from_str(&stored).unwrap();
-        conn.query_drop("FLUSH STATUS").await.unwrap();
-        let values = values(&mut conn, &described, &chunk, keys.len()).await;
+        conn.rows("FLUSH STATUS").await.unwrap();
+        let values = values(&mut conn, &described, &chunk).await;
         let handled = status(&mut conn, "Handler_read_%").await;
         assert!(values.len() == 37 || chunk.is_last(), "{name}: {} rows in {stored}", values.len());
         let few = values.len() as u64 + 5;
@@ -244,8 +249,7 @@ async fn rows_that_stay_are_read_once_while_others_come_and_go() {
         // Even keys stay, odd ones go, those from 10,000 on come.
         let tuples: Vec<String> = (0..2000).map(|i| format!("({i}, {i})")).collect();
         server.run([format!("INSERT INTO {db}.busy VALUES {}", tuples.join(", "))]).await;
-        let mut conn = server.connect().await;
-        prepare_session(&mut conn).await.unwrap();
+        let mut conn = open(server).await;
         let mut writer = server.connect().await;
         let described = Arc::new(SnapshotTable::describe(&mut conn, &table).await.unwrap());
         let mut planner = ChunkPlanner::new(Arc::clone(&described));
@@ -262,7 +266,7 @@ async fn rows_that_stay_are_read_once_while_others_come_and_go() {
                 .await
                 .unwrap();
             writer.query_drop(format!("UPDATE {db}.busy SET v = v WHERE k0 < 100")).await.unwrap();
-            for value in values(&mut conn, &described, &chunk, 1).await {
+            for value in values(&mut conn, &described, &chunk).await {
                 *seen.entry(value).or_default() += 1;
             }
         }
@@ -278,18 +282,17 @@ async fn small_tables_and_a_resumed_plan() {
     for server in [servers::mysql().await, servers::mariadb().await] {
         let db = server.database("chunks").await;
         let table = create(server, &db, "small", &[("INT", integer(IntegerSize::Int, false))]).await;
-        let mut conn = server.connect().await;
-        prepare_session(&mut conn).await.unwrap();
+        let mut conn = open(server).await;
         let described = Arc::new(SnapshotTable::describe(&mut conn, &table).await.unwrap());
         let mut planner = ChunkPlanner::new(Arc::clone(&described));
         let only = planner.next(&mut conn, 5).await.unwrap().unwrap();
         assert!(only.is_last() && only.lower.is_none());
-        assert_eq!(values(&mut conn, &described, &only, 1).await, Vec::<i64>::new());
+        assert_eq!(values(&mut conn, &described, &only).await, Vec::<i64>::new());
         assert!(planner.next(&mut conn, 5).await.unwrap().is_none());
         assert!(ChunkPlanner::new(Arc::clone(&described)).resume(&only).next(&mut conn, 5).await.unwrap().is_none());
 
         server.run([format!("INSERT INTO {db}.small VALUES (7, 7)")]).await;
-        assert_eq!(values(&mut conn, &described, &only, 1).await, [7]);
+        assert_eq!(values(&mut conn, &described, &only).await, [7]);
 
         server.run([format!("INSERT INTO {db}.small VALUES (1,1),(2,2),(3,3),(4,4),(5,5),(6,6)")]).await;
         let first = ChunkPlanner::new(Arc::clone(&described)).next(&mut conn, 5).await.unwrap().unwrap();
@@ -297,8 +300,8 @@ async fn small_tables_and_a_resumed_plan() {
         let second =
             ChunkPlanner::new(Arc::clone(&described)).resume(&stored).next(&mut conn, 5).await.unwrap().unwrap();
         assert_eq!((second.number, second.is_last()), (1, true));
-        assert_eq!(values(&mut conn, &described, &first, 1).await, [1, 2, 3, 4, 5]);
-        assert_eq!(values(&mut conn, &described, &second, 1).await, [6, 7]);
+        assert_eq!(values(&mut conn, &described, &first).await, [1, 2, 3, 4, 5]);
+        assert_eq!(values(&mut conn, &described, &second).await, [6, 7]);
     }
 }
 
@@ -323,18 +326,17 @@ async fn a_nullable_key_is_one_chunk_with_every_row() {
         key: vec![0],
         comment: String::new(),
     };
-    let mut conn = server.connect().await;
-    prepare_session(&mut conn).await.unwrap();
+    let mut conn = open(server).await;
     let described = Arc::new(SnapshotTable::describe(&mut conn, &table).await.unwrap());
     let mut planner = ChunkPlanner::new(Arc::clone(&described));
     let chunk = planner.next(&mut conn, 1).await.unwrap().unwrap();
-    let mut found = values(&mut conn, &described, &chunk, 1).await;
+    let mut found = values(&mut conn, &described, &chunk).await;
     found.sort_unstable();
     assert_eq!((found, planner.next(&mut conn, 1).await.unwrap()), (vec![1, 2, 3], None));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn pages_are_bounded_by_bytes() {
+async fn a_long_row_is_a_page_of_its_own() {
     for server in [servers::mysql().await, servers::mariadb().await] {
         let db = server.database("chunks").await;
         server
@@ -354,18 +356,16 @@ async fn pages_are_bounded_by_bytes() {
             key: vec![0],
             comment: String::new(),
         };
-        let mut conn = server.connect().await;
-        prepare_session(&mut conn).await.unwrap();
+        let mut conn = open(server).await;
         let described = Arc::new(SnapshotTable::describe(&mut conn, &table).await.unwrap());
         let chunk = ChunkPlanner::new(Arc::clone(&described)).next(&mut conn, 100).await.unwrap().unwrap();
         let mut pages = Vec::new();
-        let limit = PageLimit { rows: 1000, bytes: 4_000_000 };
-        read_chunk(&mut conn, &described, &chunk, limit, |rows: Vec<Row>, bytes| {
-            pages.push((rows.len(), bytes / 1_000_000));
-            async { Ok(()) }
+        read_chunk(&mut conn, &described, &chunk, "k, v", async |page: Page| {
+            pages.push((page.count(), page.size() / 1_000_000));
+            Ok(())
         })
         .await
         .unwrap();
-        assert_eq!(pages, [(2, 6), (2, 6), (2, 6)]);
+        assert_eq!(pages, [(1, 3); 6]);
     }
 }

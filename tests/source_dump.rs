@@ -5,17 +5,17 @@ use towpath::config::Source;
 use towpath::demo::server::{Options, Product, ScratchServer};
 use towpath::error::Kind;
 use towpath::mysql::connect::{self, Patience, Session};
-use towpath::mysql::dump;
+use towpath::mysql::wire;
 
 use crate::servers;
 use crate::source_catalog::job;
 
-async fn open(source: &Source) -> towpath::Result<dump::Connection> {
+async fn open(source: &Source) -> towpath::Result<wire::Connection> {
     connect::connector(source, Patience::default()).dump(None).await
 }
 
 /// Of the first row the column of this number.
-async fn text(conn: &mut dump::Connection, statement: &str, column: usize) -> String {
+async fn text(conn: &mut wire::Connection, statement: &str, column: usize) -> String {
     let rows = conn.rows(statement).await.unwrap();
     rows[0].get::<String, _>(column).unwrap()
 }

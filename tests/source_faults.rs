@@ -113,6 +113,34 @@ async fn connections_that_are_lost_lose_nothing_on_mariadb() {
 }
 
 /// Pieces of it are in the target when the connection is lost.
+/// The rows that came before the cut are sent once more, and counted once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_is_cut_off_is_read_again() {
+    for server in [servers::mysql().await, servers::mariadb().await] {
+        let db = server.database("cut_chunk").await;
+        let mut conn = server.connect().await;
+        run(&mut conn, format!("CREATE TABLE {db}.t (id INT PRIMARY KEY, v VARCHAR(200))")).await;
+        let rows: Vec<String> = (0..6000).map(|id| format!("({id}, REPEAT('{}', 200))", id % 10)).collect();
+        run(&mut conn, format!("INSERT INTO {db}.t VALUES {}", rows.join(", "))).await;
+        let proxy = Proxy::to(server.port()).await;
+        let target = Target::start().await;
+        // Behind what the start of a job asks, and before the chunk's last row.
+        proxy.cut_after(400_000);
+        let job = Job::new(proxy.port(), &target, &format!("{db}.*"), "", QUICK);
+        let child = job.start();
+        while !proxy.has_cut() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        proxy.down(false);
+        job.wait_for("incremental", |status| status["stage"] == "incremental").await;
+        assert!(job.stop(child).await.success(), "{}", job.log());
+        let log = job.log();
+        assert!(log.contains("reading the source failed, trying again") && log.contains("reading table"), "{log}");
+        assert_eq!(job.status().await["fullData"][0]["rows"], 6000, "{log}");
+        assert_equal(server.port(), &target, &db).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transaction_larger_than_memory_that_is_cut_off_comes_again() {
     let server = servers::mysql().await;

@@ -1,21 +1,15 @@
 //! The StarRocks client changes tables of the embedded server, which keeps StarRocks' rules for that.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
-use mysql_async::prelude::Queryable;
-use towpath::config::{Address, Params, Password, Target as TargetSettings, TargetKind, ZeroDate};
+use towpath::config::{Params, ZeroDate};
 use towpath::embedded::fault::{Fault, Mode};
-use towpath::embedded::{self, Server};
 use towpath::schema::{Column, ColumnType, DefaultValue, IntegerSize, Table, TableName, TargetTable, map_table};
 use towpath::target::starrocks::StarRocks;
 use towpath::target::{Format, Load, LoadColumn, Target, Version, mapping_options};
 
-struct Cluster {
-    server: Server,
-    _data: tempfile::TempDir,
-}
+use crate::cluster::{Cluster, PASSWORD, nowhere};
 
 const fn version(major: u16, minor: u16, patch: u16) -> Version {
     Version { major, minor, patch }
@@ -27,60 +21,32 @@ const V332: Version = version(3, 3, 2);
 const V35: Version = version(3, 5, 0);
 const V40: Version = version(4, 0, 0);
 
-impl Cluster {
-    async fn of(version: Version) -> Cluster {
-        let data = tempfile::tempdir().unwrap();
-        let mut options = embedded::Options::new(data.path());
-        options.version = version;
-        options.alter_delay = Duration::ZERO;
-        Cluster { server: Server::start(options).await.unwrap(), _data: data }
-    }
+/// A cluster with the table `shop.t`, whose schema change jobs are over at once.
+struct Scene(Cluster);
 
-    fn settings(&self) -> TargetSettings {
-        let address = |addr: std::net::SocketAddr| Address { host: addr.ip().to_string(), port: addr.port() };
-        TargetSettings {
-            kind: TargetKind::Starrocks,
-            client_address: address(self.server.mysql_addr),
-            http_addresses: vec![address(self.server.fe_addr)],
-            username: "root".into(),
-            password: Password::default(),
-            load_props: BTreeMap::new(),
-            table_properties: BTreeMap::new(),
-            host_map: BTreeMap::new(),
-            databases: BTreeMap::new(),
-            data_dir: "unused".into(),
-        }
+impl std::ops::Deref for Scene {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        &self.0
+    }
+}
+
+impl Scene {
+    async fn of(version: Version) -> Scene {
+        let change = |options: &mut towpath::embedded::Options| {
+            options.version = version;
+            options.alter_delay = Duration::ZERO;
+        };
+        Scene(Cluster::with(change).await)
     }
 
     fn client(&self) -> StarRocks {
-        self.client_with(&Params::default())
+        self.client_with(Params::default())
     }
 
-    fn client_with(&self, params: &Params) -> StarRocks {
-        StarRocks::new(&self.settings(), &Params { retry_count: 30, retry_wait_time_ms: 1, ..params.clone() }).unwrap()
-    }
-
-    async fn conn(&self) -> mysql_async::Conn {
-        let opts = mysql_async::OptsBuilder::default()
-            .ip_or_hostname("127.0.0.1")
-            .tcp_port(self.server.mysql_addr.port())
-            .user(Some("root"))
-            .prefer_socket(false);
-        mysql_async::Conn::new(opts).await.unwrap()
-    }
-
-    async fn run(&self, statement: &str) {
-        self.conn().await.query_drop(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
-    }
-
-    /// Cells joined by `|`, NULL as `-`.
-    async fn rows(&self, statement: &str) -> Vec<String> {
-        let rows: Vec<mysql_async::Row> = self.conn().await.query(statement).await.unwrap();
-        let text = |row: mysql_async::Row| {
-            let cells = row.unwrap().into_iter().map(mysql_async::from_value::<Option<String>>);
-            cells.map(|cell| cell.unwrap_or_else(|| "-".into())).collect::<Vec<_>>().join("|")
-        };
-        rows.into_iter().map(text).collect()
+    fn client_with(&self, params: Params) -> StarRocks {
+        self.0.client(&Params { retry_count: 30, retry_wait_time_ms: 1, ..params })
     }
 
     async fn columns(&self) -> Vec<String> {
@@ -103,14 +69,6 @@ impl Cluster {
         while self.job().await != state {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-    }
-
-    fn inject(&self, mode: Mode) -> u64 {
-        self.server.inject(Fault::new(mode)).unwrap()
-    }
-
-    fn struck(&self, id: u64) -> u64 {
-        self.server.faults().into_iter().find(|fault| fault.id == id).unwrap().struck
     }
 }
 
@@ -142,20 +100,7 @@ fn table(columns: Vec<Column>, version: Version) -> TargetTable {
         charset: None,
         indexes: Vec::new(),
     };
-    let address = Address { host: "unused".into(), port: 1 };
-    let settings = TargetSettings {
-        kind: TargetKind::Starrocks,
-        client_address: address.clone(),
-        http_addresses: vec![address],
-        username: String::new(),
-        password: Password::default(),
-        load_props: BTreeMap::new(),
-        table_properties: BTreeMap::new(),
-        host_map: BTreeMap::new(),
-        databases: BTreeMap::new(),
-        data_dir: "unused".into(),
-    };
-    map_table(&source, &mapping_options(&settings, &ZeroDate::Null, version)).unwrap().target
+    map_table(&source, &mapping_options(&nowhere(), &ZeroDate::Null, version)).unwrap().target
 }
 
 impl Change {
@@ -185,7 +130,7 @@ fn load(label: &str, columns: &[&str], body: &str) -> Load {
 }
 
 /// A client, and `shop.t` of `before` with one row.
-async fn begin(cluster: &Cluster, before: &TargetTable, row: &str) -> StarRocks {
+async fn begin(cluster: &Scene, before: &TargetTable, row: &str) -> StarRocks {
     let client = cluster.client();
     client.ensure_table(before).await.unwrap();
     cluster.run(&format!("INSERT INTO shop.t VALUES ({row})")).await;
@@ -195,7 +140,7 @@ async fn begin(cluster: &Cluster, before: &TargetTable, row: &str) -> StarRocks 
 #[tokio::test]
 async fn every_kind_of_change_arrives_and_may_be_asked_for_again() {
     for version in [V25, V31, V332, V35, V40] {
-        let cluster = Cluster::of(version).await;
+        let cluster = Scene::of(version).await;
         let renames = version >= V332;
         let before = vec![
             nullable("gone", INT),
@@ -249,7 +194,7 @@ async fn every_kind_of_change_arrives_and_may_be_asked_for_again() {
 
 #[tokio::test]
 async fn rows_that_exist_get_what_the_source_gives_them() {
-    let cluster = Cluster::of(V35).await;
+    let cluster = Scene::of(V35).await;
     let members = || vec!["first".to_owned(), "second".to_owned()];
     let filled = |name, ty, literal: &str| Column {
         default: Some(DefaultValue::Literal(literal.into())),
@@ -284,7 +229,18 @@ async fn rows_that_exist_get_what_the_source_gives_them() {
 
 #[tokio::test]
 async fn a_lost_answer_to_any_statement_repeats_nothing() {
-    let cluster = Cluster::of(V35).await;
+    nothing_is_repeated_under(Fault::new(Mode::DdlAnswerLost), 6).await;
+}
+
+#[tokio::test]
+async fn nothing_is_repeated_when_a_follower_has_lost_its_leaders_answer() {
+    // One more strike: the leader's refusal passes through.
+    nothing_is_repeated_under(Fault::new(Mode::LeaderLost { carried_out: true }).table("shop.t"), 7).await;
+}
+
+/// A change of several statements, each of which is carried out and not answered.
+async fn nothing_is_repeated_under(fault: Fault, strikes: u64) {
+    let cluster = Scene::of(V35).await;
     let before = vec![nullable("gone", INT), nullable("a", INT), nullable("b", INT), nullable("c", text(9))];
     let after =
         vec![nullable("b", INT), nullable("x", INT), nullable("c", text(9)), nullable("a", INT), nullable("n", INT)];
@@ -293,18 +249,18 @@ async fn a_lost_answer_to_any_statement_repeats_nothing() {
     let change = Change::new(before, after.collect(), &was, V35);
     let client = begin(&cluster, &change.before, "1, 2, 3, 4, 'five'").await;
     client.version().await.unwrap();
-    let lost = cluster.inject(Mode::DdlAnswerLost);
+    let lost = cluster.server.inject(fault).unwrap();
     change.by(&client).await.unwrap();
     assert_eq!(cluster.rows("SELECT id, b, x, c, a, n FROM shop.t").await, ["1|3|4|five|-|-"]);
     // Drop, two renames, a new column whose name the server keeps for the first of them, its renaming, a longer integer.
-    assert_eq!(cluster.struck(lost), 6);
+    assert_eq!(cluster.struck(lost), strikes);
     cluster.server.mend_all();
     change.by(&client).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_client_that_died_half_way_is_followed_by_one_that_goes_on() {
-    let cluster = Cluster::of(V35).await;
+    let cluster = Scene::of(V35).await;
     let before = vec![nullable("gone", INT), nullable("wide", INT)];
     let change = Change::new(before, vec![nullable("wide", BIG), nullable("new", INT)], &[Some(1), None], V35);
     let client = begin(&cluster, &change.before, "1, 2, 3").await;
@@ -336,7 +292,7 @@ async fn a_client_that_died_half_way_is_followed_by_one_that_goes_on() {
 
 #[tokio::test]
 async fn loads_go_on_with_the_old_columns_while_a_job_runs() {
-    let cluster = Cluster::of(V35).await;
+    let cluster = Scene::of(V35).await;
     let change = Change::new(vec![nullable("a", INT)], vec![nullable("a", text(40))], &[Some(0)], V35);
     let client = begin(&cluster, &change.before, "1, 2").await;
     client.version().await.unwrap();
@@ -358,7 +314,7 @@ async fn loads_go_on_with_the_old_columns_while_a_job_runs() {
 
 #[tokio::test]
 async fn somebody_elses_change_is_waited_for_and_their_columns_stay() {
-    let cluster = Cluster::of(V35).await;
+    let cluster = Scene::of(V35).await;
     let change =
         Change::new(vec![nullable("a", INT)], vec![nullable("b", INT), nullable("n", INT)], &[Some(0), None], V35);
     let client = begin(&cluster, &change.before, "1, 2").await;
@@ -380,7 +336,7 @@ async fn somebody_elses_change_is_waited_for_and_their_columns_stay() {
 
 #[tokio::test]
 async fn a_cancelled_job_is_a_definite_error_and_the_next_call_tries_again() {
-    let cluster = Cluster::of(V31).await;
+    let cluster = Scene::of(V31).await;
     let change = Change::new(vec![nullable("a", INT)], vec![nullable("a", BIG)], &[Some(0)], V31);
     let client = begin(&cluster, &change.before, "1, 2").await;
     client.version().await.unwrap();
@@ -396,15 +352,15 @@ async fn a_cancelled_job_is_a_definite_error_and_the_next_call_tries_again() {
 
 #[tokio::test]
 async fn a_job_that_waits_for_somebodys_transaction_is_given_up_in_the_end() {
-    let cluster = Cluster::of(V35).await;
+    let cluster = Scene::of(V35).await;
     let change = Change::new(vec![nullable("a", INT)], vec![nullable("a", BIG)], &[Some(0)], V35);
     begin(&cluster, &change.before, "1, 2").await;
-    let client = cluster.client_with(&Params { alter_timeout_sec: 1, ..Params::default() });
+    let client = cluster.client_with(Params { alter_timeout_sec: 1, ..Params::default() });
     client.version().await.unwrap();
     let http = reqwest::Client::new();
     let transaction = async |operation: &str| {
         let url = format!("http://{}/api/transaction/{operation}", cluster.server.be_addr);
-        let request = http.post(url).basic_auth("root", Some("")).header("db", "shop").header("table", "t");
+        let request = http.post(url).basic_auth("root", Some(PASSWORD)).header("db", "shop").header("table", "t");
         let answer = request.header("label", "open").send().await.unwrap().text().await.unwrap();
         assert!(answer.contains("\"OK\""), "{answer}");
     };
@@ -421,7 +377,7 @@ async fn a_job_that_waits_for_somebodys_transaction_is_given_up_in_the_end() {
 
 #[tokio::test]
 async fn what_cannot_be_done_in_place_is_refused_before_anything_is_sent() {
-    let cluster = Cluster::of(V31).await;
+    let cluster = Scene::of(V31).await;
     let before = vec![nullable("a", INT), nullable("gone", INT)];
     let after =
         vec![nullable("b", ColumnType::Decimal { precision: 10, scale: 0 }), Column::new("doc", ColumnType::Json)];
@@ -438,7 +394,7 @@ async fn what_cannot_be_done_in_place_is_refused_before_anything_is_sent() {
 
 #[tokio::test]
 async fn a_table_that_is_gone_cannot_be_altered() {
-    let cluster = Cluster::of(V35).await;
+    let cluster = Scene::of(V35).await;
     let change = Change::new(vec![nullable("a", INT)], vec![nullable("a", BIG)], &[Some(0)], V35);
     let client = begin(&cluster, &change.before, "1, 2").await;
     cluster.run("DROP TABLE shop.t").await;
@@ -449,7 +405,7 @@ async fn a_table_that_is_gone_cannot_be_altered() {
 
 #[tokio::test]
 async fn tables_are_emptied_dropped_and_renamed_once_whatever_answers_are_lost() {
-    let cluster = Cluster::of(V35).await;
+    let cluster = Scene::of(V35).await;
     let before = table(vec![nullable("a", INT)], V35);
     let client = begin(&cluster, &before, "1, 2").await;
     let (t, u) = (TableName::new("shop", "t"), TableName::new("shop", "u"));
@@ -477,7 +433,7 @@ async fn tables_are_emptied_dropped_and_renamed_once_whatever_answers_are_lost()
 
 #[tokio::test]
 async fn two_tables_are_swapped_once_whatever_answers_are_lost() {
-    let cluster = Cluster::of(V35).await;
+    let cluster = Scene::of(V35).await;
     let before = table(vec![nullable("a", INT)], V35);
     let client = begin(&cluster, &before, "1, 2").await;
     let (t, copy) = (TableName::new("shop", "t"), TableName::new("shop", "copy"));

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::proof;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder};
 use rand::rngs::StdRng;
@@ -17,10 +18,9 @@ use rand::{Rng as _, SeedableRng as _};
 use tokio::process::Child;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
-use towpath::demo::proof;
 use towpath::embedded::fault::{Fault, Mode};
 
-use crate::harness::{Job, Target, assert_equal, text};
+use crate::harness::{Job, Target, assert_equal, connect, text};
 use crate::servers::{self, Shared};
 
 const KEYS: u32 = 200;
@@ -39,6 +39,8 @@ struct Scene {
     /// How often a counter at the target was seen to go back.
     steps_back: Arc<AtomicU64>,
     tasks: Vec<JoinHandle<()>>,
+    /// Added so far.
+    columns: u32,
 }
 
 impl Scene {
@@ -61,9 +63,9 @@ impl Scene {
         let (gate, steps_back) = (Arc::new(Mutex::new(())), Arc::new(AtomicU64::new(0)));
         let tasks = vec![
             tokio::spawn(write(conn, database.clone(), Arc::clone(&gate))),
-            tokio::spawn(observe(target.connect().await, database.clone(), Arc::clone(&steps_back))),
+            tokio::spawn(observe(connect(second_fe(&target)).await, database.clone(), Arc::clone(&steps_back))),
         ];
-        Scene { source, database, target, job, child, gate, steps_back, tasks }
+        Scene { source, database, target, job, child, gate, steps_back, tasks, columns: 0 }
     }
 
     /// Switches the faults on, waits until each has struck so often, switches them off and compares.
@@ -86,6 +88,23 @@ impl Scene {
         println!("{name}: struck {} times, {found}", struck.join(" + "));
     }
 
+    /// A column comes while the first FE cannot serve. (A job that has left it stays with the other: it begins anew.)
+    async fn alters_while(&mut self, mode: Mode) {
+        self.restart().await;
+        self.columns += 1;
+        let (column, back) = (format!("more{}", self.columns), self.steps_back.load(Ordering::Relaxed));
+        let fault = self.target.inject(always(mode.clone()));
+        self.source.run([format!("ALTER TABLE {}.t ADD COLUMN {column} INT DEFAULT 7", self.database)]).await;
+        let shown = format!("SELECT COUNT(*) FROM information_schema.columns WHERE COLUMN_NAME = '{column}'");
+        let mut target = connect(second_fe(&self.target)).await;
+        while target.query_first::<u64, _>(&shown).await.unwrap() != Some(1) {
+            self.still_runs("an ALTER");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.compare(&format!("{mode:?}"), back).await;
+        assert!(self.target.mend(fault) > 0, "{mode:?} never struck");
+    }
+
     /// Stops the writing and expects both sides to become equal, and no counter to have gone back since there were `back`
     /// such steps. Says what it found.
     async fn compare(&mut self, after: &str, back: u64) -> String {
@@ -106,7 +125,7 @@ impl Scene {
             let options = OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).user(Some("root"));
             mysql_async::Opts::from(options)
         };
-        let (source, target) = (options(self.source.port()), options(self.target.server.mysql_addr.port()));
+        let (source, target) = (options(self.source.port()), options(second_fe(&self.target)));
         let pairs = ["t", "counter"].map(|table| proof::Pair::same(&self.database, table));
         let began = Instant::now();
         loop {
@@ -142,6 +161,11 @@ impl Scene {
     }
 }
 
+/// The port of the FE that no fault is about.
+fn second_fe(target: &Target) -> u16 {
+    target.server.second_mysql_addr.unwrap().port()
+}
+
 /// The end of a job that ends by itself.
 async fn ended(mut child: Child) -> ExitStatus {
     tokio::time::timeout(Duration::from_secs(60), child.wait()).await.expect("the job goes on").unwrap()
@@ -158,11 +182,13 @@ async fn write(mut conn: Conn, database: String, gate: Arc<Mutex<()>>) {
             (random.random_range(1..=KEYS), random.random_range(1..=KEYS), random.random_range(1..=COUNTERS));
         let statements = [
             "BEGIN".to_owned(),
-            format!("INSERT INTO {database}.t VALUES ({id}, {number}, 'new') ON DUPLICATE KEY UPDATE v = {number}"),
+            format!(
+                "INSERT INTO {database}.t (id, v, name) VALUES ({id}, {number}, 'new') ON DUPLICATE KEY UPDATE v = {number}"
+            ),
             format!("UPDATE IGNORE {database}.t SET id = {other}, name = 'moved' WHERE id = {id}"),
             format!("DELETE FROM {database}.t WHERE id = {}", (id + 7) % KEYS),
             format!("DELETE FROM {database}.t WHERE id = {}", (id + 11) % KEYS),
-            format!("INSERT INTO {database}.t VALUES ({}, {number}, 'again')", (id + 11) % KEYS),
+            format!("INSERT INTO {database}.t (id, v, name) VALUES ({}, {number}, 'again')", (id + 11) % KEYS),
             format!("UPDATE {database}.counter SET n = n + 1 WHERE id = {counter}"),
             "COMMIT".to_owned(),
         ];
@@ -247,6 +273,9 @@ async fn nodes_that_go_and_ways_that_change_lose_nothing() {
     scene.survives(&[killed(), cut_off()], 2).await;
     // Once is enough: the job turns to the second FE and leaves the first alone for a while.
     scene.survives(&[always(Mode::FeGone), cut_off()], 1).await;
+    scene.alters_while(Mode::SqlGone).await;
+    scene.alters_while(Mode::LeaderLost { carried_out: false }).await;
+    scene.alters_while(Mode::LeaderLost { carried_out: true }).await;
     scene.end().await;
 }
 

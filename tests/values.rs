@@ -10,6 +10,7 @@ use mysql_async::{Conn, Opts, Row};
 use tokio_util::sync::CancellationToken;
 use towpath::config::{NoKeyTables, TableFilter, ZeroDate};
 use towpath::mysql::binlog::{self, ReaderOptions, RowPlan, RowsEvent, Slot};
+use towpath::mysql::connect::Session as _;
 use towpath::mysql::snapshot::{SnapshotPlan, prepare_session, select_expression};
 use towpath::mysql::value::{ValueOptions, ValueWriter};
 use towpath::mysql::{catalog, connect, position};
@@ -115,24 +116,28 @@ async fn tables(conn: &mut Conn, database: &str) -> Vec<Table> {
 /// All rows of a table through the snapshot decoder, ordered by the first column. A row that cannot be written has its
 /// error in each cell.
 async fn snapshot(server: &impl Source, mapping: &Mapping, options: &ValueOptions) -> Vec<Vec<String>> {
-    let mut conn = open(server).await;
+    let job = crate::source_catalog::job(server.port(), "root", "", "a.b", "");
+    let mut conn = connect::connector(&job.source, Default::default()).tables(None).await.unwrap();
     // What the server may give to every session; the snapshot's own must not heed it.
-    conn.query_drop("SET NAMES latin1, time_zone = '+11:00', sql_mode = 'PAD_CHAR_TO_FULL_LENGTH,ANSI_QUOTES'")
+    conn.rows("SET NAMES latin1, time_zone = '+11:00', sql_mode = 'PAD_CHAR_TO_FULL_LENGTH,ANSI_QUOTES'")
         .await
         .unwrap();
     prepare_session(&mut conn).await.unwrap();
-    let columns: Vec<String> = mapping.source.columns.iter().map(select_expression).collect();
-    let statement = format!("SELECT {} FROM {} ORDER BY 1", columns.join(", "), mapping.source.name.quoted());
-    let rows: Vec<Row> = conn.exec(statement, ()).await.unwrap();
     let plan = SnapshotPlan::new(mapping, options).unwrap();
-    let written = rows.iter().map(|row| {
-        let mut cells = Cells::default();
-        match plan.write(row, &mut cells) {
-            Ok(()) => cells.0,
-            Err(error) => vec![error.to_string(); mapping.target.columns.len()],
+    let first = select_expression(&mapping.source.columns[0]);
+    let statement = format!("SELECT {} FROM {} ORDER BY {first}", plan.select(), mapping.source.name.quoted());
+    let mut selecting = conn.select(&statement).await.unwrap();
+    let mut written = Vec::new();
+    while let Some(page) = selecting.next().await.unwrap() {
+        for row in page.rows() {
+            let mut cells = Cells::default();
+            written.push(match plan.write(row, &mut cells) {
+                Ok(()) => cells.0,
+                Err(error) => vec![error.to_string(); mapping.target.columns.len()],
+            });
         }
-    });
-    written.collect()
+    }
+    written
 }
 
 /// Everything in the log of one database, from `start` to a mark that this writes at its end.

@@ -18,7 +18,7 @@ const FIGURES: &str = include_str!("instructions.txt");
 /// A loop: what it is called, and what makes its input and then goes over it.
 type Loop = (&'static str, fn(u32));
 
-const LOOPS: [Loop; 8] = [
+const LOOPS: [Loop; 9] = [
     ("keep_last_insert", |rounds| repeat(rounds, &Scene::inserts(ROWS, ROWS_AN_EVENT), Scene::batch)),
     ("keep_last_hot_insert", |rounds| repeat(rounds, &Scene::inserts(ROWS / 1000, ROWS_AN_EVENT), Scene::batch)),
     ("keep_last_single_update", |rounds| repeat(rounds, &Scene::updates(ROWS), Scene::batch)),
@@ -32,7 +32,8 @@ const LOOPS: [Loop; 8] = [
         repeat(rounds, &Scene::inserts(ROWS, ROWS_AN_EVENT), |scene| scene.encode(scene.batch(), true));
     }),
     ("mixed_insert_to_csv", |rounds| repeat(rounds, &Scene::mixed(), |scene| scene.encode(scene.batch(), false))),
-    ("select_to_csv", |rounds| repeat(rounds, &Selected::new(), Selected::encode)),
+    ("select_to_csv", |rounds| repeat(rounds, &Selected::sysbench(), Selected::encode)),
+    ("mixed_select_to_csv", |rounds| repeat(rounds, &Selected::mixed(), Selected::encode)),
 ];
 
 fn repeat<I, R>(rounds: u32, input: &I, work: impl Fn(&I) -> R) {

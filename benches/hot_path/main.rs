@@ -67,6 +67,13 @@ fn write_csv_of_many_types(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn write_csv_from_a_select(bencher: Bencher<'_, '_>) {
-    let rows = Selected::new();
+    let rows = Selected::sysbench();
+    bencher.counter(ItemsCount::new(ROWS)).bench_local(|| black_box(rows.encode()));
+}
+
+/// Numbers, dates and short texts.
+#[divan::bench]
+fn write_csv_from_a_select_of_many_types(bencher: Bencher<'_, '_>) {
+    let rows = Selected::mixed();
     bencher.counter(ItemsCount::new(ROWS)).bench_local(|| black_box(rows.encode()));
 }

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mysql_async::{Row, Value};
-use mysql_common::constants::ColumnType as WireType;
 use towpath::apply::batch::Batch;
 use towpath::apply::encode::{BinaryText, EncodeRow, Encoder, Op, Part};
 use towpath::mysql::binlog::{ColumnBits, EventPlan, ImageColumns, RowPlan, RowsEvent, RowsKind, TableMap};
 use towpath::mysql::snapshot::SnapshotPlan;
 use towpath::mysql::value::{RowError, ValueOptions, ValueWriter};
+use towpath::mysql::wire::{Form, PackedRow};
 use towpath::ring::Budget;
 use towpath::schema::{Column, ColumnType, IntegerSize, Mapping, MappingOptions, Table, TableName, map_table};
 
@@ -114,29 +113,57 @@ impl Scene {
     }
 }
 
-/// Rows of sysbench's table as a SELECT gives them.
+/// Rows as a SELECT gives them, over the binary protocol.
 pub(crate) struct Selected {
     mapping: Mapping,
     plan: SnapshotPlan,
-    rows: Vec<Row>,
+    forms: Vec<Form>,
+    rows: Vec<Vec<u8>>,
 }
 
 impl Selected {
-    pub(crate) fn new() -> Selected {
-        let mapping = map_table(&sysbench(), &MappingOptions::for_version(3, 5)).unwrap();
+    pub(crate) fn sysbench() -> Selected {
+        let row = |id| {
+            let number = (id as u32).to_le_bytes();
+            let [c, pad] = sysbench_texts(id);
+            [&[0, 0][..], &number, &number, &[119], &c, &[59], &pad].concat()
+        };
+        Selected::new(&sysbench(), vec![Form::Long, Form::Long, Form::Bytes, Form::Bytes], row)
+    }
+
+    /// Numbers, dates and short texts, some of them NULL.
+    pub(crate) fn mixed() -> Selected {
+        let forms = vec![Form::LongLong, Form::Long, Form::Bytes, Form::Date, Form::Date, Form::Bytes, Form::Double];
+        Selected::new(&mixed(), forms, |id| {
+            let null = id.is_multiple_of(4);
+            // The bit of the fourth column.
+            let mut row = vec![0, if null { 0b10_0000 } else { 0 }, 0];
+            row.extend_from_slice(&(id as u64).to_le_bytes());
+            row.extend_from_slice(&(id as u32 % 97).to_le_bytes());
+            let text = |row: &mut Vec<u8>, text: String| {
+                row.push(text.len() as u8);
+                row.extend_from_slice(text.as_bytes());
+            };
+            text(&mut row, format!("{}.{:02}", id & 0xffff, id % 100));
+            if !null {
+                row.extend_from_slice(&[11, 0xe8, 7, 3, 5, (id % 24) as u8, (id % 60) as u8, (id % 59) as u8]);
+                row.extend_from_slice(&(id as u32 % 1000 * 1000).to_le_bytes());
+            }
+            row.extend_from_slice(&[4, 0xe8, 7, 3, 1 + (id % 28) as u8]);
+            text(&mut row, format!("Größe {id}"));
+            row.extend_from_slice(&(id as f64 / 8.0).to_le_bytes());
+            row
+        })
+    }
+
+    fn new(table: &Table, forms: Vec<Form>, row: impl Fn(usize) -> Vec<u8>) -> Selected {
+        let mapping = map_table(table, &MappingOptions::for_version(3, 5)).unwrap();
         let plan = SnapshotPlan::new(&mapping, &ValueOptions::default()).unwrap();
-        let column = |ty| mysql_async::Column::new(ty);
-        let columns: Arc<[_]> = [WireType::MYSQL_TYPE_LONG, WireType::MYSQL_TYPE_STRING].map(column).into();
-        let columns: Arc<[_]> = [0, 0, 1, 1].map(|at: usize| columns[at].clone()).into();
-        let rows = (0..ROWS).map(|id| {
-            let [c, pad] = sysbench_texts(id).map(Value::Bytes);
-            mysql_common::row::new_row(vec![Value::Int(id as i64), Value::Int(id as i64), c, pad], Arc::clone(&columns))
-        });
-        Selected { rows: rows.collect(), mapping, plan }
+        Selected { rows: (0..ROWS).map(row).collect(), forms, mapping, plan }
     }
 
     pub(crate) fn encode(&self) -> Vec<Part> {
-        struct One<'a>(&'a SnapshotPlan, &'a Row);
+        struct One<'a>(&'a SnapshotPlan, PackedRow<'a>);
         impl EncodeRow for One<'_> {
             type Error = RowError;
             fn write(&mut self, out: &mut impl ValueWriter) -> Result<(), RowError> {
@@ -145,7 +172,7 @@ impl Selected {
         }
         let mut encoder = Encoder::new(&self.mapping.target, BinaryText::Base64, BODY_BYTES);
         for row in &self.rows {
-            encoder.row(Op::Upsert, One(&self.plan, row)).unwrap();
+            encoder.row(Op::Upsert, One(&self.plan, PackedRow::new(&self.forms, row))).unwrap();
         }
         encoder.finish()
     }

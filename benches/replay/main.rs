@@ -19,6 +19,7 @@ mod report;
 mod scale;
 mod sink;
 mod source;
+mod verify;
 
 use std::path::PathBuf;
 
@@ -41,7 +42,7 @@ struct Arguments {
     /// Where the figures go as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Only these groups: oltp, bulk, copy, scale, fresh.
+    /// Only these groups: oltp, bulk, copy, verify, scale, fresh.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Another `towpath` than the one that was built with this program.
@@ -77,7 +78,7 @@ fn measure(arguments: &Arguments) {
         job::use_binary(binary.clone());
     }
     let wants = |group: &str| match arguments.only.is_empty() {
-        true => !arguments.quick || !matches!(group, "scale" | "fresh"),
+        true => !arguments.quick || !matches!(group, "verify" | "scale" | "fresh"),
         false => arguments.only.iter().any(|only| only == group),
     };
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -93,6 +94,9 @@ fn measure(arguments: &Arguments) {
     }
     if wants("copy") {
         scale::copy(&mut report, "full data", &source, &mut sink, size);
+    }
+    if wants("verify") {
+        verify::measure(&mut report, &runtime, &source, size);
     }
     if wants("oltp") || (arguments.full && wants("scale")) {
         let log = runtime.block_on(source.transactions(size, size.transactions));

@@ -1,6 +1,7 @@
 CREATE USER 'towpath'@'%' IDENTIFIED BY 'towpath';
 GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'towpath'@'%';
 GRANT SELECT ON shop.* TO 'towpath'@'%';
+GRANT XA_RECOVER_ADMIN ON *.* TO 'towpath'@'%';
 
 CREATE DATABASE shop;
 CREATE TABLE shop.customer (

@@ -2,7 +2,9 @@
 //!
 //! An epoch closes on a transaction's end, when `realFlushPauseSec` has passed since the last one closed and
 //! that one is in, or when the batch is full. While epoch N is being loaded, N+1 fills; only one is ever on
-//! its way, so epochs commit in order.
+//! its way, so epochs commit in order. The longer a target takes, the larger the next epoch may become: a batch that would
+//! be full goes on filling up to twice that size while the epoch before it is on its way. So loads that take long are few,
+//! and a target that is quick is not kept waiting.
 //!
 //! The rows of the transaction that is being read wait beside the batch and join it at the transaction's end: until
 //! then the connection may be lost, and the transaction with it (`Slot::CutOff`).
@@ -69,8 +71,8 @@ pub struct Epoch {
 /// When a batch is full.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Bytes of memory. A batch that has reached half of it closes at the next transaction's end; one that reaches it
-    /// inside a transaction goes out as a piece.
+    /// Bytes of memory. A batch that has reached half of it closes at the next transaction's end; all of it, while an epoch
+    /// is on its way. One that reaches it inside a transaction goes out as a piece.
     pub bytes: usize,
 }
 
@@ -299,7 +301,9 @@ impl Flusher {
         let (read, bytes) = (filling.batch.read().total(), held.bytes() as u64);
         filling.batch.add(mapping, plan, &event, held)?;
         self.limiter.took(filling.batch.read().total() - read, bytes);
-        if filling.batch.bytes() >= self.limits.bytes {
+        // A transaction that joins as a whole, at its end, is no more than half of the limit, and so is beside a full batch.
+        let most = if filling.in_transaction { self.limits.bytes } else { self.limits.bytes / 2 * 3 };
+        if filling.batch.bytes() >= most {
             self.send_piece(filling)?;
         }
         Ok(())
@@ -499,11 +503,16 @@ impl Flusher {
             self.replay_until = None;
             return self.close(filling);
         }
-        let full = self.pace.is_full(filling.batch.rows()) || filling.batch.bytes() >= self.limits.bytes / 2;
-        if full || filling.in_pieces {
+        if filling.in_pieces || self.is_full(filling) {
             return self.close(filling);
         }
         self.close_if_due(filling)
+    }
+
+    /// Whether the batch closes at a transaction's end, whatever the pause says.
+    fn is_full(&self, filling: &Filling) -> bool {
+        let bytes = if filling.in_flight { self.limits.bytes } else { self.limits.bytes / 2 };
+        self.pace.is_full(filling.batch.rows()) || filling.batch.bytes() >= bytes
     }
 
     fn due_at(&self, filling: &Filling) -> Instant {
@@ -516,7 +525,7 @@ impl Flusher {
             filling.in_flight = false;
         }
         let closable = !filling.in_transaction && !filling.in_flight && self.replay_until.is_none();
-        if closable && filling.has_news() && Instant::now() >= self.due_at(filling) {
+        if closable && filling.has_news() && (self.is_full(filling) || Instant::now() >= self.due_at(filling)) {
             self.close(filling)?;
         }
         Ok(())

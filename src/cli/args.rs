@@ -13,9 +13,17 @@ pub(super) struct Arguments {
     /// Log lines as text or as JSON objects.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     pub(super) log_format: LogFormat,
-    /// error, warn, info, debug, trace, or a filter such as `towpath=debug`.
-    #[arg(long, global = true, default_value = "info", env = "RUST_LOG")]
-    pub(super) log_level: String,
+    /// error, warn, info, debug, trace, or a filter such as `towpath=debug` [default: info; of `demo`: warn]
+    #[arg(long, global = true, env = "RUST_LOG")]
+    pub(super) log_level: Option<String>,
+}
+
+impl Arguments {
+    pub(super) fn log_level(&self) -> &str {
+        // The demo tells its story itself; a line for each of its many epochs would bury it.
+        let usual = if matches!(self.command, Command::Demo(_)) { "warn" } else { "info" };
+        self.log_level.as_deref().unwrap_or(usual)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -212,7 +220,8 @@ pub(super) struct VerifyArguments {
     /// Differences of one table after which the rest of it is not looked for.
     #[arg(long, value_name = "ROWS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
     pub(super) max_differences: u64,
-    /// Seconds for which a running job may take to come to where the source was read.
+    /// Seconds for which a running job may take to come to where the source was read; and for which the log of one that does
+    /// not go on may be read.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub(super) patience: u64,
     /// Compare nothing; list the runs that were made.
@@ -249,6 +258,9 @@ pub(super) struct EmbeddedOptions {
     /// HTTP port of a second FE, a follower of the first. None without this.
     #[arg(long)]
     pub(super) second_fe_port: Option<u16>,
+    /// MySQL port of the second FE; 0 takes a free one.
+    #[arg(long, requires = "second_fe_port", default_value_t = 0)]
+    pub(super) second_mysql_port: u16,
     #[arg(long, default_value = "root")]
     pub(super) user: String,
     #[arg(long, default_value = "", env = "TOWPATH_EMBEDDED_PASSWORD", hide_env_values = true)]

@@ -5,22 +5,15 @@ use std::path::Path;
 use super::Outcome;
 use crate::Result;
 use crate::config::Job;
-use crate::job::{Prepared, connect, prepare};
-use crate::mysql::{position, preflight};
-use crate::state::{Checkpoint, Store};
+use crate::job::{self, Checked, connect_beside};
 
 pub(super) async fn run(path: &Path) -> Result<Outcome> {
     let job = Job::load(path)?;
-    let target = connect(&job).await?;
-    let mut prepared = prepare(&job, target.client().as_ref()).await;
+    let target = connect_beside(&job).await?;
+    let checked = job::check(&job, target.client().as_ref()).await;
     target.stop().await;
-    if let Ok(ready) = &mut prepared
-        && let Err(error) = resumable(&job, ready).await
-    {
-        prepared = Err(error.into());
-    }
-    let prepared = match prepared {
-        Ok(prepared) => prepared,
+    let Checked { prepared, basis } = match checked {
+        Ok(checked) => checked,
         Err(problems) => {
             for problem in &problems.0 {
                 println!("PROBLEM  {problem}");
@@ -29,6 +22,7 @@ pub(super) async fn run(path: &Path) -> Result<Outcome> {
             return Ok(Outcome::Failed);
         }
     };
+    println!("judged   {basis}");
     for warning in &prepared.warnings {
         println!("warning  {warning}");
     }
@@ -43,16 +37,4 @@ pub(super) async fn run(path: &Path) -> Result<Outcome> {
         prepared.target_version
     );
     Ok(Outcome::Done)
-}
-
-/// For a job that has been run before: the source still has the log from its checkpoint on, and for how long.
-async fn resumable(job: &Job, prepared: &mut Prepared) -> Result<()> {
-    let Some(store) = Store::read(&job.state_dir, &job.name)? else { return Ok(()) };
-    let Some(identity) = store.identity()? else { return Ok(()) };
-    let checkpoint = store.checkpoint()?.unwrap_or_else(|| Checkpoint::at(identity.start));
-    let Prepared { connection, server, warnings, .. } = prepared;
-    position::check(connection, server.flavor, &checkpoint.position).await?;
-    warnings
-        .extend(preflight::check_retention(connection, server, &checkpoint.position, checkpoint.committed_at).await?);
-    Ok(())
 }

@@ -19,9 +19,17 @@ pub(super) async fn run(path: &Path, options: &CorrectOptions, dry_run: bool) ->
     for (table, [missing, extra, different]) in plan.tables() {
         println!("  {table}: {} to write, {extra} to delete if the source still lacks them", missing + different);
     }
+    for table in &plan.without_key {
+        println!(
+            "  {table}: has no key, so no single row of it can be corrected; to copy it anew: towpath recopy JOB {table}"
+        );
+    }
     if dry_run {
         plan.differences.iter().for_each(|difference| println!("{}", difference.detail));
         return Ok(Outcome::Done);
+    }
+    if plan.differences.is_empty() && !plan.without_key.is_empty() {
+        return Ok(Outcome::Differences);
     }
     let target = connect_beside(&job).await?;
     let bar = ProgressBar::new(plan.differences.len() as u64);
@@ -44,7 +52,7 @@ pub(super) async fn run(path: &Path, options: &CorrectOptions, dry_run: bool) ->
     }
     if left.differences.is_empty() && counts.failed == 0 {
         println!("compared again: equal");
-        return Ok(Outcome::Done);
+        return Ok(if plan.without_key.is_empty() { Outcome::Done } else { Outcome::Differences });
     }
     println!("compared again: {} rows still differ", left.differences.len());
     left.differences.iter().take(SHOWN).for_each(|difference| println!("{difference}"));

@@ -5,12 +5,12 @@ use std::path::Path;
 use super::Outcome;
 use crate::Result;
 use crate::config::Job;
-use crate::job::{Problems, connect, prepare};
+use crate::job::{Problems, connect_beside, prepare};
 use crate::target::Target;
 
 pub(super) async fn run(path: &Path) -> Result<Outcome> {
     let job = Job::load(path)?;
-    let target = connect(&job).await?;
+    let target = connect_beside(&job).await?;
     let client = target.client();
     let prepared = prepare(&job, client.as_ref()).await.map_err(Problems::into_error);
     target.stop().await;

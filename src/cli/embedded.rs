@@ -18,6 +18,7 @@ pub(super) async fn run(options: EmbeddedOptions) -> Result<Outcome> {
         fe_port: options.fe_port,
         be_port: options.be_port,
         second_fe_port: options.second_fe_port,
+        second_mysql_port: options.second_mysql_port,
         user: options.user,
         password: options.password,
         version,
@@ -25,6 +26,9 @@ pub(super) async fn run(options: EmbeddedOptions) -> Result<Outcome> {
     })
     .await?;
     println!("MySQL {}  FE http {}  BE http {}", server.mysql_addr, server.fe_addr, server.be_addr);
+    if let Some((mysql, http)) = server.second_mysql_addr.zip(server.second_fe_addr) {
+        println!("second FE: MySQL {mysql}  http {http}");
+    }
     let stop = CancellationToken::new();
     signal::cancel_on_signal(stop.clone())?;
     stop.cancelled().await;

@@ -5,6 +5,8 @@ mod check;
 mod correct;
 mod ddl;
 mod dead_letters;
+#[cfg(test)]
+mod documents;
 mod embedded;
 mod job_file;
 mod log;
@@ -42,7 +44,7 @@ pub(crate) enum Outcome {
 /// use, 3 differences found.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Err(error) = log::start(arguments.log_format, &arguments.log_level) {
+    if let Err(error) = log::start(arguments.log_format, arguments.log_level()) {
         return report(&error);
     }
     let _steps = step::from_environment();

@@ -4,6 +4,7 @@
 //! the same process, as if it had been started again. Everything else needs a restart, and the log says so.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Job;
@@ -43,12 +44,12 @@ pub(super) fn again(path: &Path, job: &Job, progress: &Progress) -> Option<Job> 
     Some(read)
 }
 
-/// Waits until the last of the former run has let go of the state store.
-pub(super) async fn until_free(job: &Job) {
+/// Waits until the last of the former run has let go of the state store, which the process keeps.
+pub(super) async fn until_free(store: &Arc<Store>) {
     const LOOK: Duration = Duration::from_millis(20);
     const LOOKS: u32 = 500;
     for _ in 0..LOOKS {
-        if !Store::is_running(&job.state_dir, &job.name) {
+        if Arc::strong_count(store) == 1 {
             return;
         }
         tokio::time::sleep(LOOK).await;

@@ -1,14 +1,18 @@
 //! `towpath run`
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{Outcome, progress_bar, reload, signal};
 use crate::config::Job;
 use crate::job::{self, Corrector, Ended, RunOptions, connect};
+use crate::state::Store;
 use crate::{Result, http};
 
 pub(super) async fn run(path: &Path, stop_at_end: bool) -> Result<Outcome> {
     let mut job = Job::load(path)?;
+    // Before any port: a second process of the job is to be told that, and not that its ports are taken.
+    let store = Arc::new(Store::open(&job.state_dir, &job.name)?);
     let options = RunOptions { stop_at_end, ..RunOptions::default() };
     signal::cancel_on_signal(options.stop.clone())?;
     let mut hangups = signal::hangups()?;
@@ -20,7 +24,7 @@ pub(super) async fn run(path: &Path, stop_at_end: bool) -> Result<Outcome> {
         let run = RunOptions { stop: options.stop.child_token(), ..options.clone() };
         let mut other = None;
         let ended = {
-            let mut running = std::pin::pin!(job::run(&job, target.client(), &run));
+            let mut running = std::pin::pin!(job::run_with(&job, Arc::clone(&store), target.client(), &run));
             let mut correcting = std::pin::pin!(corrector.run());
             loop {
                 tokio::select! {
@@ -37,7 +41,7 @@ pub(super) async fn run(path: &Path, stop_at_end: bool) -> Result<Outcome> {
         };
         match other {
             Some(read) if ended.is_ok() && !options.stop.is_cancelled() => {
-                reload::until_free(&job).await;
+                reload::until_free(&store).await;
                 job = read;
             }
             _ => break ended,

@@ -193,7 +193,12 @@ static TARGET: &[Field] = &[
         Default::Text("starrocks"),
         "`starrocks`, or `embedded`: the built-in StarRocks-compatible server, which `run` starts.",
     ),
-    field("clientAddress", Shape::Text, Default::Text("127.0.0.1:9030"), "`host:port` of the FE's MySQL port."),
+    field(
+        "clientAddress",
+        Shape::Texts(true),
+        Default::Text("127.0.0.1:9030"),
+        "`host:port` of the FE's MySQL port, or a list of several FEs', of which the first that works is used.",
+    ),
     field(
         "httpAddress",
         Shape::Texts(true),

@@ -299,12 +299,8 @@ fn target(group: &Group, reader: &mut Reader<'_>) -> Option<Target> {
         Some("embedded") => TargetKind::Embedded,
         _ => TargetKind::Starrocks,
     };
-    let text = group.text("clientAddress");
-    let client_address =
-        text.and_then(|text| address(&text, group.line("clientAddress"), group.path("clientAddress"), reader));
-    let urls = group.texts("httpAddress");
-    let http_addresses =
-        urls.iter().filter_map(|(line, text)| address(text, *line, group.path("httpAddress"), reader)).collect();
+    let client_addresses = addresses(group, "clientAddress", reader);
+    let http_addresses = addresses(group, "httpAddress", reader);
     let username = not_empty(group, "username", reader);
     let password = password(group, reader);
     let load_props = group.text_map("loadProps");
@@ -333,7 +329,7 @@ fn target(group: &Group, reader: &mut Reader<'_>) -> Option<Target> {
     }
     Some(Target {
         kind,
-        client_address: client_address?,
+        client_addresses,
         http_addresses,
         username: username?,
         password: password?,
@@ -432,6 +428,11 @@ fn shadow_tables(group: &Group, reader: &mut Reader<'_>) -> ShadowNames {
         }
     }
     ShadowNames::new(&known).unwrap_or_else(|_| ShadowNames::none())
+}
+
+fn addresses(group: &Group, key: &str, reader: &mut Reader<'_>) -> Vec<Address> {
+    let texts = group.texts(key);
+    texts.iter().filter_map(|(line, text)| address(text, *line, group.path(key), reader)).collect()
 }
 
 fn address(text: &str, line: u64, path: String, reader: &mut Reader<'_>) -> Option<Address> {

@@ -113,8 +113,8 @@ pub enum TlsMode {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
     pub kind: TargetKind,
-    /// The FE's MySQL port.
-    pub client_address: Address,
+    /// The FEs' MySQL ports, tried in order.
+    pub client_addresses: Vec<Address>,
     /// The FE's HTTP ports, tried in order; a BE's address works too.
     pub http_addresses: Vec<Address>,
     pub username: String,

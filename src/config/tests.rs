@@ -43,7 +43,7 @@ fn the_shortest_job_has_the_documented_defaults() {
     assert_eq!(job.source.startup, Startup::Initial);
     assert_eq!(job.source.tables, ["shop.*"]);
     assert_eq!(job.target.kind, TargetKind::Starrocks);
-    assert_eq!(job.target.client_address.to_string(), "127.0.0.1:9030");
+    assert_eq!(job.target.client_addresses, [Address { host: "127.0.0.1".into(), port: 9030 }]);
     assert_eq!(job.target.http_addresses.len(), 1);
     assert_eq!(job.target.username, "root");
     assert_eq!(job.params, Params::default());
@@ -70,7 +70,7 @@ source:
   serverId: 4294967295
 target:
   type: embedded
-  clientAddress: '[::1]:9030'
+  clientAddress: ['[::1]:9030', b:9030]
   httpAddress: [a:8030, b:8030]
   username: admin
   password: ${NONE:-x}
@@ -100,7 +100,8 @@ fn every_key_is_read() {
     assert_eq!(job.source.startup, Startup::Position { file: "binlog.000042".to_owned(), position: 157 });
     assert_eq!(job.replica_id(), u32::MAX);
     assert_eq!(job.target.kind, TargetKind::Embedded);
-    assert_eq!(job.target.client_address.to_string(), "[::1]:9030");
+    assert_eq!(job.target.client_addresses[0].to_string(), "[::1]:9030");
+    assert_eq!(job.target.client_addresses[1].to_string(), "b:9030");
     assert_eq!(job.target.http_addresses[1].to_string(), "b:8030");
     assert_eq!(job.target.password.reveal(), "x");
     assert_eq!(job.target.load_props["timeout"], "600");

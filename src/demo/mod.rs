@@ -1,7 +1,6 @@
-//! `towpath demo`: a scratch MySQL with a small shop, a writer that keeps it busy, and an independent proof that the
-//! target holds the same.
+//! `towpath demo`: a scratch MySQL with a small shop, a writer that keeps it busy, and the proof ([`crate::verify`]) that
+//! the target holds the same.
 
-pub mod proof;
 mod run;
 pub mod server;
 pub mod shop;

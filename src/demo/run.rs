@@ -5,28 +5,30 @@
 //!       │
 //!       └─▶ the job, as `towpath run` would run it ─▶ embedded target
 //!       │                                              │
-//!       └────────────────▶ proof ◀────────────────────┘
+//!       └────────────────▶ verify ◀───────────────────┘
 //! ```
 //!
-//! The job is already following when the writer stops; the proof waits until the job has reached the end of the log.
+//! The job is already following when the writer stops; both sides are compared as `towpath verify` would compare them, once
+//! the job has reached the end of the log.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mysql_async::{Opts, OptsBuilder};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use super::proof;
 use super::server::{self, Product, ScratchServer};
 use super::shop::{self, Size};
 use super::writer::{self, Writer};
 use crate::config::Job;
-use crate::job::{self, Ended, RunOptions, connect};
+use crate::job::{self, Ended, RunOptions, Verified, VerifyOptions, connect, connect_beside};
 use crate::mysql::connect::Flavor;
 use crate::mysql::position;
 use crate::progress::Snapshot;
-use crate::{Error, Result, embedded};
+use crate::state::RunOutcome;
+use crate::{Error, Result, embedded, verify};
 
 const DATABASE: &str = "shop";
 /// After the writer stopped; generous, since a slow machine is no fault.
@@ -49,7 +51,7 @@ pub struct Options {
     /// The target's data, the job file and its state; emptied at the start of a demo.
     #[arg(long, value_name = "DIR", default_value = "towpath-demo")]
     pub data_dir: PathBuf,
-    /// Leave both servers running after the proof, until Ctrl-C.
+    /// Leave both servers running after the proof, until Ctrl-C or SIGTERM.
     #[arg(long)]
     pub keep: bool,
 }
@@ -57,12 +59,17 @@ pub struct Options {
 /// Runs the demo. `true`: both sides are equal.
 ///
 /// # Errors
-/// There is no MySQL server, the folder is somebody else's, or a part fails; Ctrl-C before the proof.
+/// There is no MySQL server, the folder is somebody else's, or a part fails; Ctrl-C or SIGTERM before the proof.
 pub async fn run(options: Options) -> Result<bool> {
     let mut equal = None;
+    let failed = |error| Error::definite("cannot listen for signals").caused_by(error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    // Whatever is under way is dropped, and with it the server, its data and the job.
     tokio::select! {
         ended = show(&options, &mut equal) => ended?,
-        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
     }
     equal.ok_or_else(|| Error::definite("stopped before the proof"))
 }
@@ -88,7 +95,7 @@ async fn show(options: &Options, equal: &mut Option<bool>) -> Result<()> {
 
     let writer_options = writer::Options { connections: options.writers, ..writer::Options::default() };
     let writer = Writer::start(&source, DATABASE, &writer_options).await?;
-    let mut running = Running::start(job).await?;
+    let mut running = Running::start(job.clone()).await?;
 
     let end = Instant::now() + Duration::from_secs(options.seconds);
     while Instant::now() < end && writer.is_running() {
@@ -112,10 +119,15 @@ async fn show(options: &Options, equal: &mut Option<bool>) -> Result<()> {
     running.wait_for(&log_end).await?;
     println!("everything is in, {:.1} s later; now both sides are read\n", stopped.elapsed().as_secs_f64());
 
-    let report =
-        proof::compare(&source, &loopback(target_port), &shop::pairs(DATABASE), &proof::Options::default()).await?;
+    let beside = connect_beside(&job).await?;
+    let (all, progress) = (VerifyOptions::default(), verify::Progress::default());
+    let Verified { run, outcome, report } = job::verify(&job, &beside.client(), &all, &progress).await?;
+    beside.stop().await;
     println!("{report}");
-    *equal = Some(report.equal());
+    if outcome != RunOutcome::Equal {
+        println!("{} verify {} --history --run {run}   shows the rows", program().display(), job_file.display());
+    }
+    *equal = Some(outcome == RunOutcome::Equal);
     running.stop().await?;
 
     if options.keep {
@@ -123,13 +135,16 @@ async fn show(options: &Options, equal: &mut Option<bool>) -> Result<()> {
         std::future::pending::<()>().await;
     }
     target.stop().await;
-    let program = std::env::current_exe().unwrap_or_else(|_| PathBuf::from("towpath"));
     println!(
         "look around:  {} embedded --data-dir {} &\n              mysql -h127.0.0.1 -P9030 -uroot {DATABASE}",
-        program.display(),
+        program().display(),
         options.data_dir.join("target").display()
     );
     Ok(())
+}
+
+fn program() -> PathBuf {
+    std::env::current_exe().unwrap_or_else(|_| PathBuf::from("towpath"))
 }
 
 fn loopback(port: u16) -> Opts {

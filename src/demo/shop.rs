@@ -10,7 +10,6 @@ use mysql_async::prelude::Queryable as _;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 
-use super::proof::Pair;
 use crate::{Error, Result};
 
 /// The shop's tables, parents first.
@@ -104,11 +103,6 @@ pub async fn create(conn: &mut Conn, database: &str, size: Size) -> Result<()> {
         run(conn, statement).await?;
     }
     fill(conn, size).await
-}
-
-/// Every table of the shop, for the proof.
-pub fn pairs(database: &str) -> Vec<Pair> {
-    TABLES.iter().map(|table| Pair::same(database, table)).collect()
 }
 
 async fn fill(conn: &mut Conn, size: Size) -> Result<()> {

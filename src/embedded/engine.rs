@@ -32,7 +32,8 @@ pub(crate) struct Engine {
 pub(crate) struct Addresses {
     pub(crate) mysql: SocketAddr,
     pub(crate) fe: SocketAddr,
-    pub(crate) second_fe: Option<SocketAddr>,
+    /// HTTP and MySQL.
+    pub(crate) second_fe: Option<(SocketAddr, SocketAddr)>,
     pub(crate) be: SocketAddr,
 }
 

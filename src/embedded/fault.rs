@@ -50,6 +50,12 @@ pub enum Mode {
     UnresolvableBe,
     /// The FE's HTTP port hangs up on every request. The second FE leads meanwhile, where there is one.
     FeGone,
+    /// The first FE's MySQL port closes its connections and takes no new ones.
+    SqlGone,
+    /// The first FE is a follower that cannot reach its leader: what it would have to forward, which is everything but a
+    /// session's own settings, fails with the text of a Java exception. `carried_out`: the leader has got the statement, and
+    /// only its answer does not come back.
+    LeaderLost { carried_out: bool },
     /// The second FE leads: the first one sends there whoever asks it, loads too. (Real followers do so for transactions
     /// and label states only; the longer way is the harder one for a client.)
     LeaderElsewhere,

@@ -41,6 +41,8 @@ pub struct Options {
     pub be_port: u16,
     /// HTTP port of a second FE, a follower of the first; `None`: there is one FE only.
     pub second_fe_port: Option<u16>,
+    /// The second FE's MySQL port, where there is one.
+    pub second_mysql_port: u16,
     /// The user that may do everything.
     pub user: String,
     pub password: String,
@@ -70,6 +72,7 @@ impl Options {
             fe_port: 0,
             be_port: 0,
             second_fe_port: None,
+            second_mysql_port: 0,
             user: "root".into(),
             password: String::new(),
             version: Version { major: 3, minor: 5, patch: 0 },
@@ -89,6 +92,7 @@ pub struct Server {
     pub fe_addr: SocketAddr,
     pub be_addr: SocketAddr,
     pub second_fe_addr: Option<SocketAddr>,
+    pub second_mysql_addr: Option<SocketAddr>,
     engine: Arc<Engine>,
     stopping: CancellationToken,
     http: HttpServers,
@@ -106,23 +110,38 @@ impl Server {
     /// # Errors
     /// A port in use, or a data folder that cannot be used.
     pub async fn start(options: Options) -> Result<Server> {
-        let address = (options.host.clone(), options.mysql_port);
+        let (host, mysql_port) = (options.host.clone(), options.mysql_port);
+        let second_mysql_port = options.second_fe_port.map(|_| options.second_mysql_port);
         let engine = Arc::new(Engine::open(options)?);
-        let listener = TcpListener::bind(&address).await.map_err(|error| {
-            Error::definite(format!("cannot listen on {}:{}", address.0, address.1))
-                .caused_by(error)
-                .hint("choose another MySQL port, 0 picks a free one")
-        })?;
-        let mysql_addr =
-            listener.local_addr().map_err(|error| Error::definite("the MySQL port has no address").caused_by(error))?;
+        let (listener, mysql_addr) = bind(&host, mysql_port).await?;
+        let second = match second_mysql_port {
+            Some(port) => Some(bind(&host, port).await?),
+            None => None,
+        };
+        let second_mysql_addr = second.as_ref().map(|(_, address)| *address);
         let http = HttpServers::start(engine.clone()).await?;
         let (fe_addr, be_addr, second_fe_addr) = (http.fe_addr, http.be_addr, http.second_fe_addr);
-        let addresses = Addresses { mysql: mysql_addr, fe: fe_addr, second_fe: second_fe_addr, be: be_addr };
+        let second_fe = second_fe_addr.zip(second_mysql_addr);
+        let addresses = Addresses { mysql: mysql_addr, fe: fe_addr, second_fe, be: be_addr };
         let _once = engine.addresses.set(addresses);
         let stopping = CancellationToken::new();
-        let tasks = vec![tokio::spawn(sql::serve(engine.clone(), listener))];
+        let mut tasks = vec![tokio::spawn(sql::serve(engine.clone(), listener, false))];
+        if let Some((listener, _)) = second {
+            tasks.push(tokio::spawn(sql::serve(engine.clone(), listener, true)));
+        }
         let jobs = tokio::spawn(run_jobs(engine.clone(), stopping.clone()));
-        Ok(Server { mysql_addr, fe_addr, be_addr, second_fe_addr, engine, stopping, http, tasks, jobs })
+        Ok(Server {
+            mysql_addr,
+            fe_addr,
+            be_addr,
+            second_fe_addr,
+            second_mysql_addr,
+            engine,
+            stopping,
+            http,
+            tasks,
+            jobs,
+        })
     }
 
     /// Switches a fault on, until it is mended or has ended by itself; returns its number. A restart mends all.
@@ -159,6 +178,18 @@ impl Server {
         }
         self.http.stop().await;
     }
+}
+
+/// A MySQL port.
+async fn bind(host: &str, port: u16) -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind((host, port)).await.map_err(|error| {
+        Error::definite(format!("cannot listen on {host}:{port}"))
+            .caused_by(error)
+            .hint("choose another MySQL port, 0 picks a free one")
+    })?;
+    let address = listener.local_addr();
+    let address = address.map_err(|error| Error::definite("the MySQL port has no address").caused_by(error))?;
+    Ok((listener, address))
 }
 
 async fn run_jobs(engine: Arc<Engine>, stopping: CancellationToken) {

@@ -8,8 +8,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mysql_async::{Conn, Row};
-
 use super::prepare::binary_text;
 use super::verify::{self, VerifyOptions};
 use crate::apply::errand::{self, Errands};
@@ -17,22 +15,22 @@ use crate::apply::selected::Selected;
 use crate::config;
 use crate::mysql::connect::Patience;
 use crate::mysql::position;
-use crate::mysql::snapshot::{self, PageLimit, SnapshotPlan, SnapshotTable};
+use crate::mysql::snapshot::{self, SnapshotPlan, SnapshotTable};
 use crate::mysql::value::ValueOptions;
+use crate::mysql::wire::{Connection, Page};
 use crate::schema::{Mapping, TableName};
 use crate::state::{
     Correction, CorrectionCounts, CorrectionOutcome, DifferenceKind, DifferenceRecord, RunOutcome, RunRecord, Store,
 };
 use crate::target::starrocks::StarRocks;
 use crate::target::{Load, Target as _, Version};
-use crate::verify::{Keyed, Rechecked, recheck};
+use crate::verify::{Keyed, Rechecked, Report, Way, recheck};
 use crate::{Error, Result};
 
 /// How often it looks whether somebody has asked for something.
 const LOOK: Duration = Duration::from_secs(1);
 /// Rows of one table that are read and sent together.
 const ROWS: u64 = 200;
-const PAGE: PageLimit = PageLimit { rows: 1000, bytes: 1 << 20 };
 
 /// Beside a running job.
 pub struct Corrector {
@@ -67,11 +65,11 @@ impl Corrector {
             let Some(first) = asked.first() else { return Ok(()) };
             let table = first.table.clone();
             let ids: Vec<u64> = asked.iter().map(|correction| correction.id).collect();
-            let outcome = match self.correct(&table, &asked).await {
+            let outcome = match self.correct(&store, &table, &asked).await {
                 Ok(overtaken) if overtaken > 0 && asked.len() > 1 => {
                     // Which of them: they are asked for one by one.
                     for correction in &asked {
-                        let outcome = self.outcome(&table, std::slice::from_ref(correction)).await?;
+                        let outcome = self.outcome(&store, &table, std::slice::from_ref(correction)).await?;
                         store.corrected(&[correction.id], &outcome)?;
                     }
                     continue;
@@ -83,28 +81,34 @@ impl Corrector {
         }
     }
 
-    async fn outcome(&self, table: &TableName, asked: &[Correction]) -> Result<CorrectionOutcome> {
-        told(self.correct(table, asked).await)
+    async fn outcome(&self, store: &Store, table: &TableName, asked: &[Correction]) -> Result<CorrectionOutcome> {
+        told(self.correct(store, table, asked).await)
     }
 
     /// Reads the rows and has them sent; how many of them the stream has brought meanwhile.
-    async fn correct(&self, name: &TableName, asked: &[Correction]) -> Result<u64> {
+    async fn correct(&self, store: &Store, name: &TableName, asked: &[Correction]) -> Result<u64> {
         let subject = verify::subject(&self.job, &self.starrocks, &VerifyOptions::default()).await?;
         let mapping = subject.mappings.iter().find(|mapping| mapping.source.name == *name).ok_or_else(|| {
             Error::definite(format!("table {name} is none of the job's any more")).hint("compare again")
         })?;
         if mapping.is_row_hash() {
-            return Err(Error::definite(format!("table {name} has no key by which a row could be corrected")));
+            return Err(Error::definite(format!("table {name} has no key by which a row could be corrected"))
+                .hint(format!("copy it anew: `towpath recopy JOB {name}`")));
+        }
+        if let Some(work) = store.at_work(name, &mapping.target.name)? {
+            return Err(Error::definite(format!("table {name}: {work}")).hint("correct it once that is done"));
         }
         let keyed = Keyed::new(&subject, mapping, Patience::of(&self.job.params)).await?;
         let values = ValueOptions { zone: subject.zone.clone(), zero_date: subject.zero_date.clone() };
         let version = self.starrocks.version().await?;
-        let mut conn = subject.connect.sql(None).await?;
+        let mut conn = subject.connect.tables(None).await?;
 
         // From here on the stream is watched.
         let watch = self.errands.watch(&mapping.target.name);
         let loads = self.read(&mut conn, keyed, mapping, &values, version, asked).await?;
-        let until = position::current(&mut conn, subject.flavor).await?;
+        let until = position::current(&mut conn, subject.server.flavor).await?;
+        conn.quit().await;
+        tracing::debug!(table = %name, rows = asked.len(), %until, "read anew to be corrected");
         let answer = self.errands.give(watch, loads, mapping.target.key_columns, until);
         let done = answer.await.map_err(|_| Error::transient("the job ended before the rows were sent"))?;
         match done.refused {
@@ -116,7 +120,7 @@ impl Corrector {
     /// The rows as they are now: those that are there to be written, the others' keys to be deleted.
     async fn read(
         &self,
-        conn: &mut Conn,
+        conn: &mut Connection,
         mut keyed: Keyed<'_>,
         mapping: &Mapping,
         values: &ValueOptions,
@@ -129,15 +133,15 @@ impl Corrector {
         let keys: Vec<Vec<u8>> = asked.iter().map(|correction| correction.key.clone()).collect();
         let gone = keyed.gone(&snapshot, &keys).await?;
         let plan = SnapshotPlan::new(mapping, values)?;
-        let mut rows: Vec<Row> = Vec::new();
+        let mut pages: Vec<Page> = Vec::new();
         if let Some(clause) = keyed.clause(&keys) {
-            snapshot::read_rows(conn, &snapshot, &clause, PAGE, async |page, _| {
-                rows.extend(page);
+            snapshot::read_rows(conn, &snapshot, &clause, plan.select(), async |page| {
+                pages.push(page);
                 Ok(())
             })
             .await?;
         }
-        let rows = rows.iter().map(|row| Selected { plan: &plan, row });
+        let rows = pages.iter().flat_map(Page::rows).map(|row| Selected { plan: &plan, row });
         let mut loads = errand::upserts(&mapping.target, form, rows)?;
         let gone = keyed.shown_at_the_target(&gone).await?;
         loads.extend(errand::deletes(&mapping.target, form, &gone)?);
@@ -169,6 +173,8 @@ pub struct CorrectOptions {
 pub struct Plan {
     pub run: u64,
     pub differences: Vec<DifferenceRecord>,
+    /// Tables that differ and have no key: none of their rows can be written or deleted by itself.
+    pub without_key: Vec<TableName>,
 }
 
 /// What has become of them.
@@ -209,11 +215,21 @@ pub fn plan(job: &config::Job, options: &CorrectOptions) -> Result<Plan> {
         }
         differences.extend(page);
     }
-    let plan = Plan { run: run.id, differences };
+    let report = report(run)?;
+    let without_key: Vec<TableName> =
+        report.tables.iter().filter(|table| table.way == Way::Counts).map(|table| table.table.clone()).collect();
+    differences.retain(|difference| !without_key.contains(&difference.table));
+    let differ = |name: &TableName| report.tables.iter().any(|one| one.table == *name && one.differences() > 0);
+    let plan = Plan { run: run.id, differences, without_key: without_key.into_iter().filter(differ).collect() };
     if !options.yes {
-        plan.check_deletes(run)?;
+        plan.check_deletes(&report)?;
     }
     Ok(plan)
+}
+
+fn report(run: &RunRecord) -> Result<Report> {
+    serde_json::from_str(&run.report)
+        .map_err(|error| Error::definite(format!("the report of run {} cannot be read", run.id)).caused_by(error))
 }
 
 impl Plan {
@@ -238,10 +254,7 @@ impl Plan {
         tables
     }
 
-    fn check_deletes(&self, run: &RunRecord) -> Result<()> {
-        let report: crate::verify::Report = serde_json::from_str(&run.report).map_err(|error| {
-            Error::definite(format!("the report of run {} cannot be read", run.id)).caused_by(error)
-        })?;
+    fn check_deletes(&self, report: &Report) -> Result<()> {
         for (table, [_, extra, _]) in self.tables() {
             let rows = report.tables.iter().find(|one| one.table == *table).map_or(0, |one| one.rows);
             if extra > FEW && extra as f64 > SHARE * rows as f64 {

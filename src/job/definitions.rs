@@ -14,7 +14,7 @@ use crate::mysql::history::{Catalogue, History, Past, Surroundings};
 use crate::mysql::position::Position;
 use crate::mysql::{binlog, catalog};
 use crate::schema::{Mapping, MappingOptions, Table, TableName, map_table};
-use crate::state::{Asked, AtTarget, DefinitionChanges, Selection, Store};
+use crate::state::{Asked, AtTarget, DefinitionChanges, Definitions, Selection, Store};
 use crate::{Error, Result};
 
 /// The tables at the checkpoint.
@@ -106,6 +106,38 @@ pub(super) fn selection(job: &config::Job) -> Selection {
     Selection { tables: job.source.tables.clone(), exclude: job.source.exclude_tables.clone() }
 }
 
+/// What other patterns make of a job's tables.
+#[derive(Debug, Default)]
+pub(super) struct Reselected {
+    /// To be copied.
+    pub(super) coming: Vec<TableName>,
+    pub(super) leaving: Vec<TableName>,
+}
+
+/// Compares `filter` with the patterns that the state store has.
+///
+/// # Errors
+/// Those of the source.
+pub(super) async fn reselected(
+    stored: &Definitions,
+    filter: &TableFilter,
+    ignore_case: bool,
+    connection: &mut Conn,
+) -> Result<Reselected> {
+    let mut coming = Vec::new();
+    if let Some(before) = &stored.selection {
+        let before = TableFilter::new(&before.tables, &before.exclude, ignore_case)?;
+        let before = before.with_shadows(filter.shadows().clone());
+        let known = |name: &TableName| {
+            stored.tables.iter().any(|(table, _)| table.name == *name) || stored.passed.contains(name)
+        };
+        let matching = catalog::names(connection, filter).await?;
+        coming.extend(matching.into_iter().filter(|name| !before.matches(name) && !known(name)));
+    }
+    let names = stored.tables.iter().map(|(table, _)| &table.name);
+    Ok(Reselected { coming, leaving: names.filter(|name| !filter.matches(name)).cloned().collect() })
+}
+
 /// Goes on with the job file's patterns, which may have been changed. Tables that they leave out now leave the job.
 ///
 /// A table that the catalogue has and the state store has not came by a statement behind the checkpoint, which will be
@@ -125,22 +157,12 @@ pub(super) async fn select(
     if stored.selection.as_ref() == Some(selection) {
         return Ok(());
     }
-    let mut asked = Vec::new();
-    if let Some(before) = &stored.selection {
-        let before = TableFilter::new(&before.tables, &before.exclude, ignore_case)?;
-        let before = before.with_shadows(filter.shadows().clone());
-        let known = |name: &TableName| {
-            stored.tables.iter().any(|(table, _)| table.name == *name) || stored.passed.contains(name)
-        };
-        for name in catalog::names(connection, filter).await? {
-            if !before.matches(&name) && !known(&name) {
-                tracing::info!(table = %name, "the job file selects it now: it is copied while the log is followed");
-                asked.push((name, Asked::New));
-            }
-        }
+    let Reselected { coming, leaving } = reselected(&stored, filter, ignore_case, connection).await?;
+    for name in &coming {
+        tracing::info!(table = %name, "the job file selects it now: it is copied while the log is followed");
     }
-    let leaving = stored.tables.iter().map(|(table, _)| &table.name).filter(|name| !filter.matches(name));
-    let leaving: Vec<_> = leaving.map(|name| (name.clone(), None)).collect();
+    let asked: Vec<_> = coming.into_iter().map(|name| (name, Asked::New)).collect();
+    let leaving: Vec<_> = leaving.into_iter().map(|name| (name, None)).collect();
     for (name, _) in &leaving {
         tracing::warn!(table = %name, "the job file no longer selects it: the target's table stays as it is");
     }

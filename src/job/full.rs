@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel as channel;
-use mysql_async::{Conn, Row};
+use mysql_async::Conn;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -37,8 +37,9 @@ use crate::config::Startup;
 use crate::live::{Limiter, Live};
 use crate::mysql::connect::{Connect, Flavor, Patience, Pauses};
 use crate::mysql::position::{self, Position};
-use crate::mysql::snapshot::{self, Chunk, ChunkPlanner, PageLimit, SnapshotPlan, SnapshotTable};
+use crate::mysql::snapshot::{self, Chunk, ChunkPlanner, SnapshotPlan, SnapshotTable};
 use crate::mysql::value::ValueOptions;
+use crate::mysql::wire::{Connection, Page};
 use crate::progress::Progress;
 use crate::ring::{Budget, Closed, Receiver, Sender, ring};
 use crate::schema::{TableName, TargetTable};
@@ -47,9 +48,6 @@ use crate::target::{Load, Target};
 use crate::{Error, Result, step};
 pub(super) use given_up::hand_over;
 use given_up::{Lookup, Pending};
-
-/// Rows of the source in a reader's memory at once.
-const PAGE: PageLimit = PageLimit { rows: 2_000, bytes: 1 << 20 };
 
 /// Copies what is not copied yet.
 pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
@@ -268,16 +266,20 @@ impl Shared {
         self.runtime.block_on(self.stop.run_until_cancelled(answer)).unwrap_or_else(|| Err(left()))
     }
 
-    /// Connects and prepares the session, again and again while the failure is a passing one. `None`: leaving.
-    fn connection(&self) -> Result<Option<Conn>> {
+    /// A connection for tables' rows. `None`: leaving.
+    fn connection(&self) -> Result<Option<Connection>> {
+        self.connected(async || {
+            let mut connection = self.connect.tables(Some(&self.start)).await?;
+            snapshot::prepare_session(&mut connection).await?;
+            Ok(connection)
+        })
+    }
+
+    /// Connects, again and again while the failure is a passing one. `None`: leaving.
+    fn connected<C>(&self, open: impl AsyncFn() -> Result<C>) -> Result<Option<C>> {
         let mut pauses = self.patience.pauses();
         loop {
-            let opened = self.wait_for(async {
-                let mut connection = self.connect.sql(Some(&self.start)).await?;
-                snapshot::prepare_session(&mut connection).await?;
-                Ok(connection)
-            });
-            match opened {
+            match self.wait_for(open()) {
                 Ok(connection) => return Ok(Some(connection)),
                 Err(error) if !self.again(&error, &mut pauses) => return self.unless_leaving(error),
                 Err(_) => {}
@@ -318,6 +320,9 @@ impl Shared {
                 self.one_chunk_less(&pending)?;
             }
         }
+        if let Some(connection) = connection {
+            self.runtime.block_on(connection.quit());
+        }
         Ok(())
     }
 
@@ -325,7 +330,7 @@ impl Shared {
     fn plan_table(
         &self,
         pending: &Arc<Pending>,
-        connection: &mut Option<Conn>,
+        connection: &mut Option<Connection>,
         chunks: &channel::Sender<Work>,
     ) -> Result<bool> {
         let hand_out = |chunk: Chunk| {
@@ -420,31 +425,34 @@ impl Shared {
                 }
             }
         }
+        if let Some(connection) = connection {
+            self.runtime.block_on(connection.quit());
+        }
         Ok(())
     }
 
-    fn read_chunk(&self, connection: &mut Conn, work: &Work, bodies: &Sender<Body>) -> Result<()> {
+    fn read_chunk(&self, connection: &mut Connection, work: &Work, bodies: &Sender<Body>) -> Result<()> {
         let Pending { mapping, table, .. } = work.pending.as_ref();
         let plan = SnapshotPlan::new(mapping, &self.values)?;
         let mut encoder = Encoder::new(&mapping.target, self.loads.binary, self.loads.part_bytes);
         let mut unwritable = Unwritable::new(&mapping.target, self.letters.on_error());
         let chunk = ChunkWork::of(work);
         let mut sending = Sending { epoch: format!("f{}", chunk.number), chunk: &chunk, bodies, sent: 0 };
-        let mut page = |rows: Vec<Row>| -> Result<()> {
+        let mut write = |page: Page| -> Result<()> {
             if self.leaving() {
                 return Err(left());
             }
-            for row in &rows {
+            for row in page.rows() {
                 unwritable.encode(&mut encoder, None, Op::Upsert, Selected { plan: &plan, row })?;
             }
             self.set_aside(unwritable.take_letters())?;
             let parts = encoder.take_full_parts();
             sending.send(parts, &encoder, &mapping.target, &self.loads)
         };
-        let reading = snapshot::read_chunk(connection, table, &work.chunk, PAGE, async |rows, bytes| {
+        let reading = snapshot::read_chunk(connection, table, &work.chunk, plan.select(), async |page| {
             self.limiter.pass().await;
-            self.limiter.took(rows.len() as u64, bytes as u64);
-            page(rows)
+            self.limiter.took(page.count() as u64, page.size() as u64);
+            write(page)
         });
         self.wait_for(reading)?;
         step::reached("chunk-read");

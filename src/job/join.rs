@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel as channel;
-use mysql_async::{Conn, Row};
+use mysql_async::Conn;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -20,10 +20,11 @@ use crate::apply::join::{Begin, Begun, CopiedRow, Errand, Finish, KeyHasher, Loa
 use crate::config::NoKeyTables;
 use crate::live::{Limiter, Live};
 use crate::mysql::catalog;
-use crate::mysql::connect::{Connect, Flavor, Patience, ServerInfo};
+use crate::mysql::connect::{Connect, Flavor, Patience, ServerInfo, Session};
 use crate::mysql::position::{self, Position};
-use crate::mysql::snapshot::{self, Chunk, ChunkPlanner, PageLimit, SnapshotPlan, SnapshotTable};
+use crate::mysql::snapshot::{self, Chunk, ChunkPlanner, SnapshotPlan, SnapshotTable};
 use crate::mysql::value::ValueOptions;
+use crate::mysql::wire::{Connection, Page};
 use crate::progress::Progress;
 use crate::ring::Budget;
 use crate::schema::{Mapping, Table, TableName};
@@ -32,8 +33,6 @@ use crate::{Error, Result, step};
 
 /// How often it looks whether there is something to do.
 const LOOK: Duration = Duration::from_secs(1);
-/// Rows of the source between two looks at the limits.
-const PAGE: PageLimit = PageLimit { rows: 1_000, bytes: 1 << 20 };
 /// A chunk has no more rows than this, whatever `fullBatchSize` says: the stream waits while it goes in.
 const MOST_ROWS: u64 = 10_000;
 /// How long the source may take to show what its log has already.
@@ -96,7 +95,7 @@ enum Came {
 
 /// Where chunks are read.
 struct Source {
-    connection: Conn,
+    connection: Connection,
     table: Arc<SnapshotTable>,
     plan: SnapshotPlan,
     /// Of the copy it was made for.
@@ -148,14 +147,14 @@ impl Copier {
         answer.await.map_err(|_| gone())
     }
 
-    /// A connection to a server from which tables can be read.
-    async fn connection(&self) -> Result<Conn> {
-        let mut connection = self.connect.sql(None).await?;
+    /// A connection over which tables can be read.
+    async fn connection(&self) -> Result<Connection> {
+        let mut connection = self.connect.tables(None).await?;
         snapshot::prepare_session(&mut connection).await?;
         Ok(connection)
     }
 
-    async fn here(&self, connection: &mut Conn) -> Result<Position> {
+    async fn here(&self, connection: &mut impl Session) -> Result<Position> {
         position::current(connection, self.server.flavor).await
     }
 
@@ -201,7 +200,8 @@ impl Copier {
         let mut pauses = self.patience.pauses();
         loop {
             let looked = async {
-                let mut connection = self.connection().await?;
+                let mut connection: Conn = self.connect.sql(None).await?;
+                snapshot::prepare_session(&mut connection).await?;
                 let first = catalog::table(&mut connection, &self.server, table, self.no_key).await?;
                 let at = self.here(&mut connection).await?;
                 let second = catalog::table(&mut connection, &self.server, table, self.no_key).await?;
@@ -358,7 +358,7 @@ impl Copier {
     }
 
     /// All that lies before `at` is seen by SELECTs from here on.
-    async fn until_visible(&self, connection: &mut Conn, at: &Position) -> Result<()> {
+    async fn until_visible(&self, connection: &mut Connection, at: &Position) -> Result<()> {
         let seen = async {
             while !self.here(connection).await?.reached(at) {
                 tokio::time::sleep(VISIBLE_LOOK).await;
@@ -384,16 +384,16 @@ impl Copier {
         let (mut rows, mut bytes, mut hasher) = (Vec::new(), 0, KeyHasher::default());
         let keys = mapping.target.key_columns;
         let mut is_too_large = false;
-        let reading = snapshot::read_chunk(connection, table, chunk, PAGE, async |page: Vec<Row>, size| {
+        let reading = snapshot::read_chunk(connection, table, chunk, plan.select(), async |page: Page| {
             self.limiter.pass().await;
-            self.limiter.took(page.len() as u64, size as u64);
-            bytes += size;
-            if bytes > most_bytes {
-                is_too_large = true;
-                return Err(Error::transient("the chunk is too large"));
-            }
-            for row in page {
-                let key = hasher.hash(keys, |out| plan.write(&row, out)).map_err(|error| {
+            self.limiter.took(page.count() as u64, page.size() as u64);
+            for row in page.kept_rows() {
+                bytes += row.size();
+                if bytes > most_bytes {
+                    is_too_large = true;
+                    return Err(Error::transient("the chunk is too large"));
+                }
+                let key = hasher.hash(keys, |out| plan.write(row.packed(), out)).map_err(|error| {
                     Error::definite(format!("{}: cannot decode a row: {error}", mapping.source.name))
                 })?;
                 rows.push(CopiedRow { key, row });
@@ -416,8 +416,9 @@ impl Copier {
         // The stream stands still: what is read now is not older than it.
         let Some(source) = source else { return Ok(None) };
         let mut rows = Vec::new();
-        snapshot::read_chunk(&mut source.connection, &source.table, &again, PAGE, async |page: Vec<Row>, _| {
-            rows.extend(page);
+        let Source { connection, table, plan, .. } = source;
+        snapshot::read_chunk(connection, table, &again, plan.select(), async |page: Page| {
+            rows.extend(page.kept_rows());
             Ok(())
         })
         .await?;

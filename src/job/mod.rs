@@ -9,6 +9,7 @@
 //!
 //! Each stage leaves a mark in the state store; a start goes on where the last one stopped.
 
+mod check;
 mod correct;
 mod definitions;
 mod full;
@@ -38,11 +39,13 @@ use crate::mysql::connect::Patience;
 use crate::mysql::position::Position;
 use crate::progress::Progress;
 use crate::ring::Budget;
+use crate::schema::Mapping;
 use crate::state::{DefinitionChanges, Identity, Stage, Store};
 use crate::target::Target;
 use crate::{Error, Result, step};
 
 pub use crate::apply::flush::Ended;
+pub use check::{Basis, Checked, check};
 pub use correct::{CorrectOptions, Corrected, Corrector, Plan, correct, plan};
 use prepare::prepare_again;
 pub use prepare::{Prepared, Problems, prepare};
@@ -75,7 +78,20 @@ pub struct RunOptions {
 /// Everything that pre-flight refuses, and whatever stops the job later. Nothing is lost: the next run goes
 /// on from the checkpoint.
 pub async fn run<T: Target>(job: &config::Job, target: Arc<T>, options: &RunOptions) -> Result<Ended> {
-    let store = Arc::new(Store::open(&job.state_dir, &job.name)?);
+    run_with(job, Arc::new(Store::open(&job.state_dir, &job.name)?), target, options).await
+}
+
+/// As [`run`], for whoever holds the job's store already: before it takes ports, say, that another process of the same job
+/// may have.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with<T: Target>(
+    job: &config::Job,
+    store: Arc<Store>,
+    target: Arc<T>,
+    options: &RunOptions,
+) -> Result<Ended> {
     let Some(started) = options.stop.run_until_cancelled(start_patiently(job, &store, target.as_ref())).await else {
         return Ok(Ended::Stopped);
     };
@@ -354,16 +370,22 @@ async fn check_tables<T: Target>(prepared: &Prepared, store: &Store, target: &T)
     // Half-way through a schema change it may have either name, or either shape.
     let changing = store.running_change()?.map(|change| change.tables).unwrap_or_default();
     for mapping in prepared.mappings.iter().filter(|mapping| !changing.contains(&mapping.target.name)) {
-        if !target.check_table(&mapping.target).await? {
-            return Err(Error::definite(format!(
-                "the target has no table {}, which holds the rows of {}",
-                mapping.target.name, mapping.source.name
-            ))
-            .hint(
-                "bring it back (in StarRocks: RECOVER TABLE, or rename it back), or leave the table out with \
-                 source.excludeTables, or begin a new job (another `name`) that copies it",
-            ));
-        }
+        check_made(mapping, target).await?;
     }
     Ok(())
+}
+
+/// A table that was made is there, and as it was made.
+async fn check_made<T: Target>(mapping: &Mapping, target: &T) -> Result<()> {
+    if target.check_table(&mapping.target).await? {
+        return Ok(());
+    }
+    Err(Error::definite(format!(
+        "the target has no table {}, which holds the rows of {}",
+        mapping.target.name, mapping.source.name
+    ))
+    .hint(
+        "bring it back (in StarRocks: RECOVER TABLE, or rename it back), or leave the table out with \
+         source.excludeTables, or begin a new job (another `name`) that copies it",
+    ))
 }

@@ -10,6 +10,7 @@ use crate::apply::change::Followed;
 use crate::apply::encode::BinaryText;
 use crate::config::{self, NoKeyTables, TableFilter, ZeroDate};
 use crate::mysql::connect::{self, Connect, Patience, ServerInfo, source_zone};
+use crate::mysql::position::Position;
 use crate::mysql::preflight::Report;
 use crate::mysql::value::{self, ValueOptions};
 use crate::mysql::{catalog, preflight};
@@ -237,6 +238,15 @@ impl Prepared {
     /// # Errors
     /// Definite: another server without GTIDs to find the place by.
     pub(super) async fn resume(&mut self, job: &config::Job, store: &Store, identity: Identity) -> Result<Identity> {
+        let position = self.belongs(store, &identity)?;
+        let selection = definitions::selection(job);
+        let ignore_case = self.server.lower_case_table_names != 0;
+        definitions::select(store, &selection, &self.filter, ignore_case, &position, &mut self.connection).await?;
+        Ok(identity)
+    }
+
+    /// The place at which the job goes on, if it can do so with this server.
+    pub(super) fn belongs(&self, store: &Store, identity: &Identity) -> Result<Position> {
         let position = store.checkpoint()?.map_or(identity.start.clone(), |checkpoint| checkpoint.position);
         if identity.server != self.server_identity() && position.gtids.is_none() {
             return Err(Error::definite(format!(
@@ -246,10 +256,7 @@ impl Prepared {
             ))
             .hint("connect to the first server again, choose a place of this one's log with `towpath reposition`, or begin a new job (another `name` or `stateDir`)"));
         }
-        let selection = definitions::selection(job);
-        let ignore_case = self.server.lower_case_table_names != 0;
-        definitions::select(store, &selection, &self.filter, ignore_case, &position, &mut self.connection).await?;
-        Ok(identity)
+        Ok(position)
     }
 
     /// Whether the source's tables are as they were when this was prepared.

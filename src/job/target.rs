@@ -55,9 +55,13 @@ pub async fn connect(job: &Job) -> Result<Connected> {
         return Ok(Connected { client: Arc::new(StarRocks::new(&target, &job.params)?), server: None });
     }
     let http_port = target.http_addresses.first().map_or(8030, |address| address.port);
+    let (host, mysql_port) = match target.client_addresses.first() {
+        Some(address) => (address.host.clone(), address.port),
+        None => ("127.0.0.1".to_owned(), 9030),
+    };
     let server = embedded::Server::start(embedded::Options {
-        host: target.client_address.host.clone(),
-        mysql_port: target.client_address.port,
+        host,
+        mysql_port,
         fe_port: http_port,
         be_port: if http_port == 0 { 0 } else { http_port.saturating_add(10) },
         user: target.username.clone(),
@@ -66,7 +70,7 @@ pub async fn connect(job: &Job) -> Result<Connected> {
     })
     .await?;
     let address = |bound: std::net::SocketAddr| Address { host: bound.ip().to_string(), port: bound.port() };
-    target.client_address = address(server.mysql_addr);
+    target.client_addresses = vec![address(server.mysql_addr)];
     target.http_addresses = vec![address(server.fe_addr)];
     Ok(Connected { client: Arc::new(StarRocks::new(&target, &job.params)?), server: Some(server) })
 }

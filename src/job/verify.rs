@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::config::{self, Address, NoKeyTables, TableFilter};
 use crate::mysql::catalog;
 use crate::mysql::connect::{self, Patience, source_zone};
-use crate::schema::{Mapping, MappingOptions, Table, map_table};
+use crate::schema::{MappingOptions, map_table};
 use crate::state::{RunOutcome, RunRecord, Store, now_micros};
 use crate::target::starrocks::StarRocks;
 use crate::target::{Target as _, mapping_options};
@@ -85,24 +85,22 @@ pub(super) async fn subject<'a>(
     if tables.is_empty() {
         return Err(Error::usage(format!("--tables {}: no table of the job matches", options.tables.join(" "))));
     }
+    let mapping = MappingOptions {
+        row_hash: job.no_key_tables == NoKeyTables::RowHash,
+        ..mapping_options(&job.target, &job.zero_date, starrocks.version().await?)
+    };
     Ok(Subject {
-        mappings: mappings(job, starrocks, &tables).await?,
+        mappings: tables.iter().map(|table| map_table(table, &mapping).map(Arc::new)).collect::<Result<_>>()?,
+        mapping,
+        no_key: job.no_key_tables,
         starrocks,
         connect,
         job_connect,
         replica: options.source_host.is_some(),
-        flavor: server.flavor,
         zone: source_zone(&server, job.source.timezone.as_deref())?,
         zero_date: job.zero_date.clone(),
         state_dir: job.state_dir.clone(),
         job: job.name.clone(),
+        server,
     })
-}
-
-async fn mappings(job: &config::Job, starrocks: &StarRocks, tables: &[Table]) -> Result<Vec<Arc<Mapping>>> {
-    let options = MappingOptions {
-        row_hash: job.no_key_tables == NoKeyTables::RowHash,
-        ..mapping_options(&job.target, &job.zero_date, starrocks.version().await?)
-    };
-    tables.iter().map(|table| map_table(table, &options).map(Arc::new)).collect()
 }

@@ -61,6 +61,18 @@ impl Store {
         })
     }
 
+    /// Numbers of those that have rows, and of how many parts, for whoever looks on.
+    pub fn prepared_parts(&self) -> Result<Vec<(u64, u64)>> {
+        self.with(|connection| {
+            connection
+                .prepare(
+                    "SELECT number, count(*) FROM xa_rows WHERE number IN (SELECT number FROM xa) GROUP BY number",
+                )?
+                .query_map([], |row| Ok((row.get::<_, i64>(0)? as u64, row.get::<_, i64>(1)? as u64)))?
+                .collect()
+        })
+    }
+
     /// How many are prepared at the checkpoint.
     pub fn prepared_count(&self) -> Result<u64> {
         self.with(|connection| connection.query_row("SELECT count(*) FROM xa", [], |row| row.get::<_, i64>(0)))
@@ -139,6 +151,7 @@ mod tests {
             .unwrap();
         assert_eq!(store.prepared().unwrap(), [PreparedTransaction { number: 1, name: "a".into(), parts: 2 }]);
         assert_eq!(store.read_prepared(1, 1).unwrap(), Some(vec![1, 1]));
+        assert_eq!(store.prepared_parts().unwrap(), [(1, 2)]);
         assert_eq!(store.read_prepared(2, 0).unwrap(), None, "its prepare is behind the checkpoint");
         store
             .close_epoch(&checkpoint, &LetterChanges::default(), &PreparedChanges { came: Vec::new(), gone: vec![1] })

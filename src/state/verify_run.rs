@@ -142,6 +142,23 @@ impl Store {
         })
     }
 
+    /// Takes back what was added of a table.
+    pub fn forget_drafts(&self, table: &TableName) -> Result<()> {
+        self.with(|connection| {
+            let sql = "DELETE FROM temp.draft WHERE database = ?1 AND name = ?2";
+            connection.execute(sql, (&table.database, &table.table)).map(drop)
+        })
+    }
+
+    /// What the job is doing with a table, in words, if neither its rows nor its definition can be judged meanwhile.
+    pub fn at_work(&self, source: &TableName, target: &TableName) -> Result<Option<String>> {
+        if self.joins()?.iter().any(|(table, _)| table == source) {
+            return Ok(Some("it is being copied".to_owned()));
+        }
+        let change = self.running_change()?.filter(|change| change.tables.contains(target));
+        Ok(change.map(|change| format!("the job is altering it: {}", change.statement)))
+    }
+
     /// Records the run that was begun with its differences, and forgets the oldest. `id` is not looked at; the run's
     /// number is returned.
     pub fn end_run(&self, run: &RunRecord) -> Result<u64> {

@@ -6,23 +6,25 @@
 //!
 //! Nothing here is shared with the formatters that carry the data: a proof must not use the code that it proves.
 
-use std::fmt::{self, Write as _};
+mod json;
+mod wkt;
+
+use std::fmt;
 
 use jiff::civil;
 use jiff::tz::TimeZone;
-use serde_json::Value as Json;
 
 use crate::config::ZeroDate;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dialect {
+pub enum Dialect {
     Mysql,
     Mariadb,
     StarRocks,
 }
 
 impl Dialect {
-    pub(crate) fn of(version: &str, comment: &str) -> Self {
+    pub fn of(version: &str, comment: &str) -> Self {
         let comment = comment.to_ascii_lowercase();
         if comment.contains("starrocks") || comment.contains("doris") {
             Dialect::StarRocks
@@ -34,7 +36,7 @@ impl Dialect {
     }
 
     /// The expression that gives a column without loss, and the form its text has.
-    pub(crate) fn select(self, column: &str, data_type: &str, meaning: Meaning) -> (String, Form) {
+    pub fn select(self, column: &str, data_type: &str, meaning: Meaning) -> (String, Form) {
         if self == Dialect::StarRocks {
             let text_of_bytes = meaning == Meaning::Binary && (data_type == "varchar" || data_type == "char");
             return (column.to_owned(), if text_of_bytes { Form::Hex } else { Form::Text });
@@ -56,7 +58,7 @@ impl Dialect {
 
 /// How a side's bytes are to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Form {
+pub enum Form {
     Text,
     /// A moment in UTC, to be shown in the job's zone.
     Utc,
@@ -70,7 +72,7 @@ pub(crate) enum Form {
 
 /// What a cell means, by its source type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Meaning {
+pub enum Meaning {
     /// Integers, decimals, YEAR, BIT: by value, exactly.
     Number,
     /// By bits.
@@ -89,7 +91,7 @@ pub(crate) enum Meaning {
 }
 
 impl Meaning {
-    pub(crate) fn of(source_type: &str, target_type: &str) -> Self {
+    pub fn of(source_type: &str, target_type: &str) -> Self {
         match source_type {
             "tinyint" | "smallint" | "mediumint" | "int" | "integer" | "bigint" | "decimal" | "numeric" | "year"
             | "bit" => Meaning::Number,
@@ -116,7 +118,7 @@ fn is_geometry(data_type: &str) -> bool {
 
 /// A canonical cell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Cell {
+pub enum Cell {
     Null,
     Value(Vec<u8>),
     /// Not readable as its type.
@@ -125,7 +127,7 @@ pub(crate) enum Cell {
 
 impl Cell {
     /// Appends a tag, the length and the bytes.
-    pub(crate) fn write(&self, to: &mut Vec<u8>) {
+    pub fn write(&self, to: &mut Vec<u8>) {
         let (tag, bytes): (u8, &[u8]) = match self {
             Cell::Null => (0, &[]),
             Cell::Value(bytes) => (1, bytes),
@@ -137,7 +139,7 @@ impl Cell {
     }
 
     /// Reads what `write` wrote, cell after cell.
-    pub(crate) fn read_all(mut from: &[u8]) -> Vec<Cell> {
+    pub fn read_all(mut from: &[u8]) -> Vec<Cell> {
         let mut cells = Vec::new();
         while let Some(([tag], rest)) = from.split_first_chunk::<1>() {
             let Some((length, rest)) = rest.split_first_chunk::<8>() else { break };
@@ -181,27 +183,27 @@ impl fmt::Display for Cell {
 
 /// What a job and a user decide about meaning.
 #[derive(Debug, Clone)]
-pub(crate) struct Rules {
+pub struct Rules {
     /// Stands for dates that do not exist (`0000-00-00`, `2024-02-31`). `Error`: nothing does, they differ from all.
-    pub(crate) zero_date: ZeroDate,
+    pub zero_date: ZeroDate,
     /// The zone in which [`Form::Utc`] is shown.
-    pub(crate) zone: TimeZone,
+    pub zone: TimeZone,
     /// Significant digits of FLOAT and DOUBLE that count; `None`: all bits.
-    pub(crate) float_digits: Option<u8>,
+    pub float_digits: Option<u8>,
     /// Digits of a second's fraction that count; `None`: all.
-    pub(crate) time_digits: Option<u8>,
+    pub time_digits: Option<u8>,
     /// An empty text is a NULL.
-    pub(crate) empty_equals_null: bool,
+    pub empty_equals_null: bool,
 }
 
 impl Rules {
     /// Without any tolerance.
-    pub(crate) fn exact(zone: TimeZone, zero_date: ZeroDate) -> Rules {
+    pub fn exact(zone: TimeZone, zero_date: ZeroDate) -> Rules {
         Rules { zero_date, zone, float_digits: None, time_digits: None, empty_equals_null: false }
     }
 }
 
-pub(crate) fn canonical(meaning: Meaning, form: Form, bytes: Option<Vec<u8>>, rules: &Rules) -> Cell {
+pub fn canonical(meaning: Meaning, form: Form, bytes: Option<Vec<u8>>, rules: &Rules) -> Cell {
     let Some(bytes) = bytes else { return Cell::Null };
     let canonical = match (form, meaning) {
         (Form::BigEndian, _) => big_endian(&bytes),
@@ -232,12 +234,12 @@ pub(crate) fn canonical(meaning: Meaning, form: Form, bytes: Option<Vec<u8>>, ru
                     (DateText::Odd, _) => None,
                 },
                 Meaning::Time => Some(temporal(text, rules.time_digits)),
-                Meaning::Json => serde_json::from_str(text).ok().map(|json| {
+                Meaning::Json => serde_json::from_str(text).ok().map(|document| {
                     let mut out = String::new();
-                    write_json(&json, rules.float_digits, &mut out);
+                    json::write(&document, rules.float_digits, &mut out);
                     out.into_bytes()
                 }),
-                Meaning::Wkt => Some(wkt(text, rules.float_digits).into_bytes()),
+                Meaning::Wkt => Some(wkt::canonical(text, rules.float_digits).into_bytes()),
                 Meaning::Floats => {
                     let list: Option<Vec<f32>> = match text.trim().strip_prefix('[').and_then(|s| s.strip_suffix(']')) {
                         Some("") => Some(Vec::new()),
@@ -379,108 +381,6 @@ fn kept(fraction: &str, digits: Option<u8>) -> &str {
     digits.and_then(|digits| fraction.get(..usize::from(digits))).unwrap_or(fraction)
 }
 
-fn write_json(json: &Json, digits: Option<u8>, out: &mut String) {
-    match json {
-        Json::Object(members) => {
-            let mut members: Vec<_> = members.iter().collect();
-            members.sort_by(|a, b| a.0.cmp(b.0));
-            out.push('{');
-            for (index, (name, value)) in members.into_iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                let _ = write!(out, "{}:", Json::String(name.clone()));
-                write_json(value, digits, out);
-            }
-            out.push('}');
-        }
-        Json::Array(items) => {
-            out.push('[');
-            for (index, item) in items.iter().enumerate() {
-                if index > 0 {
-                    out.push(',');
-                }
-                write_json(item, digits, out);
-            }
-            out.push(']');
-        }
-        Json::Number(number) => out.push_str(&json_number(&number.to_string(), digits)),
-        other => {
-            let _ = write!(out, "{other}");
-        }
-    }
-}
-
-/// Integers of 64 bits by value, everything else as a DOUBLE: what both servers can hold in a JSON value.
-fn json_number(text: &str, digits: Option<u8>) -> String {
-    if let Ok(integer) = text.parse::<i128>()
-        && (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&integer)
-    {
-        return integer.to_string();
-    }
-    match text.parse::<f64>() {
-        // Up to 2^53 a whole DOUBLE and an integer cannot be told apart by value.
-        Ok(value) if value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0 => (value as i64).to_string(),
-        Ok(value) => double(value, digits),
-        Err(_) => text.to_owned(),
-    }
-}
-
-/// Keywords in upper case, no blanks but between coordinates, points of a MULTIPOINT without parentheses of their own
-/// (servers differ), numbers by their bits.
-fn wkt(text: &str, digits: Option<u8>) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    let mut depth = 0_u32;
-    // Depth at which a MULTIPOINT's own parenthesis is.
-    let mut multipoint: Option<u32> = None;
-    while let Some(first) = rest.chars().next() {
-        let length = match first {
-            '(' | ')' | ',' => 1,
-            _ if first.is_whitespace() => first.len_utf8(),
-            _ => rest.find(|c: char| c.is_whitespace() || "(),".contains(c)).unwrap_or(rest.len()),
-        };
-        let (token, after) = rest.split_at(length);
-        rest = after;
-        match first {
-            '(' => {
-                depth += 1;
-                if multipoint.is_none_or(|level| depth <= level) {
-                    out.push('(');
-                }
-            }
-            ')' => {
-                if multipoint.is_none_or(|level| depth <= level) {
-                    out.push(')');
-                }
-                depth = depth.saturating_sub(1);
-                if multipoint.is_some_and(|level| depth < level) {
-                    multipoint = None;
-                }
-            }
-            ',' => out.push(','),
-            _ if first.is_whitespace() => {}
-            _ => {
-                if out.chars().next_back().is_some_and(|last| !"(),".contains(last)) {
-                    out.push(' ');
-                }
-                match token.parse::<f64>() {
-                    Ok(value) => out.push_str(&double(value, digits)),
-                    Err(_) => {
-                        let keyword = token.to_ascii_uppercase();
-                        if keyword == "MULTIPOINT" {
-                            multipoint = Some(depth + 1);
-                        }
-                        // MySQL's second name for the same.
-                        out.push_str(if keyword == "GEOMCOLLECTION" { "GEOMETRYCOLLECTION" } else { &keyword });
-                    }
-                }
-            }
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -489,11 +389,11 @@ mod tests {
         Rules::exact(TimeZone::UTC, ZeroDate::Null)
     }
 
-    fn text(meaning: Meaning, text: &str) -> Cell {
+    pub(super) fn text(meaning: Meaning, text: &str) -> Cell {
         canonical(meaning, Form::Text, Some(text.as_bytes().to_vec()), &exact())
     }
 
-    fn same(meaning: Meaning, a: &str, b: &str) -> bool {
+    pub(super) fn same(meaning: Meaning, a: &str, b: &str) -> bool {
         let (a, b) = (text(meaning, a), text(meaning, b));
         assert!(matches!(a, Cell::Value(_)), "{a}");
         a == b
@@ -540,27 +440,6 @@ mod tests {
         let rules = Rules { zero_date: ZeroDate::Error, ..exact() };
         let cell = canonical(Meaning::Date, Form::Text, Some(b"0000-00-00".to_vec()), &rules);
         assert_eq!(cell, Cell::Odd(b"0000-00-00".to_vec()));
-    }
-
-    #[test]
-    fn json_is_equal_by_structure() {
-        assert!(same(Meaning::Json, r#"{"a": 1.0, "b": [1, 2]}"#, r#"{"b":[1,2],"a":1}"#));
-        assert!(!same(Meaning::Json, "[1, 2]", "[2, 1]"));
-        assert!(!same(Meaning::Json, "18446744073709551615", "18446744073709551614"));
-        assert!(!same(Meaning::Json, "\"1\"", "1"));
-        assert!(same(Meaning::Json, r#""é""#, r#""\u00e9""#));
-    }
-
-    #[test]
-    fn well_known_text_is_equal_whatever_its_layout() {
-        assert!(same(Meaning::Wkt, "MULTIPOINT((0 0),(1.50 1))", "multipoint (0 0, 1.5 1)"));
-        assert!(same(
-            Meaning::Wkt,
-            "GEOMETRYCOLLECTION(MULTIPOINT((1 1)),POINT(2 3))",
-            "GEOMCOLLECTION(MULTIPOINT(1 1),POINT(2 3))"
-        ));
-        assert!(!same(Meaning::Wkt, "POINT(1 2)", "POINT(2 1)"));
-        assert!(!same(Meaning::Wkt, "POLYGON((0 0,1 1),(2 2,3 3))", "POLYGON((0 0,1 1,2 2,3 3))"));
     }
 
     #[test]

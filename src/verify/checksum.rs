@@ -13,6 +13,9 @@
 //! the rows are fetched and found equal: this way may be slower there, and never wrong.
 
 use super::layout::{Layout, LayoutColumn, Side};
+use super::servers::{SourceReader, TargetReader};
+use crate::Result;
+use crate::mysql::snapshot::SnapshotTable;
 use crate::schema::{ColumnType, TargetType, quote};
 
 /// What a range's rows add up to.
@@ -21,6 +24,36 @@ pub(crate) struct Sum {
     pub(crate) rows: u64,
     /// `None` of no rows.
     pub(crate) sum: Option<String>,
+}
+
+/// The SELECT lists of both sides' checksums.
+pub(crate) struct Sums {
+    pub(crate) source: String,
+    pub(crate) target: String,
+}
+
+impl Sums {
+    /// Tries both sides' checksums over no rows; `None` where a server does not have what they need.
+    pub(crate) async fn of(
+        layout: &Layout,
+        table: &SnapshotTable,
+        source: &mut SourceReader,
+        target: &mut TargetReader<'_>,
+    ) -> Result<Option<Sums>> {
+        let lists = layout.checksum(Side::Source).zip(layout.checksum(Side::Target));
+        let Some(sums) = lists.map(|(source, target)| Sums { source, target }) else { return Ok(None) };
+        let none = " WHERE 1 = 0";
+        let source = source.sum(layout, table, &sums.source, none).await;
+        let target = target.sum(layout, &sums.target, none).await;
+        match (source, target) {
+            (Ok(_), Ok(_)) => Ok(Some(sums)),
+            (Err(error), _) | (_, Err(error)) if !error.is_transient() => {
+                tracing::info!(%error, table = %layout.source, "no checksums here; all rows are read");
+                Ok(None)
+            }
+            (Err(error), _) | (_, Err(error)) => Err(error),
+        }
+    }
 }
 
 impl Layout {

@@ -1,11 +1,12 @@
 //! How far the job has come, seen from outside: its state store tells, whichever process runs it.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use mysql_async::Conn;
 
-use crate::mysql::connect::{Connect, Flavor};
+use super::pending::Pending;
+use super::servers::SourceReader;
+use super::{Options, Subject};
 use crate::mysql::position::{self, Position};
 use crate::state::{Stage, Store};
 use crate::{Error, Result};
@@ -15,14 +16,12 @@ const LOOK: Duration = Duration::from_millis(100);
 /// A paused job brings in what it has read, and then nothing.
 const PAUSED_PATIENCE: Duration = Duration::from_secs(15);
 
-pub(crate) struct Clock {
-    state_dir: PathBuf,
-    job: String,
-    /// The job's own source: its log is the one that positions are of.
-    connect: Connect,
-    flavor: Flavor,
+pub(crate) struct Clock<'s> {
+    subject: &'s Subject<'s>,
     conn: Option<Conn>,
     patience: Duration,
+    /// What the job has still to bring.
+    pub(crate) pending: Pending<'s>,
 }
 
 /// Where the job stands.
@@ -37,26 +36,26 @@ struct Stand {
 pub(crate) enum Waited {
     /// Everything before the position is in the target.
     Reached,
-    /// It is not, and will not be soon: in words, why.
-    NotYet(String),
+    /// It is not, and will not be soon.
+    NotYet {
+        /// In words.
+        because: String,
+        /// Everything before this place is.
+        checkpoint: Position,
+    },
 }
 
-impl Clock {
+impl<'s> Clock<'s> {
     /// # Errors
     /// The job has never run, or is still copying its tables.
-    pub(crate) fn new(
-        state_dir: PathBuf,
-        job: String,
-        connect: Connect,
-        flavor: Flavor,
-        patience: Duration,
-    ) -> Result<Clock> {
-        let clock = Clock { state_dir, job, connect, flavor, conn: None, patience };
+    pub(crate) fn new(subject: &'s Subject<'s>, options: &'s Options) -> Result<Clock<'s>> {
+        let pending = Pending::new(subject, options);
+        let clock = Clock { subject, conn: None, patience: options.patience, pending };
         let stage = clock.stand()?.stage;
         if matches!(stage, Stage::Schema | Stage::Full) {
             return Err(Error::definite(format!(
                 "job {} has not copied its tables yet (stage {}): there is nothing to compare",
-                clock.job,
+                subject.job,
                 stage.as_str()
             ))
             .hint("`towpath status` shows how far the copy is; verify once it is done"));
@@ -64,17 +63,13 @@ impl Clock {
         Ok(clock)
     }
 
-    /// Everything before this place is in the target.
-    pub(crate) fn checkpoint(&self) -> Result<Position> {
-        self.stand().map(|stand| stand.checkpoint)
-    }
-
     fn stand(&self) -> Result<Stand> {
+        let Subject { job, state_dir, .. } = self.subject;
         let never = || {
-            Error::definite(format!("job {} has not been run yet: no state in {}", self.job, self.state_dir.display()))
+            Error::definite(format!("job {job} has not been run yet: no state in {}", state_dir.display()))
                 .hint("start it with `towpath run`, or name the right `stateDir`")
         };
-        let store = Store::read(&self.state_dir, &self.job)?.ok_or_else(never)?;
+        let store = Store::read(state_dir, job)?.ok_or_else(never)?;
         let identity = store.identity()?.ok_or_else(never)?;
         let checkpoint = store.checkpoint()?.map_or(identity.start, |checkpoint| checkpoint.position);
         Ok(Stand { stage: identity.stage, checkpoint, paused: store.settings()?.paused })
@@ -84,37 +79,67 @@ impl Clock {
     pub(crate) async fn now(&mut self) -> Result<Position> {
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
-            None => self.connect.sql(None).await?,
+            None => self.subject.job_connect.sql(None).await?,
         };
-        let position = position::current(&mut conn, self.flavor).await?;
+        let position = position::current(&mut conn, self.subject.server.flavor).await?;
         self.conn = Some(conn);
         Ok(position)
     }
 
-    /// Waits until everything before `position` is in the target.
-    pub(crate) async fn wait(&self, position: &Position) -> Result<Waited> {
+    /// Waits until everything before `position` is in the target; only looks where the job was waited for before.
+    pub(crate) async fn wait(&mut self, position: &Position, before: Option<&Waited>) -> Result<Waited> {
+        let patience = if matches!(before, Some(Waited::NotYet { .. })) { Duration::ZERO } else { self.patience };
         let began = tokio::time::Instant::now();
         loop {
             // Asked first: a job that stops in between has written its last checkpoint before.
-            let running = Store::is_running(&self.state_dir, &self.job);
+            let running = Store::is_running(&self.subject.state_dir, &self.subject.job);
             let Stand { stage, checkpoint, paused } = self.stand()?;
             if checkpoint.reached(position) {
                 return Ok(Waited::Reached);
             }
-            if stage == Stage::Done {
-                return Ok(Waited::NotYet("the job only copies, and the source has been written to since".into()));
-            }
-            if !running {
-                return Ok(Waited::NotYet(format!("the job does not run, and stands at {checkpoint}")));
-            }
-            if paused && began.elapsed() > PAUSED_PATIENCE {
-                return Ok(Waited::NotYet(format!("the job is paused, and stands at {checkpoint}")));
-            }
-            if began.elapsed() > self.patience {
+            let because = if stage == Stage::Done {
+                Some("the job only copies, and the source has been written to since".to_owned())
+            } else if !running {
+                Some(format!("the job does not run, and stands at {checkpoint}"))
+            } else if paused && began.elapsed() > PAUSED_PATIENCE.min(patience) {
+                Some(format!("the job is paused, and stands at {checkpoint}"))
+            } else if began.elapsed() > patience {
                 let seconds = self.patience.as_secs();
-                return Ok(Waited::NotYet(format!("the job stands at {checkpoint} and was waited for {seconds} s")));
+                Some(format!("the job stands at {checkpoint} and was waited for {seconds} s"))
+            } else {
+                None
+            };
+            if let Some(because) = because {
+                return Ok(Waited::NotYet { because, checkpoint });
             }
             tokio::time::sleep(LOOK).await;
         }
     }
+
+    /// A replica has to show at least what the target has: waits until it does.
+    pub(crate) async fn replica_follows(&mut self, replica: &mut SourceReader) -> Result<()> {
+        if !self.subject.replica {
+            return Ok(());
+        }
+        let wanted = self.stand()?.checkpoint;
+        let deadline = tokio::time::Instant::now() + self.patience;
+        loop {
+            let there = replica.position(self.subject.server.flavor).await?;
+            if comes_to(&there, &wanted) {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() > deadline {
+                return Err(Error::transient(format!(
+                    "the replica of --source-host is behind the job: {there}, not {wanted}"
+                ))
+                .hint("does it still replicate? Verify without --source-host"));
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// Files and offsets of two servers have nothing to do with each other.
+fn comes_to(replica: &Position, wanted: &Position) -> bool {
+    replica.gtids.is_some() && wanted.gtids.is_some() && replica.reached(wanted)
 }

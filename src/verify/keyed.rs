@@ -21,7 +21,7 @@ impl<'a> Keyed<'a> {
         let stored = subject.starrocks.stored_columns(&mapping.target.name).await?;
         let rules = Rules::exact(subject.zone.clone(), subject.zero_date.clone());
         let mut conn = subject.connect.sql(None).await?;
-        let layout = Layout::new(&mut conn, subject.flavor, mapping, &stored, &[], &rules).await?;
+        let layout = Layout::new(&mut conn, subject.server.flavor, mapping, &stored, &[], &rules).await?;
         let source = SourceReader::new(&subject.connect, patience);
         Ok(Keyed { layout, source, target: TargetReader::new(subject.starrocks, patience) })
     }

@@ -29,11 +29,12 @@ pub(crate) struct Layout {
     pub(crate) source: TableName,
     pub(crate) target: TableName,
     pub(crate) columns: Vec<LayoutColumn>,
-    /// So many of `columns` are the key.
+    /// So many of `columns` are the key; of a table without one all of them.
     pub(crate) keys: usize,
     /// For the key, where nothing is tolerated: it tells rows apart.
     key_rules: Rules,
     rules: Rules,
+    keyless: bool,
 }
 
 pub(crate) struct LayoutColumn {
@@ -45,6 +46,8 @@ pub(crate) struct LayoutColumn {
     /// `varchar`, lower case.
     pub(crate) target_type: String,
     pub(crate) stored: Option<TargetType>,
+    /// Which of the cells that the job writes for a row.
+    written: usize,
     meaning: Meaning,
     source: Selected,
     target: Selected,
@@ -92,6 +95,7 @@ impl Layout {
             Flavor::Mariadb => Dialect::Mariadb,
         };
         let mut columns = Vec::with_capacity(mapping.target.columns.len());
+        let made = mapping.target.columns.len() - mapping.carried().len();
         for (index, wished) in mapping.target.columns.iter().enumerate() {
             let is_key = index < mapping.target.key_columns;
             let Some(column) = mapping.source.columns.get(wished.source) else { continue };
@@ -118,23 +122,33 @@ impl Layout {
                 target_name: there.name.clone(),
                 target_type: there.data_type.clone(),
                 stored: there.ty,
+                written: index - made,
                 meaning,
                 source: selected(dialect, &column.name, &found.data_type, meaning),
                 target: selected(Dialect::StarRocks, &there.name, &there.data_type, meaning),
             });
         }
+        let keyless = mapping.is_row_hash();
+        let exact = Rules::exact(rules.zone.clone(), rules.zero_date.clone());
         Ok(Layout {
             source: mapping.source.name.clone(),
             target: mapping.target.name.clone(),
+            keys: if keyless { columns.len() } else { mapping.target.key_columns },
             columns,
-            keys: mapping.target.key_columns,
-            key_rules: Rules::exact(rules.zone.clone(), rules.zero_date.clone()),
+            // A row that is its own key is compared by it.
+            key_rules: if keyless { rules.clone() } else { exact },
             rules: rules.clone(),
+            keyless,
         })
     }
 
     pub(crate) fn key(&self) -> &[LayoutColumn] {
         &self.columns[..self.keys.min(self.columns.len())]
+    }
+
+    /// The table has no key: a row is all of its cells, and may be there more than once.
+    pub(crate) fn is_keyless(&self) -> bool {
+        self.keyless
     }
 
     pub(crate) fn rules(&self) -> &Rules {
@@ -173,17 +187,27 @@ impl Layout {
         self.key().iter().zip(bound.values()).map(cell).collect()
     }
 
-    /// The keys of rows that the target has refused and that wait as dead letters.
+    /// The key of a row whose first cells the job writes like this; `None`: there are too few of them.
+    pub(crate) fn written_key(&self, cells: &[Option<Vec<u8>>]) -> Option<Vec<u8>> {
+        let mut key = Vec::new();
+        for column in self.key() {
+            let bytes = cells.get(column.written)?.clone();
+            canonical(column.meaning, column.target.form, bytes, &self.key_rules).write(&mut key);
+        }
+        Some(key)
+    }
+
+    /// The keys of rows that the target has refused and that wait as dead letters. (Those of a table without a key are
+    /// kept under another key than this one.)
     pub(crate) fn refused_keys(&self, store: &Store) -> Result<HashSet<Vec<u8>>> {
+        if self.keyless {
+            return Ok(HashSet::new());
+        }
         let letters = store.live_letter_keys()?.into_iter().filter(|letter| letter.table == self.target);
         let key = |letter: crate::state::LetterKey| {
             let texts: Vec<Option<String>> = serde_json::from_str(&letter.key).ok()?;
-            let mut key = Vec::new();
-            for (column, text) in self.key().iter().zip(texts) {
-                let bytes = text.map(String::into_bytes);
-                canonical(column.meaning, column.target.form, bytes, &self.key_rules).write(&mut key);
-            }
-            Some(key)
+            let cells: Vec<Option<Vec<u8>>> = texts.into_iter().map(|text| text.map(String::into_bytes)).collect();
+            self.written_key(&cells)
         };
         Ok(letters.filter_map(key).collect())
     }
@@ -271,6 +295,7 @@ pub(super) mod tests {
             target_name: name.into(),
             target_type: target_type.into(),
             stored: None,
+            written: 0,
             meaning,
             source: selected(Dialect::Mysql, name, data_type, meaning),
             target: selected(Dialect::StarRocks, name, target_type, meaning),
@@ -279,7 +304,15 @@ pub(super) mod tests {
 
     pub(in crate::verify) fn layout(columns: Vec<LayoutColumn>, rules: Rules) -> Layout {
         let table = TableName::new("shop", "t");
-        Layout { source: table.clone(), target: table, columns, keys: 1, key_rules: rules.clone(), rules }
+        Layout {
+            source: table.clone(),
+            target: table,
+            columns,
+            keys: 1,
+            key_rules: rules.clone(),
+            rules,
+            keyless: false,
+        }
     }
 
     #[test]

@@ -3,16 +3,22 @@
 //! Reads both sides by plain SELECTs and compares them row by row, while the job runs. It shares nothing with what
 //! carries the data: no row images, no Stream Load, no formatter. [`canonical`] gives each cell one form by its meaning.
 //!
-//! [`checksum`] lets both servers add up what they can. [`table`] tells how all rows of a table are compared in bounded memory; [`settle`] how rows that differ are told
-//! from rows that are on their way. What is found goes into the state store at the run's end ([`crate::state`]); before
-//! that it is in a file without a name, so a run that is killed leaves nothing behind.
+//! [`checksum`] lets both servers add up what they can. [`table`] tells how all rows of a table are compared in bounded memory,
+//! [`multiset`] how those of a table without a key; [`settle`] how rows that differ are told from rows that are on their way, and
+//! [`pending`] how that is known of a job that does not go on. [`definition`] sees to it that both sides' definitions are of
+//! one moment. What is found goes into the state store at the run's end ([`crate::state`]); before
+//! that it is in files without a name, so a run that is killed leaves nothing behind.
 
-pub(crate) mod canonical;
+pub mod canonical;
 mod checksum;
 mod clock;
+mod definition;
 mod keyed;
 mod layout;
 mod literal;
+mod multiset;
+mod pace;
+mod pending;
 mod recheck;
 mod report;
 mod servers;
@@ -33,13 +39,12 @@ pub use self::report::{Report, TableReport, Way};
 
 pub(crate) use self::canonical::Rules;
 use self::clock::Clock;
+use self::definition::OneTable;
 pub(crate) use self::keyed::Keyed;
-use self::layout::Layout;
-use self::table::TableComparison;
-use crate::config::ZeroDate;
-use crate::mysql::connect::{Connect, Flavor, Patience};
+use crate::config::{NoKeyTables, ZeroDate};
+use crate::mysql::connect::{Connect, Patience, ServerInfo};
 use crate::mysql::snapshot::SnapshotTable;
-use crate::schema::Mapping;
+use crate::schema::{Mapping, MappingOptions};
 use crate::state::Store;
 use crate::target::starrocks::StarRocks;
 use crate::{Error, Result};
@@ -96,12 +101,28 @@ pub struct Subject<'a> {
     pub job_connect: Connect,
     /// `connect` leads to a replica of it.
     pub replica: bool,
-    pub flavor: Flavor,
+    /// Whose rows are read.
+    pub server: ServerInfo,
+    /// How the tables' definitions are read and mapped.
+    pub no_key: NoKeyTables,
+    pub mapping: MappingOptions,
     /// The job's zone and what it writes for zero dates.
     pub zone: TimeZone,
     pub zero_date: ZeroDate,
     pub state_dir: PathBuf,
     pub job: String,
+}
+
+impl Subject<'_> {
+    /// What cells mean, with the tolerance that was asked for.
+    fn rules(&self, options: &Options) -> Rules {
+        Rules {
+            float_digits: options.float_digits,
+            time_digits: options.time_digits,
+            empty_equals_null: options.empty_equals_null,
+            ..Rules::exact(self.zone.clone(), self.zero_date.clone())
+        }
+    }
 }
 
 /// How far a comparison is; anyone may look.
@@ -134,34 +155,26 @@ impl Progress {
 /// The job has not copied its tables; a server cannot be reached at all. What keeps a single table from being compared
 /// is in its report.
 pub async fn run(subject: &Subject<'_>, store: &Store, options: &Options, progress: &Progress) -> Result<Report> {
-    let job_connect = subject.job_connect.clone();
-    let (state_dir, job) = (subject.state_dir.clone(), subject.job.clone());
-    let mut clock = Clock::new(state_dir, job, job_connect, subject.flavor, options.patience)?;
+    let mut clock = Clock::new(subject, options)?;
     if subject.replica && clock.now().await?.gtids.is_none() {
         return Err(Error::definite("the source runs without GTIDs, so nobody can tell how far its replica is")
             .hint("verify without --source-host"));
     }
     let mut conn = subject.connect.sql(None).await?;
-    let mut snapshots = Vec::with_capacity(subject.mappings.len());
     for mapping in &subject.mappings {
-        let snapshot = SnapshotTable::describe(&mut conn, &mapping.source).await;
-        progress.estimated.fetch_add(snapshot.as_ref().map_or(0, SnapshotTable::estimated_rows), Relaxed);
-        snapshots.push(snapshot.map(Arc::new));
+        // What is wrong with a table is told when its turn comes.
+        let described = SnapshotTable::describe(&mut conn, &mapping.source).await;
+        progress.estimated.fetch_add(described.map_or(0, |table| table.estimated_rows()), Relaxed);
     }
+    drop(conn);
+    tracing::info!(job = subject.job, tables = subject.mappings.len(), "comparison begins");
     let mut tables = Vec::with_capacity(subject.mappings.len());
-    for (mapping, snapshot) in subject.mappings.iter().zip(snapshots) {
+    for mapping in &subject.mappings {
         progress.begins(mapping);
         let began = Instant::now();
         let mut report = TableReport::new(&mapping.source.name, &mapping.target.name);
-        let compared = match snapshot {
-            Err(error) => Err(error),
-            Ok(snapshot) => {
-                let clock = &mut clock;
-                let mut table = OneTable { subject, store, options, progress, clock, mapping, snapshot };
-                table.compare(&mut report).await
-            }
-        };
-        if let Err(error) = compared {
+        let mut table = OneTable { subject, store, options, progress, clock: &mut clock, name: &mapping.source.name };
+        if let Err(error) = table.compare(&mut report).await {
             tracing::error!("{error}");
             report.error = Some(error.to_string());
         }
@@ -169,52 +182,4 @@ pub async fn run(subject: &Subject<'_>, store: &Store, options: &Options, progre
         tables.push(report);
     }
     Ok(Report { tables })
-}
-
-struct OneTable<'r, 's> {
-    subject: &'r Subject<'s>,
-    store: &'r Store,
-    options: &'r Options,
-    progress: &'r Progress,
-    clock: &'r mut Clock,
-    mapping: &'r Mapping,
-    snapshot: Arc<SnapshotTable>,
-}
-
-impl OneTable<'_, '_> {
-    async fn compare(&mut self, report: &mut TableReport) -> Result<()> {
-        if self.mapping.is_row_hash() {
-            return Err(Error::definite(format!("table {}: a table without a key cannot be compared", report.table))
-                .hint("leave it out with --tables, or give it a primary key"));
-        }
-        let starrocks = self.subject.starrocks;
-        let Some(differences) = starrocks.schema_differences(&self.mapping.target).await? else {
-            report.schema.push("the table is not there at the target".to_owned());
-            return Ok(());
-        };
-        report.schema = differences;
-        let stored = starrocks.stored_columns(&self.mapping.target.name).await?;
-        let rules = Rules {
-            float_digits: self.options.float_digits,
-            time_digits: self.options.time_digits,
-            empty_equals_null: self.options.empty_equals_null,
-            ..Rules::exact(self.subject.zone.clone(), self.subject.zero_date.clone())
-        };
-        let mut conn = self.subject.connect.sql(None).await?;
-        let columns = &self.options.columns;
-        let layout = Layout::new(&mut conn, self.subject.flavor, self.mapping, &stored, columns, &rules).await?;
-        drop(conn);
-        let mut comparison = TableComparison {
-            layout,
-            snapshot: Arc::clone(&self.snapshot),
-            connect: self.subject.connect.clone(),
-            starrocks,
-            clock: self.clock,
-            replica: self.subject.replica.then_some(self.subject.flavor),
-            store: self.store,
-            options: self.options,
-            progress: self.progress,
-        };
-        comparison.run(report).await
-    }
 }

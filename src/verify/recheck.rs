@@ -32,24 +32,24 @@ pub async fn recheck(
 ) -> Result<Rechecked> {
     let found = subject.mappings.iter().find(|mapping| mapping.source.name == *table);
     let mapping = found.ok_or_else(|| Error::definite(format!("table {table} is none of the job's any more")))?;
+    if mapping.is_row_hash() {
+        return Err(Error::definite(format!("table {table} has no key by which its rows could be looked up")));
+    }
     let mut conn = subject.connect.sql(None).await?;
     let snapshot = SnapshotTable::describe(&mut conn, &mapping.source).await?;
     let stored = subject.starrocks.stored_columns(&mapping.target.name).await?;
     let rules = Rules::exact(subject.zone.clone(), subject.zero_date.clone());
-    let layout = Layout::new(&mut conn, subject.flavor, mapping, &stored, &[], &rules).await?;
+    let layout = Layout::new(&mut conn, subject.server.flavor, mapping, &stored, &[], &rules).await?;
     drop(conn);
-    let (state_dir, job, connect) = (subject.state_dir.clone(), subject.job.clone(), subject.job_connect.clone());
-    let mut clock = Clock::new(state_dir, job, connect, subject.flavor, options.patience)?;
+    let mut clock = Clock::new(subject, options)?;
     let mut settling = Settling {
         layout: &layout,
         table: &snapshot,
         source: &mut SourceReader::new(&subject.connect, options.read_patience),
         target: &mut TargetReader::new(subject.starrocks, options.read_patience),
         clock: &mut clock,
-        replica: None,
-        patience: options.patience,
     };
-    let Settled { differences, unjudged, .. } = settling.settle(keys).await?;
+    let Settled { differences, in_flight, unjudged, .. } = settling.settle(keys).await?;
     let line = |difference: Difference| difference.record(&layout).detail;
-    Ok(Rechecked { differences: differences.into_iter().map(line).collect(), unjudged })
+    Ok(Rechecked { differences: differences.into_iter().map(line).collect(), unjudged: in_flight + unjudged })
 }

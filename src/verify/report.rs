@@ -22,6 +22,8 @@ pub enum Way {
     /// All rows of the source, each looked up at the target by its key, and the target's keys at the source: the servers
     /// order such keys differently.
     Keys,
+    /// How often each row is there, on both sides: the table has no key.
+    Counts,
     /// No rows: see the errors.
     None,
 }
@@ -32,6 +34,7 @@ impl fmt::Display for Way {
             Way::Checksums => "checksums",
             Way::Ranges => "ranges",
             Way::Keys => "keys",
+            Way::Counts => "counts",
             Way::None => "-",
         })
     }
@@ -53,9 +56,12 @@ pub struct TableReport {
     pub different: u64,
     /// So many of the differences are explained by dead letters.
     pub dead_letters: u64,
-    /// Rows that differ and may only be on their way: the job does not run, or is too far behind.
+    /// Rows that differ and that the source's log has behind the job's checkpoint: the job has still to bring them.
+    #[serde(default)]
+    pub in_flight: u64,
+    /// Rows that differ of which it could not be told whether they are on their way.
     pub unjudged: u64,
-    /// Why they could not be judged.
+    /// Why the job has not brought them, or why they could not be judged.
     pub unjudged_because: Option<String>,
     /// What the target's table lacks, in words.
     pub schema: Vec<String>,
@@ -79,6 +85,7 @@ impl TableReport {
             extra: 0,
             different: 0,
             dead_letters: 0,
+            in_flight: 0,
             unjudged: 0,
             unjudged_because: None,
             schema: Vec::new(),
@@ -104,7 +111,7 @@ impl TableReport {
     pub fn outcome(&self) -> RunOutcome {
         if self.differences() > 0 || !self.schema.is_empty() {
             RunOutcome::Different
-        } else if self.error.is_some() || self.unjudged > 0 || self.gave_up {
+        } else if self.error.is_some() || self.in_flight + self.unjudged > 0 || self.gave_up {
             RunOutcome::Failed
         } else {
             RunOutcome::Equal
@@ -173,8 +180,16 @@ impl fmt::Display for Report {
                     table.dead_letters
                 ));
             }
-            if let Some(because) = table.unjudged_because.as_ref().filter(|_| table.unjudged > 0) {
-                notes.push(format!("{} rows differ and may be on their way: {because}", table.unjudged));
+            if let Some(because) = &table.unjudged_because {
+                if table.in_flight > 0 {
+                    notes.push(format!(
+                        "{} rows are in flight, changed behind the checkpoint: {because}",
+                        table.in_flight
+                    ));
+                }
+                if table.unjudged > 0 {
+                    notes.push(format!("{} rows differ and may be on their way: {because}", table.unjudged));
+                }
             }
             if table.gave_up {
                 notes.push("so many differences that the rest was not looked for (--max-differences)".to_owned());
@@ -283,7 +298,8 @@ mod tests {
     fn the_report_says_equal_different_or_not_compared_and_why() {
         let good = TableReport { rows: 1_234_567, seconds: 2.04, ..table("orders") };
         let bad = TableReport { different: 2, dead_letters: 1, ..table("x") };
-        let late = TableReport { unjudged: 1, unjudged_because: Some("the job does not run".into()), ..table("y") };
+        let because = || Some("the job does not run".into());
+        let late = TableReport { in_flight: 2, unjudged: 1, unjudged_because: because(), ..table("y") };
         let report = Report { tables: vec![good.clone(), bad, late.clone()] };
         assert_eq!(report.outcome(), RunOutcome::Different);
         assert_eq!(Report { tables: vec![good.clone(), late] }.outcome(), RunOutcome::Failed);
@@ -295,7 +311,8 @@ mod tests {
              shop.x               0        0      0          2      0.0  ranges  DIFFERENT\n\
              shop.y               0        0      0          0      0.0  ranges  NOT COMPARED\n\
              \nshop.x:\n  1 of the differences are rows that the target refused: `towpath dead-letters list`\n\
-             \nshop.y:\n  1 rows differ and may be on their way: the job does not run\n"
+             \nshop.y:\n  2 rows are in flight, changed behind the checkpoint: the job does not run\n  \
+             1 rows differ and may be on their way: the job does not run\n"
         );
     }
 

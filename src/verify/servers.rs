@@ -12,6 +12,7 @@ use twox_hash::XxHash3_128;
 use super::canonical::Cell;
 use super::checksum::Sum;
 use super::layout::{Layout, RawRow, Row, Side};
+use super::pace::Pace;
 use super::report::shown;
 use crate::mysql::connect::{Connect, Flavor, Patience, Pauses, source_error};
 use crate::mysql::position::{self, Position};
@@ -21,6 +22,9 @@ use crate::{Error, Result};
 
 /// Keys that one statement looks up.
 pub(crate) const LOOKUP: usize = 200;
+
+/// Rows between two looks at the clock, where a rate is to be kept.
+const PACED: u64 = 100;
 
 /// Stands for a row's cells; two of the same 128 bits are taken for equal.
 pub(crate) type Digest = u128;
@@ -110,11 +114,31 @@ impl SourceReader {
     }
 
     async fn each(&mut self, layout: &Layout, statement: String, take: &mut (dyn FnMut(RawRow) + Send)) -> Result<()> {
+        let take = &mut |row| {
+            take(row);
+            Ok(())
+        };
+        self.scan(layout, statement, &mut Pace::new(None), take).await
+    }
+
+    /// Gives `take` the rows of a SELECT, at this pace.
+    pub(crate) async fn scan(
+        &mut self,
+        layout: &Layout,
+        statement: String,
+        pace: &mut Pace,
+        take: &mut (dyn FnMut(RawRow) -> Result<()> + Send),
+    ) -> Result<()> {
         let failed = |error| source_error(format_args!("reading table {}", layout.source), error);
         let mut conn = self.open().await?;
+        let mut read = 0;
         let mut result = conn.query_iter(statement).await.map_err(failed)?;
         while let Some(row) = result.next().await.map_err(failed)? {
-            take(row.unwrap_raw().into_iter().map(bytes).collect());
+            take(row.unwrap_raw().into_iter().map(bytes).collect())?;
+            read += 1;
+            if read == PACED {
+                pace.keep(std::mem::take(&mut read)).await;
+            }
         }
         drop(result);
         self.conn = Some(conn);

@@ -16,6 +16,10 @@
 //! named. So a difference counts when two rounds in a row find it, each with a position of its own. A row that changes
 //! in every round is looked at again, up to [`ROUNDS`] times; then it is *unjudged*, which the report says.
 //!
+//! A job that does not come to P is no longer waited for. Then the log tells which of the rows it has still to bring
+//! ([`super::pending`]); those are *in flight*, and the others are judged as if the job had come there: what it has still
+//! to bring does not touch them.
+//!
 //! On a replica (`--source-host`) `before` and `after` may be old. So before `after` is read, the replica must have come
 //! to where the target was when it was read.
 
@@ -28,34 +32,30 @@ use super::clock::{Clock, Waited};
 use super::layout::Layout;
 use super::report::Difference;
 use super::servers::{Digest, LOOKUP, Mark, SourceReader, TargetReader, marks};
-use crate::mysql::connect::Flavor;
+use crate::Result;
 use crate::mysql::position::Position;
 use crate::mysql::snapshot::SnapshotTable;
 use crate::state::DifferenceKind;
-use crate::{Error, Result};
 
 const ROUNDS: u32 = 10;
 /// Between two rounds: what has been committed at the target becomes visible.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Looks at a replica that lags.
-const REPLICA_PAUSE: Duration = Duration::from_millis(100);
 
 /// What rows are settled with.
-pub(crate) struct Settling<'s, 'a> {
+pub(crate) struct Settling<'s, 'a, 'c> {
     pub(crate) layout: &'s Layout,
     pub(crate) table: &'s SnapshotTable,
     pub(crate) source: &'s mut SourceReader,
     pub(crate) target: &'s mut TargetReader<'a>,
-    pub(crate) clock: &'s mut Clock,
-    /// The source that is read is a replica of the job's.
-    pub(crate) replica: Option<Flavor>,
-    pub(crate) patience: Duration,
+    pub(crate) clock: &'s mut Clock<'c>,
 }
 
 /// What has become of the suspects.
 #[derive(Default)]
 pub(crate) struct Settled {
     pub(crate) differences: Vec<Difference>,
+    /// Rows that differ now and that the job has still to bring.
+    pub(crate) in_flight: u64,
     /// Rows that differ now and cannot be judged.
     pub(crate) unjudged: u64,
     pub(crate) because: Option<String>,
@@ -79,10 +79,14 @@ struct Found {
     columns: Vec<usize>,
 }
 
-impl Settling<'_, '_> {
+/// The rows that are not decided, each with what the last round has found.
+type Open = HashMap<Vec<u8>, Option<Found>>;
+
+impl Settling<'_, '_, '_> {
     pub(crate) async fn settle(&mut self, suspects: Vec<Vec<u8>>) -> Result<Settled> {
         let mut settled = Settled::default();
-        let mut open: HashMap<Vec<u8>, Option<Found>> = suspects.into_iter().map(|key| (key, None)).collect();
+        let mut open: Open = suspects.into_iter().map(|key| (key, None)).collect();
+        let mut waited = None;
         for round in 0..ROUNDS {
             if open.is_empty() {
                 return Ok(settled);
@@ -98,77 +102,88 @@ impl Settling<'_, '_> {
                 before.extend(keys.iter().map(|key| (key.clone(), found.remove(key).map(digests))));
             }
             let position = self.clock.now().await?;
-            let waited = self.clock.wait(&position).await?;
-            let mut moving = 0;
+            let now = self.clock.wait(&position, waited.as_ref()).await?;
+            let now = waited.insert(now);
+            let mut left = Vec::new();
             for keys in keys.chunks(LOOKUP) {
                 let there = self.target.lookup(self.layout, keys, marks).await?;
-                self.replica_follows().await?;
+                self.clock.replica_follows(self.source).await?;
                 let after = self.source.lookup(self.layout, self.table, keys, marks).await?;
                 for key in keys {
                     let before = before.remove(key).flatten();
-                    let verdict = judge(before.as_deref(), after.get(key), there.get(key));
-                    match (verdict, &waited) {
-                        (Verdict::Equal, _) => drop(open.remove(key)),
-                        (_, Waited::NotYet(_)) => settled.unjudged += 1,
-                        (Verdict::Moving, _) => {
-                            moving += 1;
-                            open.insert(key.clone(), None);
-                        }
-                        (Verdict::Differs(kind, columns), _) => {
-                            let found = Found { kind, columns: columns.iter().map(|column| column.0).collect() };
-                            if open.get(key).is_some_and(|last| last.as_ref().is_some_and(|last| last.again(&found))) {
-                                open.remove(key);
-                                let position = position.clone();
-                                let key = key.clone();
-                                settled.differences.push(Difference {
-                                    kind,
-                                    key,
-                                    columns,
-                                    position,
-                                    dead_letter: false,
-                                });
-                            } else {
-                                open.insert(key.clone(), Some(found));
-                            }
-                        }
+                    match judge(before.as_deref(), after.get(key), there.get(key)) {
+                        Verdict::Equal => drop(open.remove(key)),
+                        verdict => left.push((key.clone(), verdict)),
                     }
                 }
             }
-            tracing::debug!(table = %self.layout.source, round, rows = keys.len(), moving, left = open.len(), "settling");
-            if let Waited::NotYet(because) = waited {
-                settled.because = Some(because);
-                return Ok(settled);
+            if let Waited::NotYet { because, checkpoint } = now {
+                settled.because = Some(because.clone());
+                left = self.not_in_flight(left, checkpoint, &mut open, &mut settled).await?;
             }
+            let moving = left.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Moving)).count();
+            for (key, verdict) in left {
+                settled.take(key, verdict, &position, &mut open);
+            }
+            tracing::debug!(table = %self.layout.source, round, rows = keys.len(), moving, left = open.len(), "settling");
         }
-        settled.unjudged += open.len() as u64;
-        settled.because = Some(format!("they changed each of {ROUNDS} times that they were looked at"));
+        if !open.is_empty() {
+            settled.unjudged += open.len() as u64;
+            settled.because = Some(format!("they changed each of {ROUNDS} times that they were looked at"));
+        }
         Ok(settled)
     }
 
-    /// A replica has to show at least what the target has.
-    async fn replica_follows(&mut self) -> Result<()> {
-        let Some(flavor) = self.replica else { return Ok(()) };
-        let wanted = self.clock.checkpoint()?;
-        let deadline = tokio::time::Instant::now() + self.patience;
-        loop {
-            let there = self.source.position(flavor).await?;
-            if comes_to(&there, &wanted) {
-                return Ok(());
-            }
-            if tokio::time::Instant::now() > deadline {
-                return Err(Error::transient(format!(
-                    "the replica of --source-host is behind the job: {there}, not {wanted}"
-                ))
-                .hint("does it still replicate? Verify without --source-host"));
-            }
-            tokio::time::sleep(REPLICA_PAUSE).await;
+    /// Those of the rows that the job has not still to bring. The others are decided.
+    async fn not_in_flight(
+        &mut self,
+        left: Vec<(Vec<u8>, Verdict)>,
+        checkpoint: &Position,
+        open: &mut Open,
+        settled: &mut Settled,
+    ) -> Result<Vec<(Vec<u8>, Verdict)>> {
+        if left.is_empty() {
+            return Ok(left);
         }
+        let end = self.clock.now().await?;
+        if let Err(error) = self.clock.pending.read_on(checkpoint, &end).await {
+            let because = settled.because.take().unwrap_or_default();
+            settled.because = Some(format!("{because}; the source's log from there on cannot be read: {error}"));
+            settled.unjudged += left.len() as u64;
+            open.clear();
+            return Ok(Vec::new());
+        }
+        let mut judged = Vec::with_capacity(left.len());
+        for (key, verdict) in left {
+            if self.clock.pending.has(&self.layout.source, &key)? {
+                settled.in_flight += 1;
+                open.remove(&key);
+            } else {
+                judged.push((key, verdict));
+            }
+        }
+        Ok(judged)
     }
 }
 
-/// Files and offsets of two servers have nothing to do with each other.
-fn comes_to(replica: &Position, wanted: &Position) -> bool {
-    replica.gtids.is_some() && wanted.gtids.is_some() && replica.reached(wanted)
+impl Settled {
+    /// A difference that is found for the second time in a row is one.
+    fn take(&mut self, key: Vec<u8>, verdict: Verdict, position: &Position, open: &mut Open) {
+        let found = match verdict {
+            Verdict::Differs(kind, columns) => {
+                let found = Found { kind, columns: columns.iter().map(|column| column.0).collect() };
+                if open.get(&key).is_some_and(|last| last.as_ref().is_some_and(|last| last.again(&found))) {
+                    open.remove(&key);
+                    let position = position.clone();
+                    self.differences.push(Difference { kind, key, columns, position, dead_letter: false });
+                    return;
+                }
+                Some(found)
+            }
+            _ => None,
+        };
+        open.insert(key, found);
+    }
 }
 
 impl Found {

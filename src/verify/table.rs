@@ -23,19 +23,19 @@
 //! [`checksum`]: super::checksum
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use mysql_async::Conn;
 use tokio::sync::mpsc;
 
-use super::checksum::Sum;
+use super::checksum::{Sum, Sums};
 use super::clock::Clock;
 use super::layout::{Layout, Row, Side};
+use super::pace::{Pace, Sample};
 use super::report::{TableReport, Way};
 use super::servers::{Digest, Digests, Keys, LOOKUP, SourceReader, TargetReader, Tries, digest};
 use super::settle::{Settled, Settling};
 use super::{Options, Progress};
-use crate::mysql::connect::{Connect, Flavor};
+use crate::mysql::connect::Connect;
 use crate::mysql::snapshot::{Chunk, ChunkPlanner, SnapshotTable, prepare_session};
 use crate::state::{DifferenceRecord, Store};
 use crate::target::starrocks::StarRocks;
@@ -51,13 +51,12 @@ const SAMPLED_CHUNK: u64 = 1_000;
 const SUSPECTS: usize = 10_000;
 
 /// One table's comparison.
-pub(crate) struct TableComparison<'a> {
+pub(crate) struct TableComparison<'a, 'c> {
     pub(crate) layout: Layout,
     pub(crate) snapshot: Arc<SnapshotTable>,
     pub(crate) connect: Connect,
     pub(crate) starrocks: &'a StarRocks,
-    pub(crate) clock: &'a mut Clock,
-    pub(crate) replica: Option<Flavor>,
+    pub(crate) clock: &'a mut Clock<'c>,
     pub(crate) store: &'a Store,
     pub(crate) options: &'a Options,
     pub(crate) progress: &'a Progress,
@@ -74,21 +73,20 @@ enum Read {
     Sum(Sum),
 }
 
-/// The SELECT lists of both sides' checksums.
-struct Sums {
-    source: String,
-    target: String,
-}
-
-impl TableComparison<'_> {
+impl TableComparison<'_, '_> {
     pub(crate) async fn run(&mut self, report: &mut TableReport) -> Result<()> {
         report.way = if self.layout.is_ordered_alike() { Way::Ranges } else { Way::Keys };
-        let sums = if report.way == Way::Ranges { self.sums().await? } else { None };
+        let patience = self.options.read_patience;
+        let mut source = SourceReader::new(&self.connect, patience);
+        let mut target = TargetReader::new(self.starrocks, patience);
+        let sums = match report.way {
+            Way::Ranges => Sums::of(&self.layout, &self.snapshot, &mut source, &mut target).await?,
+            _ => None,
+        };
         if sums.is_some() {
             report.way = Way::Checksums;
         }
         report.sampled = self.options.sample.is_some();
-        let patience = self.options.read_patience;
         let reading = Reading {
             layout: &self.layout,
             snapshot: &self.snapshot,
@@ -100,11 +98,10 @@ impl TableComparison<'_> {
         let mut comparing = Comparing {
             layout: &self.layout,
             snapshot: &self.snapshot,
-            source: SourceReader::new(&self.connect, patience),
-            target: TargetReader::new(self.starrocks, patience),
+            source,
+            target,
             starrocks: self.starrocks,
             clock: self.clock,
-            replica: self.replica,
             store: self.store,
             options: self.options,
             sums: sums.as_ref(),
@@ -115,25 +112,6 @@ impl TableComparison<'_> {
         let (send, chunks) = mpsc::channel(1);
         tokio::try_join!(reading.run(send), comparing.run(chunks))?;
         Ok(())
-    }
-
-    /// Tries both sides' checksums over no rows; `None` where a server does not have what they need.
-    async fn sums(&self) -> Result<Option<Sums>> {
-        let (source, target) = (self.layout.checksum(Side::Source), self.layout.checksum(Side::Target));
-        let Some(sums) = source.zip(target).map(|(source, target)| Sums { source, target }) else { return Ok(None) };
-        let patience = self.options.read_patience;
-        let (layout, none) = (&self.layout, " WHERE 1 = 0");
-        let mut reader = SourceReader::new(&self.connect, patience);
-        let source = reader.sum(layout, &self.snapshot, &sums.source, none).await;
-        let target = TargetReader::new(self.starrocks, patience).sum(layout, &sums.target, none).await;
-        match (source, target) {
-            (Ok(_), Ok(_)) => Ok(Some(sums)),
-            (Err(error), _) | (_, Err(error)) if !error.is_transient() => {
-                tracing::info!(%error, table = %layout.source, "no checksums here; all rows are read");
-                Ok(None)
-            }
-            (Err(error), _) | (_, Err(error)) => Err(error),
-        }
     }
 }
 
@@ -218,28 +196,8 @@ impl Reading<'_> {
     }
 }
 
-/// Keeps to a number of rows a second.
-struct Pace {
-    rate: Option<u64>,
-    began: Instant,
-    rows: u64,
-}
-
-impl Pace {
-    fn new(rate: Option<u64>) -> Self {
-        Pace { rate, began: Instant::now(), rows: 0 }
-    }
-
-    async fn keep(&mut self, rows: u64) {
-        let Some(rate) = self.rate else { return };
-        self.rows += rows;
-        let due = Duration::from_secs_f64(self.rows as f64 / rate.max(1) as f64);
-        tokio::time::sleep(due.saturating_sub(self.began.elapsed())).await;
-    }
-}
-
 /// A WHERE clause with the user's condition too.
-fn with(clause: &str, condition: Option<&str>) -> String {
+pub(super) fn with(clause: &str, condition: Option<&str>) -> String {
     match condition {
         None => clause.to_owned(),
         Some(condition) if clause.is_empty() => format!(" WHERE ({condition})"),
@@ -247,33 +205,13 @@ fn with(clause: &str, condition: Option<&str>) -> String {
     }
 }
 
-/// Every n-th chunk, from one that is drawn.
-struct Sample {
-    stride: u64,
-    first: u64,
-}
-
-impl Sample {
-    fn new(share: f64, chunks: u64) -> Sample {
-        let stride = (1.0 / share.clamp(1e-6, 1.0)).round() as u64;
-        // Of a small table one chunk at least.
-        let first = rand::random_range(0..stride.min(chunks.max(1)));
-        Sample { stride, first }
-    }
-
-    fn takes(&self, number: u64) -> bool {
-        number >= self.first && (number - self.first).is_multiple_of(self.stride)
-    }
-}
-
-struct Comparing<'c, 'a> {
+struct Comparing<'c, 'a, 's> {
     layout: &'c Layout,
     snapshot: &'c SnapshotTable,
     source: SourceReader,
     target: TargetReader<'a>,
     starrocks: &'a StarRocks,
-    clock: &'c mut Clock,
-    replica: Option<Flavor>,
+    clock: &'c mut Clock<'s>,
     store: &'c Store,
     options: &'c Options,
     sums: Option<&'c Sums>,
@@ -283,7 +221,7 @@ struct Comparing<'c, 'a> {
     report: &'c mut TableReport,
 }
 
-impl Comparing<'_, '_> {
+impl Comparing<'_, '_, '_> {
     async fn run(&mut self, mut chunks: mpsc::Receiver<SourceChunk>) -> Result<()> {
         while let Some(SourceChunk { chunk, read }) = chunks.recv().await {
             match read {
@@ -451,10 +389,8 @@ impl Comparing<'_, '_> {
             source: &mut self.source,
             target: &mut self.target,
             clock: self.clock,
-            replica: self.replica,
-            patience: self.options.patience,
         };
-        let Settled { mut differences, unjudged, because } = settling.settle(suspects).await?;
+        let Settled { mut differences, in_flight, unjudged, because } = settling.settle(suspects).await?;
         let refused = if differences.is_empty() { Default::default() } else { self.layout.refused_keys(self.store)? };
         differences.sort_by(|left, right| left.key.cmp(&right.key));
         for mut difference in differences {
@@ -466,6 +402,7 @@ impl Comparing<'_, '_> {
                 self.store.draft_difference(&record)?;
             }
         }
+        self.report.in_flight += in_flight;
         self.report.unjudged += unjudged;
         self.report.unjudged_because = because.or(self.report.unjudged_because.take());
         Ok(())
@@ -475,18 +412,6 @@ impl Comparing<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_sample_takes_every_nth_chunk_and_at_least_one() {
-        for _ in 0..100 {
-            let sample = Sample::new(0.1, 1000);
-            assert_eq!((0..1000).filter(|number| sample.takes(*number)).count(), 100);
-            let small = Sample::new(0.01, 3);
-            assert_eq!((0..3).filter(|number| small.takes(*number)).count(), 1);
-        }
-        let all = Sample::new(1.0, 5);
-        assert!((0..5).all(|number| all.takes(number)));
-    }
 
     #[test]
     fn a_users_condition_is_taken_as_a_whole() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mysql_async::prelude::Queryable as _;
 
 use super::{SETTINGS, SLOW_CHUNKS, Writer, fill};
-use crate::harness::{Job, Target, assert_equal, towpath};
+use crate::harness::{Job, Target, assert_equal, send, towpath};
 use crate::servers::{self, Shared};
 
 fn select(job: &Job, from: &str, to: &str) {
@@ -36,13 +36,13 @@ async fn joined_under_writes(source: &Shared) {
     job.wait_for("the first new table", |status| copied(status, "stopped")).await;
     // What needs a restart is not taken over, and stops nothing.
     select(&job, "realFlushPauseSec: 0", "realFlushPauseSec: 1");
-    hang_up(&child);
+    send(&child, "HUP");
     while !job.log().contains("has other settings than the running job") {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     select(&job, "realFlushPauseSec: 1", "realFlushPauseSec: 0");
     select(&job, &format!("'{database}.stopped']"), &format!("'{database}.stopped', '{database}.running']"));
-    hang_up(&child);
+    send(&child, "HUP");
     job.wait_for("the second", |status| copied(status, "running")).await;
     writer.stop().await;
     assert!(job.stop(child).await.success(), "{}", job.log());
@@ -57,11 +57,6 @@ async fn joined_under_writes(source: &Shared) {
     select(&job, &format!("'{database}.stopped']"), &format!("'{database}.stopped', '{database}.running']"));
     job.run_to_end().await;
     assert_equal(source.port(), &target, &database).await;
-}
-
-fn hang_up(child: &tokio::process::Child) {
-    let pid = child.id().expect("the job runs").to_string();
-    assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -109,7 +109,7 @@ first_known() {
 
 # Debian releases carry no MySQL, Debian's development suite does: the same mirror, the same signing key.
 debian_sid() {
-    # shellcheck disable=SC2086
+    # shellcheck disable=SC2086,SC2016
     line=$(apt-get $apt indextargets --format '$(ORIGIN)|$(LABEL)|$(REPO_URI)|$(SIGNED_BY)' 'Created-By: Packages' |
         grep '^Debian|Debian|' | head -n 1)
     [ -n "$line" ] || return 1
@@ -213,77 +213,67 @@ get() {
     # shellcheck disable=SC2086
     apt-get $apt -q -y --download-only install $packages >"$state/install.log" 2>&1 ||
         { cat "$state/install.log" >&2; fail "apt could not download $packages"; }
+    # Perl is for the package's helper scripts only.
+    rm -f "$state"/archives/perl* "$state"/archives/libperl* "$state"/archives/libgdbm* "$state"/archives/libdb5*
 
-    tree=$work/$server
-    mkdir -p "$tree/root"
-    for deb in "$state"/archives/*.deb; do
-        case ${deb##*/} in
-            perl* | libperl* | libgdbm* | libdb5*) continue ;; # for the package's helper scripts only
-        esac
-        dpkg-deb -x "$deb" "$tree/root" || fail "could not unpack ${deb##*/}"
-    done
+    unpack "$server"
     rm -rf "$tree/root/usr/share/doc" "$tree/root/usr/share/man" "$tree/root/usr/share/locale" "$tree/root/usr/share/info"
     wrappers "$tree" "$wrapped" "$binary" "$plugins"
     version=$("$tree/$wrapped" --version 2>&1) || fail "the unpacked $server does not run: $version"
-    rm -rf "${cache:?}/$server"
-    mv "$tree" "$cache/$server"
+    settle "$server"
     say "$server is there: $("$cache/$server/$wrapped" --version | sed 's/^.*  *Ver/Ver/')"
+}
+
+# unpack NAME: what was downloaded, into the new folder $tree/root.
+unpack() {
+    tree=$work/$1
+    mkdir -p "$tree/root"
+    for deb in "$state"/archives/*.deb; do
+        dpkg-deb -x "$deb" "$tree/root" || fail "could not unpack ${deb##*/}"
+    done
+}
+
+# settle NAME: the finished $tree gets its place.
+settle() {
+    rm -rf "${cache:?}/$1"
+    mv "$tree" "$cache/$1"
+}
+
+# get_alone NAME FILE PACKAGE: a package without those that it depends on, unpacked, if another run has not made FILE yet.
+# Ends with 1 if it has.
+get_alone() {
+    [ ! -e "$cache/$1/$2" ] || return 1
+    say "getting $1 into $cache/$1"
+    apt_in machine
+    [ -s "$state/update.log" ] || update
+    rm -f "$state"/archives/*.deb
+    # shellcheck disable=SC2086
+    (cd "$state/archives" && apt-get $apt -q download "$3") >"$state/install.log" 2>&1 ||
+        { cat "$state/update.log" "$state/install.log" >&2; fail "apt could not download $3; install it yourself"; }
+    unpack "$1"
 }
 
 # get_openssl: the headers are split over two folders in the package, and wanted in one.
 get_openssl() {
-    [ ! -f "$cache/openssl/lib/libssl.a" ] || return 0
-    say "getting OpenSSL's headers and libraries into $cache/openssl"
-    apt_in machine
-    [ -s "$state/update.log" ] || update
-    rm -f "$state"/archives/*.deb
-    # shellcheck disable=SC2086
-    apt-get $apt -q -y --download-only install libssl-dev >"$state/install.log" 2>&1 ||
-        { cat "$state/update.log" "$state/install.log" >&2; fail "apt could not download libssl-dev; install OpenSSL's headers yourself"; }
-    tree=$work/openssl
-    mkdir -p "$tree/unpacked" "$tree/include/openssl" "$tree/lib"
-    for deb in "$state"/archives/libssl-dev*.deb; do
-        dpkg-deb -x "$deb" "$tree/unpacked" || fail "could not unpack ${deb##*/}"
-    done
-    cp "$tree"/unpacked/usr/include/openssl/*.h "$tree"/unpacked/usr/include/*/openssl/*.h "$tree/include/openssl/"
-    cp "$tree"/unpacked/usr/lib/*/libssl.a "$tree"/unpacked/usr/lib/*/libcrypto.a "$tree/lib/"
-    rm -rf "$tree/unpacked" "${cache:?}/openssl"
-    mv "$tree" "$cache/openssl"
+    get_alone openssl lib/libssl.a libssl-dev || return 0
+    mkdir -p "$tree/include/openssl" "$tree/lib"
+    cp "$tree"/root/usr/include/openssl/*.h "$tree"/root/usr/include/*/openssl/*.h "$tree/include/openssl/"
+    cp "$tree"/root/usr/lib/*/libssl.a "$tree"/root/usr/lib/*/libcrypto.a "$tree/lib/"
+    rm -rf "$tree/root"
+    settle openssl
 }
 
 # get_prometheus: two programs that need nothing but libc.
 get_prometheus() {
-    [ ! -x "$cache/prometheus/promtool" ] || return 0
-    say "getting Prometheus into $cache/prometheus"
-    apt_in machine
-    [ -s "$state/update.log" ] || update
-    rm -f "$state"/archives/*.deb
-    # Without its dependencies: they are its web pages' scripts.
-    # shellcheck disable=SC2086
-    (cd "$state/archives" && apt-get $apt -q download prometheus) >"$state/install.log" 2>&1 ||
-        { cat "$state/update.log" "$state/install.log" >&2; fail "apt could not download prometheus"; }
-    tree=$work/prometheus
-    mkdir -p "$tree/unpacked"
-    dpkg-deb -x "$state"/archives/prometheus_*.deb "$tree/unpacked" || fail "could not unpack prometheus"
-    cp "$tree/unpacked/usr/bin/prometheus" "$tree/unpacked/usr/bin/promtool" "$tree/"
-    rm -rf "$tree/unpacked" "${cache:?}/prometheus"
-    mv "$tree" "$cache/prometheus"
+    get_alone prometheus promtool prometheus || return 0
+    cp "$tree/root/usr/bin/prometheus" "$tree/root/usr/bin/promtool" "$tree/"
+    rm -rf "$tree/root"
+    settle prometheus
 }
 
 # get_valgrind: it looks for its tools where it was installed, so a wrapper tells it where they are.
 get_valgrind() {
-    [ ! -x "$cache/valgrind/valgrind" ] || return 0
-    say "getting valgrind into $cache/valgrind"
-    apt_in machine
-    [ -s "$state/update.log" ] || update
-    rm -f "$state"/archives/*.deb
-    # Without its dependencies: debugging symbols, which counting does not need.
-    # shellcheck disable=SC2086
-    (cd "$state/archives" && apt-get $apt -q download valgrind) >"$state/install.log" 2>&1 ||
-        { cat "$state/update.log" "$state/install.log" >&2; fail "apt could not download valgrind; install it yourself"; }
-    tree=$work/valgrind
-    mkdir -p "$tree"
-    dpkg-deb -x "$state"/archives/valgrind_*.deb "$tree/root" || fail "could not unpack valgrind"
+    get_alone valgrind valgrind valgrind || return 0
     rm -rf "$tree/root/usr/share"
     cat >"$tree/valgrind" <<'END'
 #!/bin/sh
@@ -297,8 +287,7 @@ for binary in "$root"/usr/bin/valgrind.bin "$root"/usr/bin/valgrind; do
 done
 END
     chmod +x "$tree/valgrind"
-    rm -rf "${cache:?}/valgrind"
-    mv "$tree" "$cache/valgrind"
+    settle valgrind
 }
 
 for server in $wanted; do

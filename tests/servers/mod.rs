@@ -33,6 +33,10 @@ async fn start(product: Product) -> Shared {
 }
 
 impl Shared {
+    pub(crate) fn is_mariadb(&self) -> bool {
+        self.server.product() == Product::Mariadb
+    }
+
     pub(crate) fn port(&self) -> u16 {
         self.server.port()
     }

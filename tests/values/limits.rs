@@ -1,7 +1,7 @@
 //! Values through the whole job that a load format or a column could fail to carry: they arrive as they are, or the
 //! job stops and names them.
 
-use towpath::demo::proof;
+use crate::proof;
 
 use super::*;
 use crate::harness::{Job, Target, assert_equal, assert_equal_by, text};

@@ -3,7 +3,7 @@
 use mysql_async::prelude::Queryable as _;
 
 use super::{follow, verify};
-use crate::harness::{Job, Target, assert_equal, text};
+use crate::harness::{Job, Target, assert_equal, text, towpath};
 use crate::servers::{self, Shared};
 
 async fn mended(source: &Shared) {
@@ -105,4 +105,46 @@ async fn many_deletes_have_to_be_asked_for() {
     let done = job.command("correct", &["--yes"]).await;
     assert_eq!(done.status.code(), Some(0), "{}\n{}", text(&done), job.log());
     assert_equal(source.port(), &target, &database).await;
+}
+
+/// The row changes between the moment at which it is read for the correction and the one at which that may be sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_correction_never_overwrites_a_newer_change() {
+    let source = servers::mysql().await;
+    let database = source.database("newer").await;
+    source
+        .run([
+            format!("CREATE TABLE {database}.t (id INT PRIMARY KEY, v INT, w INT)"),
+            format!("INSERT INTO {database}.t VALUES (1, 1, 1), (2, 0, 1)"),
+        ])
+        .await;
+    let target = Target::start().await;
+    let job = Job::new(source.port(), &target, &format!("{database}.*"), "", "params: {realFlushPauseSec: 0}");
+    let running = follow(&job).await;
+    let mut there = target.connect().await;
+    there.query_drop(format!("UPDATE {database}.t SET w = 7 WHERE id = 1")).await.unwrap();
+    verify(&job, &[]).await.expect(3, ["different t id=1: w"]);
+
+    assert!(job.command("pause", &[]).await.status.success());
+    // Until it has taken hold: then something is behind the checkpoint, and the correction has to wait for it.
+    for n in 1.. {
+        source.run([format!("UPDATE {database}.t SET v = {n} WHERE id = 2")]).await;
+        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        if target.text(&format!("SELECT v FROM {database}.t WHERE id = 2")).await != n.to_string() {
+            break;
+        }
+    }
+    let mut correcting = towpath("correct");
+    let correcting = correcting.arg(job.path()).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    while !job.log().contains("read anew to be corrected") {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    source.run([format!("UPDATE {database}.t SET w = 5 WHERE id = 1")]).await;
+    assert!(job.command("resume", &[]).await.status.success());
+    let corrected = correcting.wait_with_output().await.unwrap();
+    assert_eq!(corrected.status.code(), Some(0), "{}\n{}", text(&corrected), job.log());
+    assert!(text(&corrected).contains("0 corrected, 1 written by the stream meanwhile"), "{}", text(&corrected));
+    let rows = target.text(&format!("SELECT GROUP_CONCAT(w ORDER BY id SEPARATOR ',') FROM {database}.t")).await;
+    assert_eq!(rows, "5,1");
+    assert!(job.stop(running).await.success(), "{}", job.log());
 }

@@ -3,7 +3,12 @@
 mod correct;
 mod damage;
 mod flight;
+mod keyless;
 mod keys;
+mod left_out;
+mod options;
+mod soak;
+mod stopped;
 
 use std::collections::BTreeSet;
 use std::process::Output;
@@ -62,8 +67,10 @@ fn read(output: &Output) -> Verified {
 fn short(line: &Value) -> String {
     let table = line["table"].as_str().unwrap_or_default();
     let table = table.split_once('.').map_or(table, |(_, table)| table);
+    // Of a table without a key the whole row, and how often it is there.
     let key: Vec<String> = line["key"]
         .as_object()
+        .or_else(|| line["row"].as_object())
         .into_iter()
         .flatten()
         .map(|(name, value)| format!("{name}={}", value.as_str().map_or_else(|| value.to_string(), str::to_owned)))
@@ -72,6 +79,10 @@ fn short(line: &Value) -> String {
     let columns: Vec<&str> =
         line["columns"].as_array().into_iter().flatten().filter_map(|column| column["column"].as_str()).collect();
     let columns = if columns.is_empty() { String::new() } else { format!(": {}", columns.join(", ")) };
+    let counts = match (line["atSource"].as_u64(), line["atTarget"].as_u64()) {
+        (Some(source), Some(target)) => format!(" ({source}, {target})"),
+        _ => String::new(),
+    };
     let letter = if line["deadLetter"] == true { " (dead letter)" } else { "" };
-    format!("{} {table} {}{columns}{letter}", line["difference"].as_str().unwrap_or_default(), key.join(", "))
+    format!("{} {table} {}{columns}{counts}{letter}", line["difference"].as_str().unwrap_or_default(), key.join(", "))
 }

@@ -441,6 +441,31 @@ fn rows_of_a_transaction_that_was_cut_off_leave_the_batch() {
 }
 
 #[test]
+fn a_batch_goes_on_filling_while_an_epoch_is_on_its_way() {
+    // Both without and with a wait of the flusher for the epoch: five rows are fewer than the limit, nine are not.
+    for (last, in_the_next) in [(8, 5), (12, 6)] {
+        let scene = Scene::new(|flusher| {
+            flusher.pace = pace(LONG * 10);
+            flusher.limits.bytes = 6 * ROW_BYTES;
+        });
+        for id in 1..=3 {
+            scene.row(id);
+            scene.commit(100 * id as u64);
+        }
+        // Half of the limit.
+        let first = scene.epochs.recv_timeout(LONG).unwrap();
+        assert_eq!((first.end.offset, first.batch.rows()), (300, 3));
+        for id in 4..=last {
+            scene.row(id);
+            scene.commit(100 * id as u64);
+        }
+        scene.no_epoch();
+        scene.done.send(()).unwrap();
+        assert_eq!(scene.epoch(), (300, 300 + 100 * in_the_next as u64, in_the_next), "it is full: no pause is kept");
+    }
+}
+
+#[test]
 fn what_was_read_before_a_large_transaction_is_an_epoch_of_its_own() {
     let scene = Scene::new(|flusher| {
         flusher.pace = pace(LONG * 10);

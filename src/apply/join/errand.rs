@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossbeam_channel as channel;
-use mysql_async::Row;
 use tokio::sync::oneshot;
 
 use super::CopiedRow;
@@ -16,6 +15,7 @@ use crate::apply::xa::XaRows;
 use crate::mysql::binlog::Xid;
 use crate::mysql::position::Position;
 use crate::mysql::snapshot::Chunk;
+use crate::mysql::wire::KeptRow;
 use crate::ring::Held;
 use crate::schema::{Mapping, Table, TableName};
 
@@ -74,7 +74,7 @@ pub(crate) enum Loaded {
     /// It has to be read again.
     Again,
     /// It has to be read again while the stream stands still; the rows are awaited here.
-    InPart(channel::Sender<Vec<Row>>, oneshot::Receiver<Loaded>),
+    InPart(channel::Sender<Vec<KeptRow>>, oneshot::Receiver<Loaded>),
 }
 
 /// A copy of a table is wanted.

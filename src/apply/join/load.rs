@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use mysql_async::Row;
-
 use super::swap;
 use crate::apply::change::Followed;
 use crate::apply::commit::{Committer, name};
@@ -12,6 +10,7 @@ use crate::apply::selected::Selected;
 use crate::apply::unwritable::Unwritable;
 use crate::mysql::position::Position;
 use crate::mysql::snapshot::{Chunk, SnapshotPlan};
+use crate::mysql::wire::KeptRow;
 use crate::ring::Held;
 use crate::schema::{Mapping, TableName};
 use crate::state::LoadName;
@@ -31,7 +30,7 @@ pub(crate) struct Copied {
     /// The copy's.
     pub(crate) number: u64,
     pub(crate) chunk: Chunk,
-    pub(crate) rows: Vec<Row>,
+    pub(crate) rows: Vec<KeptRow>,
     /// The rows' share of the memory budget.
     pub(crate) held: Held,
 }
@@ -58,7 +57,8 @@ impl<T: Target> Committer<T> {
         let mut encoder = Encoder::new(target, self.options.binary, self.options.part_bytes);
         let mut unwritable = Unwritable::new(target, self.letters.on_error());
         for row in &rows {
-            unwritable.encode(&mut encoder, None, Op::Upsert, Selected { plan: &plan, row }).map_err(context)?;
+            let row = Selected { plan: &plan, row: row.packed() };
+            unwritable.encode(&mut encoder, None, Op::Upsert, row).map_err(context)?;
         }
         drop(rows);
         let mut changes = self.letters.prepare(&mut Vec::new(), unwritable.into_letters()).map_err(context)?;

@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet};
 
 use indexmap::IndexMap;
-use mysql_async::Row;
 
 use super::KeyHasher;
 use crate::mysql::binlog::{EventPlan, Overlay, RowPlan, RowsEvent, RowsKind};
 use crate::mysql::value::RowError;
+use crate::mysql::wire::KeptRow;
 use crate::schema::{Mapping, TableName};
 use crate::{Error, Result};
 
@@ -16,7 +16,7 @@ const MOST_KEYS: usize = 1 << 20;
 
 /// A chunk's row with the hash of its key ([`KeyHasher`]).
 #[derive(Debug)]
-pub(crate) struct CopiedRow<R = Row> {
+pub(crate) struct CopiedRow<R = KeptRow> {
     pub(crate) key: u128,
     pub(crate) row: R,
 }
@@ -32,7 +32,7 @@ enum How {
 
 /// The keys of one table that were changed since the watch began.
 #[derive(Debug)]
-pub(in crate::apply) struct Watch<R = Row> {
+pub(in crate::apply) struct Watch<R = KeptRow> {
     table: TableName,
     seen: Seen<R>,
     hasher: KeyHasher,
@@ -54,7 +54,7 @@ enum Seen<R> {
 
 /// What is left of a chunk.
 #[derive(Debug)]
-pub(in crate::apply) enum Left<R = Row> {
+pub(in crate::apply) enum Left<R = KeptRow> {
     Rows(Vec<R>),
     /// Of some of its rows the stream has changed only some columns.
     InPart,

@@ -21,22 +21,26 @@ use super::packets::Packets;
 use super::query::Kind;
 use super::session::Session;
 use crate::embedded::engine::Engine;
+use crate::embedded::fault::Mode;
 
 /// What the handshake says; StarRocks says a MySQL version there too.
 const HANDSHAKE_VERSION: &str = "8.0.33";
 /// Parts of an answer under way between the query's thread and the socket.
 const PARTS: usize = 4;
 
-/// Serves connections until the task is dropped; its connections end with it.
-pub(crate) async fn serve(engine: Arc<Engine>, listener: TcpListener) {
+/// Serves connections until the task is dropped; its connections end with it. `second`: as the second FE.
+pub(crate) async fn serve(engine: Arc<Engine>, listener: TcpListener, second: bool) {
     let next_id = AtomicU32::new(1);
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
+                    if !second && engine.faults.strikes(&[], &Mode::SqlGone) {
+                        continue;
+                    }
                     let id = next_id.fetch_add(1, Ordering::Relaxed);
-                    connections.spawn(connection(engine.clone(), stream, id));
+                    connections.spawn(connection(engine.clone(), stream, id, second));
                 }
                 Err(error) => tracing::debug!(%error, "the MySQL port did not accept a connection"),
             },
@@ -45,14 +49,14 @@ pub(crate) async fn serve(engine: Arc<Engine>, listener: TcpListener) {
     }
 }
 
-async fn connection(engine: Arc<Engine>, stream: TcpStream, id: u32) {
+async fn connection(engine: Arc<Engine>, stream: TcpStream, id: u32, second: bool) {
     let _delay = stream.set_nodelay(true);
     let (reader, writer) = stream.into_split();
     let denied = Arc::new(AtomicBool::new(false));
     let writer = Output { inner: writer, denied: denied.clone(), user: Arc::default(), buffer: Vec::new() };
     let shim = Shim {
         user: writer.user.clone(),
-        session: Some(Session { engine, user: String::new(), database: None, id }),
+        session: Some(Session { engine, user: String::new(), database: None, id, second }),
         salt: salt(),
         denied,
         id,

@@ -302,6 +302,16 @@ impl Session {
             GrantScope::Databases { database } => (database.clone(), None),
             GrantScope::System => (None, None),
         };
+        // A privilege on what is not there cannot be given beforehand.
+        if let Some(database) = database.as_ref().filter(|_| !revoke) {
+            let now = self.engine.catalog.now();
+            if !now.has(database) {
+                return Err(SqlError::analyzing(format!("cannot find db: {database}")));
+            }
+            if let Some(table) = table.as_ref().filter(|table| now.table(database, table).is_none()) {
+                return Err(SqlError::analyzing(format!("cannot find table {table} in db {database}")));
+            }
+        }
         let mut privileges = Vec::new();
         for name in names {
             if matches!(name.as_str(), "ALL" | "ALL PRIVILEGES") {

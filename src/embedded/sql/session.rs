@@ -24,6 +24,8 @@ pub(super) struct Session {
     pub(super) user: String,
     pub(super) database: Option<String>,
     pub(super) id: u32,
+    /// On the second FE's port.
+    pub(super) second: bool,
 }
 
 /// Rows sent at once.
@@ -32,6 +34,10 @@ const CHUNK: usize = 256;
 impl Session {
     /// Runs one statement and sends its answer. Blocks; not for a runtime's own threads.
     pub(super) fn execute(&mut self, sql: &str, answer: &Sender<Part>) {
+        if let Some(last) = self.fe_fails(sql) {
+            let _gone = answer.blocking_send(last);
+            return;
+        }
         let result = self.dispatch(sql, answer);
         let last = match result {
             Ok(Some(_)) if self.answer_is_lost(sql) => Part::Cut,
@@ -43,19 +49,51 @@ impl Session {
         let _gone = answer.blocking_send(last);
     }
 
+    /// What the first FE answers while it is down, or follows a leader that it cannot reach.
+    fn fe_fails(&mut self, sql: &str) -> Option<Part> {
+        if self.second || self.engine.faults.is_empty() {
+            return None;
+        }
+        if self.engine.faults.strikes(&[], &Mode::SqlGone) {
+            return Some(Part::Cut);
+        }
+        if matches!(parse(sql), Ok(Statement::Nothing | Statement::Use { .. })) {
+            return None;
+        }
+        let about = self.changed_table(sql);
+        let carried_out = self.engine.faults.take(about.as_slice(), |mode| match mode {
+            Mode::LeaderLost { carried_out } => Some(*carried_out),
+            _ => None,
+        })?;
+        if !carried_out {
+            return Some(Part::Failed(SqlError::ddl(
+                "java.net.ConnectException: Connection refused (Connection refused)",
+            )));
+        }
+        let (nobody, _) = tokio::sync::mpsc::channel(1);
+        // What the leader refuses is told: a client could not go on in any way otherwise.
+        if let Err(error) = self.dispatch(sql, &nobody) {
+            return Some(Part::Failed(error));
+        }
+        Some(Part::Failed(SqlError::ddl("java.net.SocketTimeoutException: Read timed out")))
+    }
+
     /// Asked after a statement that was carried out.
     fn answer_is_lost(&self, sql: &str) -> bool {
         if self.engine.faults.is_empty() {
             return false;
         }
-        let Ok(
-            Statement::AlterTable { table, .. } | Statement::Truncate { table } | Statement::DropTable { table, .. },
-        ) = parse(sql)
+        self.changed_table(sql).is_some_and(|name| self.engine.faults.strikes(&[name], &Mode::DdlAnswerLost))
+    }
+
+    /// Of an ALTER, a TRUNCATE or a DROP.
+    fn changed_table(&self, sql: &str) -> Option<TableName> {
+        let (Statement::AlterTable { table, .. } | Statement::Truncate { table } | Statement::DropTable { table, .. }) =
+            parse(sql).ok()?
         else {
-            return false;
+            return None;
         };
-        let name = self.qualify(&table).ok().map(|(database, name)| TableName::new(database, name));
-        self.engine.faults.strikes(name.as_slice(), &Mode::DdlAnswerLost)
+        self.qualify(&table).ok().map(|(database, name)| TableName::new(database, name))
     }
 
     /// `None`: rows were sent.

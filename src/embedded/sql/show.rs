@@ -304,16 +304,17 @@ impl Session {
         ]);
         let now = super::builtin::now_text();
         let (host, ports) = self.addresses();
-        let second = self.engine.addresses.get().and_then(|all| all.second_fe).map(|second| second.port());
-        let fes = [(9010, ports.1, "LEADER")].into_iter().chain(second.map(|port| (9011, port.into(), "FOLLOWER")));
-        for (number, (edit_log_port, http_port, role)) in fes.enumerate() {
+        let second = self.engine.addresses.get().and_then(|all| all.second_fe);
+        let second = second.map(|(http, mysql)| (9011, http.port().into(), mysql.port().into(), "FOLLOWER"));
+        let fes = [(9010, ports.1, ports.0, "LEADER")].into_iter().chain(second);
+        for (number, (edit_log_port, http_port, query_port, role)) in fes.enumerate() {
             made.push(vec![
                 Value::Integer(number as i64 + 1),
                 text(format!("{host}_{edit_log_port}")),
                 text(&host),
                 Value::Integer(edit_log_port),
                 Value::Integer(http_port),
-                Value::Integer(ports.0),
+                Value::Integer(query_port),
                 Value::Integer(9020),
                 text(role),
                 Value::Integer(1),

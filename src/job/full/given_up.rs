@@ -130,7 +130,7 @@ impl Shared {
             let kept = self.witness.lock().unwrap_or_else(PoisonError::into_inner).take();
             let mut connection = match kept {
                 Some(connection) => connection,
-                None => match self.connection()? {
+                None => match self.connected(async || self.connect.sql(Some(&self.start)).await)? {
                     Some(connection) => connection,
                     None => return Ok(None),
                 },

@@ -17,14 +17,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use mysql_async::{Conn, Row};
-
-use super::{Body, ChunkWork, PAGE, Pending, Selected, Sending, Shared, Work, left};
+use super::{Body, ChunkWork, Pending, Selected, Sending, Shared, Work, left};
 use crate::apply::encode::{Encoder, Op};
 use crate::apply::row_hash::{Keyed, RowHasher};
 use crate::apply::unwritable::Unwritable;
 use crate::mysql::position::Position;
 use crate::mysql::snapshot::{self, SnapshotPlan};
+use crate::mysql::wire::{Connection, Page};
 use crate::ring::Sender;
 use crate::target::Target;
 use crate::{Error, Result, step};
@@ -87,7 +86,7 @@ impl Shared {
 
     fn read_whole(
         &self,
-        mut connection: Conn,
+        mut connection: Connection,
         place: &Position,
         work: &Work,
         attempt: u64,
@@ -101,11 +100,11 @@ impl Shared {
         let mut hasher = RowHasher::default();
         let mut copy = 0;
         let mut sending = Sending { epoch: format!("f{attempt}"), chunk, bodies, sent: 0 };
-        let mut page = |rows: Vec<Row>| -> Result<()> {
+        let mut write = |page: Page| -> Result<()> {
             if self.leaving() {
                 return Err(left());
             }
-            for row in &rows {
+            for row in page.rows() {
                 let hash = hasher.hash(|hasher| plan.write(row, hasher)).map_err(|error| {
                     Error::definite(format!("{}: cannot decode a row: {error}", mapping.target.name))
                 })?;
@@ -117,12 +116,13 @@ impl Shared {
             let parts = encoder.take_full_parts();
             sending.send(parts, &encoder, &mapping.target, &self.loads)
         };
-        let reading = snapshot::read_chunk(&mut connection, table, &work.chunk, PAGE, async |rows, bytes| {
+        let reading = snapshot::read_chunk(&mut connection, table, &work.chunk, plan.select(), async |page| {
             self.limiter.pass().await;
-            self.limiter.took(rows.len() as u64, bytes as u64);
-            page(rows)
+            self.limiter.took(page.count() as u64, page.size() as u64);
+            write(page)
         });
         self.wait_for(reading)?;
+        self.runtime.block_on(connection.quit());
         step::reached("chunk-read");
         let parts = encoder.finish();
         sending.send(parts, &encoder, &mapping.target, &self.loads)?;

@@ -19,8 +19,8 @@ use super::event::{self, HEADER, kind};
 use super::follower::{Event, MysqlGtid};
 use super::payload::Payload;
 use crate::mysql::connect::{Flavor, Session as _};
-use crate::mysql::dump::Connection;
 use crate::mysql::position::{Gtid, GtidSet, Position, WAYS_ON};
+use crate::mysql::wire::Connection;
 use crate::ring::Budget;
 use crate::{Error, Result};
 

@@ -20,8 +20,8 @@ use mysql_async::Conn;
 
 use super::{CONNECT_LIMIT, Client, Flavor, Login, Patience, Session, select, text};
 use crate::config::{Address, Password, Source};
-use crate::mysql::dump;
 use crate::mysql::position::{self, Position, Serves};
+use crate::mysql::wire;
 use crate::{Error, Result};
 
 /// Opens new connections to the source, each call one; with a position, to a server that has everything before it and
@@ -41,7 +41,12 @@ impl Connect {
     }
 
     /// For the binlog.
-    pub async fn dump(&self, needs: Option<&Position>) -> Result<dump::Connection> {
+    pub async fn dump(&self, needs: Option<&Position>) -> Result<wire::Connection> {
+        self.0.open(needs).await
+    }
+
+    /// For the rows of tables.
+    pub async fn tables(&self, needs: Option<&Position>) -> Result<wire::Connection> {
         self.0.open(needs).await
     }
 }

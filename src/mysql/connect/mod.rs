@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use mysql_async::{ClientIdentity, Conn, DriverError, IoError, OptsBuilder, Row, SslOpts};
 
-use super::dump;
+use super::wire;
 use crate::config::{Address, Source, Tls, TlsMode};
 use crate::{Error, Result};
 
@@ -83,15 +83,15 @@ impl Client for Conn {
     }
 }
 
-impl Client for dump::Connection {
+impl Client for wire::Connection {
     async fn connect(login: &Login<'_>, addresses: &[IpAddr], security: Security) -> mysql_async::Result<Self> {
         let check = match security {
             Security::Plain => None,
-            Security::Encrypted => Some(dump::Check::Nothing),
-            Security::Verified { name: false } => Some(dump::Check::Chain),
-            Security::Verified { name: true } => Some(dump::Check::ChainAndName),
+            Security::Encrypted => Some(wire::Check::Nothing),
+            Security::Verified { name: false } => Some(wire::Check::Chain),
+            Security::Verified { name: true } => Some(wire::Check::ChainAndName),
         };
-        let login = dump::Login {
+        let login = wire::Login {
             host: &login.address.host,
             addresses,
             port: login.address.port,
@@ -100,7 +100,7 @@ impl Client for dump::Connection {
             tls: check.map(|check| (login.tls, check)),
             keepalive: KEEPALIVE,
         };
-        dump::Connection::open(&login).await
+        wire::Connection::open(&login).await
     }
 }
 

@@ -2,7 +2,10 @@
 
 use super::column::{charset, collate, default_clause, definition, references};
 use super::cursor::Cursor;
-use super::{AlterTable, Charset, ColumnPlace, Ddl, TableChange, Unread, if_exists, if_not_exists, wait};
+use super::{
+    AlterTable, Charset, ColumnPlace, Ddl, IfThere, KeyDefinition, KeyKind, TableChange, Unread, if_exists,
+    if_not_exists, wait,
+};
 
 /// Behind ALTER. `None`: neither of a table nor of a database.
 pub(super) fn alter(cursor: &mut Cursor<'_>) -> Result<Option<Ddl>, Unread> {
@@ -156,8 +159,9 @@ fn add(cursor: &mut Cursor<'_>, changes: &mut Vec<TableChange>) -> Result<(), Un
 /// An index, key or constraint, as it stands in ADD and in CREATE TABLE. `false`: something else stands here.
 pub(super) fn key_clause(cursor: &mut Cursor<'_>, changes: &mut Vec<TableChange>) -> Result<bool, Unread> {
     let mut name = None;
+    let mut if_there = IfThere::Refused;
     if cursor.words(&["CONSTRAINT"]) {
-        if_not_exists(cursor);
+        if_there = or_kept(cursor);
         let kinds = ["PRIMARY", "UNIQUE", "FOREIGN", "CHECK"];
         if !kinds.iter().any(|kind| cursor.peek_word(kind)) {
             name = Some(cursor.name()?);
@@ -165,25 +169,6 @@ pub(super) fn key_clause(cursor: &mut Cursor<'_>, changes: &mut Vec<TableChange>
         if !kinds.iter().any(|kind| cursor.peek_word(kind)) {
             return Err(cursor.unexpected("PRIMARY, UNIQUE, FOREIGN or CHECK"));
         }
-    }
-    if cursor.words(&["PRIMARY", "KEY"]) {
-        if_not_exists(cursor);
-        index_type_and_name(cursor)?;
-        let parts = cursor.key_parts()?;
-        let columns = parts.into_iter().collect::<Option<Vec<_>>>();
-        let columns = columns.ok_or_else(|| cursor.unexpected("a primary key over columns"))?;
-        index_options(cursor)?;
-        changes.push(TableChange::AddPrimaryKey(columns));
-        return Ok(true);
-    }
-    if cursor.words(&["UNIQUE"]) {
-        let _ = cursor.any_word(&["INDEX", "KEY"]);
-        if_not_exists(cursor);
-        let index = index_type_and_name(cursor)?;
-        let columns = cursor.key_parts()?;
-        index_options(cursor)?;
-        changes.push(TableChange::AddUniqueKey { name: index.or(name), columns });
-        return Ok(true);
     }
     if cursor.words(&["FOREIGN", "KEY"]) {
         if_not_exists(cursor);
@@ -203,20 +188,44 @@ pub(super) fn key_clause(cursor: &mut Cursor<'_>, changes: &mut Vec<TableChange>
         changes.push(TableChange::Nothing);
         return Ok(true);
     }
+    let Some(kind) = key_kind(cursor) else { return Ok(false) };
+    if if_there == IfThere::Refused {
+        if_there = or_kept(cursor);
+    }
+    let own = index_type_and_name(cursor)?;
+    let columns = cursor.key_parts()?;
+    if kind == KeyKind::Primary && columns.iter().any(Option::is_none) {
+        return Err(cursor.unexpected("a primary key over columns"));
+    }
+    index_options(cursor)?;
+    let name = match kind {
+        KeyKind::Primary => None,
+        KeyKind::Unique => own.or(name),
+        KeyKind::Plain => own,
+    };
+    changes.push(TableChange::AddKey(KeyDefinition { kind, name, columns, if_there }));
+    Ok(true)
+}
+
+fn key_kind(cursor: &mut Cursor<'_>) -> Option<KeyKind> {
+    if cursor.words(&["PRIMARY", "KEY"]) {
+        return Some(KeyKind::Primary);
+    }
+    if cursor.words(&["UNIQUE"]) {
+        let _ = cursor.any_word(&["INDEX", "KEY"]);
+        return Some(KeyKind::Unique);
+    }
     let special = cursor.any_word(&["FULLTEXT", "SPATIAL"]) || {
         let vector = cursor.peek_words(&["VECTOR", "INDEX"]) || cursor.peek_words(&["VECTOR", "KEY"]);
         cursor.skip(usize::from(vector));
         vector
     };
-    if cursor.any_word(&["INDEX", "KEY"]) || special {
-        if_not_exists(cursor);
-        let name = index_type_and_name(cursor)?;
-        let columns = cursor.key_parts()?;
-        index_options(cursor)?;
-        changes.push(TableChange::AddIndex { name, columns });
-        return Ok(true);
-    }
-    Ok(false)
+    (cursor.any_word(&["INDEX", "KEY"]) || special).then_some(KeyKind::Plain)
+}
+
+/// `IF NOT EXISTS`, where it stands.
+fn or_kept(cursor: &mut Cursor<'_>) -> IfThere {
+    if if_not_exists(cursor) { IfThere::Kept } else { IfThere::Refused }
 }
 
 /// `name USING BTREE`, in either order, both optional.
@@ -284,7 +293,10 @@ fn drop_clause(cursor: &mut Cursor<'_>) -> Result<TableChange, Unread> {
     }
     if cursor.words(&["CONSTRAINT"]) {
         if_exists(cursor);
-        return cursor.name().map(key_or_primary);
+        return cursor.name().map(|name| match key_or_primary(name) {
+            TableChange::DropKey(name) => TableChange::DropConstraint(name),
+            primary => primary,
+        });
     }
     if cursor.peek_word("PARTITION") {
         cursor.skip_back_to(cursor.position() - 1);
@@ -314,10 +326,10 @@ fn alter_clause(cursor: &mut Cursor<'_>) -> Result<TableChange, Unread> {
         return if known { Ok(TableChange::Nothing) } else { Err(cursor.unexpected("VISIBLE or ENFORCED")) };
     }
     cursor.words(&["COLUMN"]);
-    if_exists(cursor);
+    let if_exists = if_exists(cursor);
     let column = cursor.name()?;
     if cursor.words(&["DROP", "DEFAULT"]) {
-        return Ok(TableChange::SetDefault { column, default: None });
+        return Ok(TableChange::SetDefault { column, default: None, if_exists });
     }
     cursor.expect_word("SET")?;
     if cursor.words(&["VISIBLE"]) {
@@ -327,7 +339,7 @@ fn alter_clause(cursor: &mut Cursor<'_>) -> Result<TableChange, Unread> {
         return Ok(TableChange::SetVisible { column, visible: false });
     }
     cursor.expect_word("DEFAULT")?;
-    Ok(TableChange::SetDefault { column, default: Some(default_clause(cursor)?) })
+    Ok(TableChange::SetDefault { column, default: Some(default_clause(cursor)?), if_exists })
 }
 
 fn rename_clause(cursor: &mut Cursor<'_>) -> Result<TableChange, Unread> {

@@ -396,23 +396,14 @@ fn float(cursor: &mut Cursor<'_>) -> Result<String, Unread> {
     })
 }
 
-/// A TEXT or BLOB with a length becomes the smallest type that holds it: for a TEXT the caller has to reckon with the
-/// characters' size, so the length stays: `text(1000)`.
+/// A TEXT or BLOB with a length becomes the smallest type that holds it. How many bytes that are the character set
+/// decides, so the length stays: `text(1000)`.
 fn lob(cursor: &Cursor<'_>, word: &str, length: Option<&str>) -> Result<String, Unread> {
     let name = word.to_ascii_lowercase();
     let Some(length) = length else { return Ok(name) };
     let length: u64 =
         length.trim_matches(|c: char| !c.is_ascii_digit()).parse().map_err(|_| cursor.unexpected("a length"))?;
-    if name == "text" {
-        return Ok(format!("text({length})"));
-    }
-    Ok(match length {
-        0..=255 => "tinyblob",
-        256..=65_535 => "blob",
-        65_536..=16_777_215 => "mediumblob",
-        _ => "longblob",
-    }
-    .to_owned())
+    Ok(format!("{name}({length})"))
 }
 
 /// `(10,2)`, `('a','b')`, or nothing, in the catalogue's spelling.

@@ -3,7 +3,10 @@
 use super::alter::{database_options, key_clause, option};
 use super::column::definition;
 use super::cursor::Cursor;
-use super::{AlterTable, ColumnPlace, Content, CreateTable, Ddl, TableChange, Unread, if_not_exists};
+use super::{
+    AlterTable, ColumnPlace, Content, CreateTable, Ddl, IfThere, KeyDefinition, KeyKind, TableChange, Unread,
+    if_not_exists,
+};
 
 /// Behind CREATE. `None`: neither a table that lasts nor an index nor a database.
 pub(super) fn create(cursor: &mut Cursor<'_>) -> Result<Option<Ddl>, Unread> {
@@ -27,7 +30,11 @@ pub(super) fn create(cursor: &mut Cursor<'_>) -> Result<Option<Ddl>, Unread> {
     if !cursor.words(&["INDEX"]) {
         return Ok(None);
     }
-    if_not_exists(cursor);
+    let if_there = match (or_replace, if_not_exists(cursor)) {
+        (true, _) => IfThere::Replaced,
+        (false, true) => IfThere::Kept,
+        (false, false) => IfThere::Refused,
+    };
     let name = cursor.name()?;
     if cursor.any_word(&["USING", "TYPE"]) {
         cursor.skip(1);
@@ -36,10 +43,9 @@ pub(super) fn create(cursor: &mut Cursor<'_>) -> Result<Option<Ddl>, Unread> {
     let table = cursor.table()?;
     let columns = cursor.key_parts()?;
     cursor.skip_rest();
-    let name = Some(name);
-    let change =
-        if unique { TableChange::AddUniqueKey { name, columns } } else { TableChange::AddIndex { name, columns } };
-    Ok(Some(Ddl::AlterTable(AlterTable { table, if_exists: false, changes: vec![change] })))
+    let kind = if unique { KeyKind::Unique } else { KeyKind::Plain };
+    let key = KeyDefinition { kind, name: Some(name), columns, if_there };
+    Ok(Some(Ddl::AlterTable(AlterTable { table, if_exists: false, changes: vec![TableChange::AddKey(key)] })))
 }
 
 fn table(cursor: &mut Cursor<'_>, or_replace: bool) -> Result<CreateTable, Unread> {

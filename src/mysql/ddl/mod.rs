@@ -108,25 +108,18 @@ pub enum TableChange {
     SetDefault {
         column: String,
         default: Option<DefaultClause>,
+        if_exists: bool,
     },
     SetVisible {
         column: String,
         visible: bool,
     },
-    AddPrimaryKey(Vec<String>),
+    AddKey(KeyDefinition),
     DropPrimaryKey,
-    /// `None` for a part that is an expression.
-    AddUniqueKey {
-        name: Option<String>,
-        columns: Vec<Option<String>>,
-    },
-    /// Any index that is not unique. It matters by its name only, which no other can have.
-    AddIndex {
-        name: Option<String>,
-        columns: Vec<Option<String>>,
-    },
     /// Of any kind but the primary one.
     DropKey(String),
+    /// `DROP CONSTRAINT`: a unique key, or one of the constraints that matter nothing.
+    DropConstraint(String),
     RenameKey {
         old: String,
         new: String,
@@ -146,12 +139,11 @@ pub enum TableChange {
 impl TableChange {
     fn is_harmless(&self, table: &Table) -> bool {
         match self {
-            TableChange::Nothing
-            | TableChange::AddIndex { .. }
-            | TableChange::RenameKey { .. }
-            | TableChange::DefaultCharset(_) => true,
+            TableChange::Nothing | TableChange::RenameKey { .. } | TableChange::DefaultCharset(_) => true,
+            TableChange::AddKey(key) if key.kind == KeyKind::Plain => true,
             // Without a primary key it may be the one that rows are told apart by, or become it.
-            TableChange::DropKey(_) | TableChange::AddUniqueKey { .. } => table.primary,
+            TableChange::AddKey(key) if key.kind == KeyKind::Unique => table.primary,
+            TableChange::DropKey(_) | TableChange::DropConstraint(_) => table.primary,
             _ => false,
         }
     }
@@ -162,6 +154,36 @@ impl TableChange {
 pub struct Charset {
     pub charset: Option<String>,
     pub collation: Option<String>,
+}
+
+/// A primary key, unique key or index that a clause adds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyDefinition {
+    pub kind: KeyKind,
+    /// `None`: the server finds one.
+    pub name: Option<String>,
+    /// `None` for a part that is an expression, which no primary key has.
+    pub columns: Vec<Option<String>>,
+    pub if_there: IfThere,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    Primary,
+    Unique,
+    /// Any index that is not unique. It matters by its name only, which no other can have.
+    Plain,
+}
+
+/// What becomes of a new key whose name is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IfThere {
+    /// The server refuses the statement.
+    Refused,
+    /// MariaDB's `IF NOT EXISTS`: the old key stays.
+    Kept,
+    /// MariaDB's `CREATE OR REPLACE INDEX`.
+    Replaced,
 }
 
 /// Where a column goes.

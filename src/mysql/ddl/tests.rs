@@ -96,8 +96,8 @@ fn types_are_told_in_the_catalogues_words() {
         ("LONG VARCHAR", "mediumtext"),
         ("LONG VARBINARY", "mediumblob"),
         ("TEXT(1000)", "text(1000)"),
-        ("BLOB(1000)", "blob"),
-        ("BLOB(100000)", "mediumblob"),
+        ("BLOB(1000)", "blob(1000)"),
+        ("BLOB(100000)", "blob(100000)"),
         ("MEDIUMTEXT", "mediumtext"),
         ("DATETIME(6)", "datetime(6)"),
         ("YEAR(4)", "year(4)"),
@@ -155,29 +155,33 @@ fn attributes_come_in_any_order() {
     }
 }
 
+/// A key over columns, of which `""` stands for an expression.
+fn key(kind: KeyKind, name: Option<&str>, columns: &[&str]) -> TableChange {
+    let columns = columns.iter().map(|name| (!name.is_empty()).then(|| (*name).to_owned())).collect();
+    TableChange::AddKey(KeyDefinition { kind, name: name.map(str::to_owned), columns, if_there: IfThere::Refused })
+}
+
 #[test]
 fn clauses_say_what_they_change() {
-    use TableChange::{AddIndex, AddPrimaryKey, AddUniqueKey, DropKey, DropPrimaryKey, Nothing, RenameKey, RenameTo};
-    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-    let parts = |names: &[&str]| names.iter().map(|name| Some((*name).to_owned())).collect::<Vec<_>>();
+    use TableChange::{DropConstraint, DropKey, DropPrimaryKey, Nothing, RenameKey, RenameTo};
+    let primary = |columns: &[&str]| key(KeyKind::Primary, None, columns);
+    let unique = |name: Option<&str>, columns: &[&str]| key(KeyKind::Unique, name, columns);
+    let index = |name: Option<&str>, columns: &[&str]| key(KeyKind::Plain, name, columns);
     for (clauses, read) in [
-        ("ADD PRIMARY KEY (a, `b`)", vec![AddPrimaryKey(names(&["a", "b"]))]),
-        ("ADD CONSTRAINT pk PRIMARY KEY USING BTREE (a)", vec![AddPrimaryKey(names(&["a"]))]),
-        ("DROP PRIMARY KEY, ADD PRIMARY KEY (a)", vec![DropPrimaryKey, AddPrimaryKey(names(&["a"]))]),
-        ("ADD UNIQUE INDEX u (a, b DESC)", vec![AddUniqueKey { name: Some("u".into()), columns: parts(&["a", "b"]) }]),
-        ("ADD CONSTRAINT c UNIQUE (a(10))", vec![AddUniqueKey { name: Some("c".into()), columns: parts(&["a"]) }]),
-        ("ADD UNIQUE ((lower(a)))", vec![AddUniqueKey { name: None, columns: vec![None] }]),
-        (
-            "ADD INDEX i USING HASH (a) COMMENT 'x' INVISIBLE",
-            vec![AddIndex { name: Some("i".into()), columns: parts(&["a"]) }],
-        ),
-        ("ADD FULLTEXT KEY f (a) WITH PARSER ngram", vec![AddIndex { name: Some("f".into()), columns: parts(&["a"]) }]),
-        ("ADD SPATIAL INDEX (g)", vec![AddIndex { name: None, columns: parts(&["g"]) }]),
+        ("ADD PRIMARY KEY (a, `b`)", vec![primary(&["a", "b"])]),
+        ("ADD CONSTRAINT pk PRIMARY KEY USING BTREE (a)", vec![primary(&["a"])]),
+        ("DROP PRIMARY KEY, ADD PRIMARY KEY (a)", vec![DropPrimaryKey, primary(&["a"])]),
+        ("ADD UNIQUE INDEX u (a, b DESC)", vec![unique(Some("u"), &["a", "b"])]),
+        ("ADD CONSTRAINT c UNIQUE (a(10))", vec![unique(Some("c"), &["a"])]),
+        ("ADD UNIQUE ((lower(a)))", vec![unique(None, &[""])]),
+        ("ADD INDEX i USING HASH (a) COMMENT 'x' INVISIBLE", vec![index(Some("i"), &["a"])]),
+        ("ADD FULLTEXT KEY f (a) WITH PARSER ngram", vec![index(Some("f"), &["a"])]),
+        ("ADD SPATIAL INDEX (g)", vec![index(None, &["g"])]),
         ("ADD FOREIGN KEY (a) REFERENCES x.y (b) ON DELETE CASCADE", vec![Nothing]),
         ("ADD CONSTRAINT `f` FOREIGN KEY IF NOT EXISTS k (a, b) REFERENCES y (a, b)", vec![Nothing]),
         ("ADD CONSTRAINT CHECK (a > 0)", vec![Nothing]),
         ("DROP INDEX i, DROP FOREIGN KEY f, DROP CHECK c", vec![DropKey("i".into()), Nothing, Nothing]),
-        ("DROP CONSTRAINT IF EXISTS u", vec![DropKey("u".into())]),
+        ("DROP CONSTRAINT IF EXISTS u", vec![DropConstraint("u".into())]),
         ("DROP KEY `PRIMARY`", vec![DropPrimaryKey]),
         ("RENAME INDEX a TO b", vec![RenameKey { old: "a".into(), new: "b".into() }]),
         ("RENAME TO x", vec![RenameTo(TableName::new("shop", "x"))]),
@@ -214,6 +218,9 @@ fn columns_are_added_changed_renamed_and_dropped() {
                 format!("add {} {place:?}{}", short(column), if *if_not_exists { " ?" } else { "" })
             }
             TableChange::ChangeColumn { old, column, place, .. } => format!("{old} -> {} {place:?}", short(column)),
+            TableChange::AddKey(key) => {
+                format!("{:?} key {:?} over {:?} {:?}", key.kind, key.name, key.columns, key.if_there)
+            }
             other => format!("{other:?}"),
         };
         changes(clauses).iter().map(show).collect()
@@ -223,7 +230,7 @@ fn columns_are_added_changed_renamed_and_dropped() {
         ("ADD COLUMN c INT NOT NULL AFTER `b`", &["add c int NOT NULL After(\"b\")"]),
         (
             "ADD COLUMN (a INT, b VARCHAR(3) DEFAULT 'x', KEY (a))",
-            &["add a int Unsaid", "add b varchar(3) ='x' Unsaid", "AddIndex { name: None, columns: [Some(\"a\")] }"],
+            &["add a int Unsaid", "add b varchar(3) ='x' Unsaid", "Plain key None over [Some(\"a\")] Refused"],
         ),
         ("ADD COLUMN IF NOT EXISTS c INT", &["add c int Unsaid ?"]),
         ("CHANGE a b BIGINT AFTER c", &["a -> b bigint After(\"c\")"]),
@@ -245,14 +252,18 @@ fn columns_are_added_changed_renamed_and_dropped() {
         (
             "ALTER a SET DEFAULT 7, ALTER COLUMN b DROP DEFAULT",
             &[
-                "SetDefault { column: \"a\", default: Some(Literal(\"7\")) }",
-                "SetDefault { column: \"b\", default: None }",
+                "SetDefault { column: \"a\", default: Some(Literal(\"7\")), if_exists: false }",
+                "SetDefault { column: \"b\", default: None, if_exists: false }",
             ],
         ),
         (
             "ALTER a SET DEFAULT (uuid())",
-            &["SetDefault { column: \"a\", default: Some(Expression(\"( uuid ( ) )\")) }"],
+            &["SetDefault { column: \"a\", default: Some(Expression(\"( uuid ( ) )\")), if_exists: false }"],
         ),
+        ("ALTER COLUMN IF EXISTS a DROP DEFAULT", &["SetDefault { column: \"a\", default: None, if_exists: true }"]),
+        ("ADD UNIQUE IF NOT EXISTS u (a)", &["Unique key Some(\"u\") over [Some(\"a\")] Kept"]),
+        ("ADD CONSTRAINT IF NOT EXISTS u UNIQUE (a)", &["Unique key Some(\"u\") over [Some(\"a\")] Kept"]),
+        ("ADD PRIMARY KEY IF NOT EXISTS (a)", &["Primary key None over [Some(\"a\")] Kept"]),
         ("ALTER a SET INVISIBLE", &["SetVisible { column: \"a\", visible: false }"]),
         (
             "CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
@@ -291,7 +302,7 @@ fn tables_are_created_dropped_renamed_and_emptied() {
     assert_eq!((create.table, create.if_not_exists), (name("crm", "t"), true));
     let Content::Definition(changes) = create.content else { panic!("{:?}", create.content) };
     assert_eq!(changes.len(), 9);
-    assert_eq!(changes[2], TableChange::AddPrimaryKey(vec!["id".into()]));
+    assert_eq!(changes[2], key(KeyKind::Primary, None, &["id"]));
     assert_eq!(changes[8], TableChange::Comment("people".into()));
     assert_eq!(created("CREATE TABLE a LIKE b.c").content, Content::Like(name("b", "c")));
     assert_eq!(created("CREATE TABLE a (LIKE c)").content, Content::Like(name("shop", "c")));

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use super::binlog::statement::{Change, Effect, classify};
 use super::binlog::{Place, Statement, TableMap};
-use super::ddl::{self, AlterTable, Content, CreateTable, Ddl, TableChange};
+use super::ddl::{self, AlterTable, Content, CreateTable, Ddl, KeyKind, TableChange};
 use crate::config::NoKeyTables;
 use crate::schema::{Altered, SchemaChange, Table, TableName};
 use crate::{Error, Result};
@@ -557,7 +557,11 @@ fn renames_a_column(change: &TableChange) -> bool {
 }
 
 fn is_nothing(change: &TableChange) -> bool {
-    matches!(change, TableChange::Nothing | TableChange::AddIndex { .. } | TableChange::RenameKey { .. })
+    match change {
+        TableChange::Nothing | TableChange::RenameKey { .. } => true,
+        TableChange::AddKey(key) => key.kind == KeyKind::Plain,
+        _ => false,
+    }
 }
 
 const NOT_READ: &str = "exclude the table with `source.excludeTables`, or begin a new job (another `name`) behind this place, or \

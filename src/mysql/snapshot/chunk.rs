@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, Row};
+use mysql_async::Row;
 use serde::{Deserialize, Serialize};
 
 use super::SnapshotTable;
 use super::key::{Key, range};
 use super::table::read_error;
+use crate::mysql::connect::Session;
 use crate::schema::TableName;
 use crate::{Error, Result};
 
@@ -61,7 +61,7 @@ impl ChunkPlanner {
     /// The next chunk, of `chunk_rows` rows (at least 1); `None` when the last one was given. The walk reads `chunk_rows` entries of the index at
     /// the server and brings one key. After an error the same call may be made again. A table always has at least one
     /// chunk, and the last may be empty.
-    pub async fn next(&mut self, conn: &mut Conn, chunk_rows: u64) -> Result<Option<Chunk>> {
+    pub async fn next(&mut self, conn: &mut impl Session, chunk_rows: u64) -> Result<Option<Chunk>> {
         let Some((number, lower)) = self.next.clone() else { return Ok(None) };
         let upper =
             if self.table.key.is_empty() { None } else { self.bound(conn, lower.as_ref(), chunk_rows.max(1)).await? };
@@ -70,7 +70,7 @@ impl ChunkPlanner {
     }
 
     /// The key `chunk_rows` rows behind `lower`, if there are so many.
-    async fn bound(&self, conn: &mut Conn, lower: Option<&Key>, chunk_rows: u64) -> Result<Option<Key>> {
+    async fn bound(&self, conn: &mut impl Session, lower: Option<&Key>, chunk_rows: u64) -> Result<Option<Key>> {
         let table = &self.table;
         let expressions: Vec<String> = table.key.iter().map(|column| column.expression()).collect();
         let statement = format!(
@@ -82,9 +82,7 @@ impl ChunkPlanner {
             chunk_rows - 1
         );
         let failed = |error| read_error(&table.name, error);
-        let prepared = conn.prep(statement).await.map_err(failed)?;
-        let row: Option<Row> = conn.exec_first(&prepared, ()).await.map_err(failed)?;
-        conn.close(prepared).await.map_err(failed)?;
+        let row = conn.first(&statement).await.map_err(failed)?;
         row.map(|row| self.key_of(&row)).transpose()
     }
 

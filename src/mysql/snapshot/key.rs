@@ -111,7 +111,7 @@ impl KeyColumn {
         &self.name
     }
 
-    /// The value as a SELECT shows it, for `value`.
+    /// The column as a SELECT lists it, for `value`.
     pub(super) fn expression(&self) -> String {
         let name = &self.name;
         match self.kind {

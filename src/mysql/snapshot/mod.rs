@@ -45,8 +45,8 @@ mod whole;
 
 pub use chunk::{Chunk, ChunkPlanner};
 pub use key::Key;
+pub use read::read_chunk;
 pub(crate) use read::read_rows;
-pub use read::{PageLimit, read_chunk};
 pub use row::{SnapshotPlan, select_expression};
 pub use table::{SnapshotTable, prepare_session};
 pub use whole::at_one_place;

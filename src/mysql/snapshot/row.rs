@@ -3,11 +3,13 @@
 //! Rows come over the binary protocol (a prepared statement), so that numbers and dates need no parsing and FLOAT is
 //! exact, on a session with `character_set_results = NULL`, so that text comes as the column stores it and both
 //! decoders convert it by the same tables, and `time_zone = '+00:00'`, so that a TIMESTAMP is a moment.
-
-use mysql_async::{Row, Value};
+//!
+//! The SELECT names the columns in the target's order. So a row is walked once, from its first byte to its last, and each
+//! value is written for the target as it is met.
 
 use crate::Result;
-use crate::mysql::value::{Civil, Clock, Formatter, RowError, ValueError, ValueOptions, ValueWriter};
+use crate::mysql::value::{Formatter, RowError, ValueError, ValueOptions, ValueWriter};
+use crate::mysql::wire::{Cell, PackedRow};
 use crate::schema::{Column, ColumnType, Mapping};
 
 /// The column as a SELECT names it, for [`SnapshotPlan`] to read.
@@ -24,12 +26,12 @@ pub fn select_expression(column: &Column) -> String {
     }
 }
 
-/// How a table's rows are read from a SELECT of all its columns, for one target table.
+/// How a table's rows are asked for and read, for one target table.
 #[derive(Debug, Clone)]
 pub struct SnapshotPlan {
-    columns: usize,
-    /// In the target's order: source column, its name, its formatter.
-    cells: Vec<(usize, String, Formatter)>,
+    select: String,
+    /// In the target's order: the source column's name, its formatter.
+    cells: Vec<(String, Formatter)>,
 }
 
 impl SnapshotPlan {
@@ -39,6 +41,7 @@ impl SnapshotPlan {
     pub fn new(mapping: &Mapping, options: &ValueOptions) -> Result<SnapshotPlan> {
         let source = &mapping.source;
         let mut cells = Vec::with_capacity(mapping.carried().len());
+        let mut select = Vec::with_capacity(mapping.carried().len());
         for target in mapping.carried() {
             let column = source.columns.get(target.source).ok_or_else(|| {
                 let message = format!("table {}: no source column for {} of the target", source.name, target.name);
@@ -46,65 +49,70 @@ impl SnapshotPlan {
             })?;
             let formatter = Formatter::new(column, target, source.key.contains(&target.source), options)
                 .map_err(|error| error.context(format_args!("table {}", source.name)))?;
-            cells.push((target.source, column.name.clone(), formatter));
+            select.push(select_expression(column));
+            cells.push((column.name.clone(), formatter));
         }
-        Ok(SnapshotPlan { columns: source.columns.len(), cells })
+        Ok(SnapshotPlan { select: select.join(", "), cells })
     }
 
-    /// Writes a row whose first values are all the table's columns, in its order; more may follow them.
+    /// What a SELECT lists for [`SnapshotPlan::write`] to read.
+    pub fn select(&self) -> &str {
+        &self.select
+    }
+
+    /// Writes a row of the columns that [`SnapshotPlan::select`] lists.
     ///
     /// # Errors
-    /// The row has too few values, or one cannot be written; it names the column. `out` may then hold a part of it.
-    pub fn write(&self, row: &Row, out: &mut impl ValueWriter) -> Result<(), RowError> {
-        if row.len() < self.columns {
-            return Err(RowError::row(format!("a row of {} values for {} columns", row.len(), self.columns)));
+    /// The row is not as its columns say, or has others, or a value cannot be written; then it names the column. `out` may
+    /// then hold a part of it.
+    #[inline]
+    pub fn write(&self, row: PackedRow<'_>, out: &mut impl ValueWriter) -> Result<(), RowError> {
+        if row.columns() != self.cells.len() {
+            return Err(others(row.columns(), self.cells.len()));
         }
-        for (source, name, formatter) in &self.cells {
-            let value = row.as_ref(*source).ok_or_else(|| RowError::column(name, "the value was taken already"))?;
-            match cell(formatter, value, out) {
-                Err(error) if !out.unwritable(raw(value)) => return Err(RowError::column(name, error)),
+        let mut cells = row.cells().map_err(|_| damaged())?;
+        for (name, formatter) in &self.cells {
+            let value = cells.next().map_err(|_| damaged())?;
+            match cell(formatter, &value, out) {
+                Err(error) if !out.unwritable(raw(&value)) => return Err(RowError::column(name, error)),
                 _ => {}
             }
         }
-        Ok(())
+        cells.end().map_err(|_| damaged())
     }
 }
 
+#[cold]
+fn damaged() -> RowError {
+    RowError::row("the server sent a row that is not as its columns say")
+}
+
+#[cold]
+fn others(columns: usize, wanted: usize) -> RowError {
+    RowError::row(format!("a row of {columns} values for {wanted} columns"))
+}
+
 /// What there is to show of a value that cannot be written.
-fn raw(value: &Value) -> &[u8] {
+fn raw<'a>(value: &Cell<'a>) -> &'a [u8] {
     match value {
-        Value::Bytes(bytes) => bytes,
+        Cell::Bytes(bytes) => bytes,
         _ => b"",
     }
 }
 
-fn cell(formatter: &Formatter, value: &Value, out: &mut impl ValueWriter) -> Result<(), ValueError> {
-    match *value {
-        Value::NULL => {
+#[inline]
+fn cell(formatter: &Formatter, value: &Cell<'_>, out: &mut impl ValueWriter) -> Result<(), ValueError> {
+    match value {
+        Cell::Null => {
             out.null();
             Ok(())
         }
-        Value::Int(value) => formatter.signed(value, out),
-        Value::UInt(value) => formatter.unsigned(value, out),
-        Value::Float(value) => formatter.float(value, out),
-        Value::Double(value) => formatter.double(value, out),
-        Value::Bytes(ref bytes) => formatter.bytes(bytes, out),
-        Value::Date(year, month, day, hour, minute, second, micros) => {
-            let civil = Civil {
-                year: year.into(),
-                month: month.into(),
-                day: day.into(),
-                hour: hour.into(),
-                minute: minute.into(),
-                second: second.into(),
-                micros,
-            };
-            formatter.civil(&civil, out)
-        }
-        Value::Time(negative, days, hours, minutes, seconds, micros) => {
-            let hours = days.saturating_mul(24).saturating_add(hours.into());
-            let clock = Clock { negative, hours, minutes: minutes.into(), seconds: seconds.into(), micros };
-            formatter.clock(&clock, out)
-        }
+        Cell::Int(value) => formatter.signed(*value, out),
+        Cell::UInt(value) => formatter.unsigned(*value, out),
+        Cell::Float(value) => formatter.float(*value, out),
+        Cell::Double(value) => formatter.double(*value, out),
+        Cell::Bytes(bytes) => formatter.bytes(bytes, out),
+        Cell::Date(civil) => formatter.civil(civil, out),
+        Cell::Time(clock) => formatter.clock(clock, out),
     }
 }

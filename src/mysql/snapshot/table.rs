@@ -1,10 +1,8 @@
-//! A table as the snapshot reads it: its SELECT list, its key, the index that orders it.
-
-use mysql_async::Conn;
-use mysql_async::prelude::Queryable as _;
+//! A table as the snapshot reads it: its key, and the index that orders it.
 
 use super::key::KeyColumn;
-use super::select_expression;
+use crate::mysql::catalog::literal;
+use crate::mysql::connect::{Session, optional, text};
 use crate::schema::{Table, TableName, quote};
 use crate::{Error, Result};
 
@@ -16,7 +14,6 @@ pub struct SnapshotTable {
     pub(super) key: Vec<KeyColumn>,
     /// ` FORCE INDEX (…)`: the optimizer must not prefer another index and sort.
     pub(super) index: String,
-    pub(super) select: String,
     /// Behind the condition of a chunk.
     pub(super) lock: &'static str,
     estimated_rows: u64,
@@ -27,55 +24,40 @@ impl SnapshotTable {
     ///
     /// # Errors
     /// Definite when the table is gone or its key cannot be ordered.
-    pub async fn describe(conn: &mut Conn, table: &Table) -> Result<Self> {
+    pub async fn describe(conn: &mut impl Session, table: &Table) -> Result<Self> {
         let name = &table.name;
         let failed = |error| read_error(name, error);
-        let at = (&name.database, &name.table);
-        let estimated_rows: Option<Option<u64>> = conn
-            .exec_first(
-                "SELECT TABLE_ROWS FROM information_schema.TABLES WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
-                at,
-            )
-            .await
-            .map_err(failed)?;
-        let Some(estimated_rows) = estimated_rows else {
+        let here = format!("TABLE_SCHEMA = {} AND TABLE_NAME = {}", literal(&name.database), literal(&name.table));
+        let estimates = format!("SELECT TABLE_ROWS FROM information_schema.TABLES WHERE {here}");
+        let estimates = conn.rows(&estimates).await.map_err(failed)?;
+        let Some(estimate) = estimates.first() else {
             return Err(Error::definite(format!("table {name} does not exist at the source any more")));
         };
-        let collations: Vec<(String, Option<String>, Option<String>)> = conn
-            .exec(
-                "SELECT COLUMN_NAME, CHARACTER_SET_NAME, COLLATION_NAME FROM information_schema.COLUMNS \
-                 WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ?",
-                at,
-            )
-            .await
-            .map_err(failed)?;
-        let indexes: Vec<(String, String, Option<u64>)> = conn
-            .exec(
-                "SELECT INDEX_NAME, COALESCE(COLUMN_NAME, ''), SUB_PART FROM information_schema.STATISTICS \
-                 WHERE TABLE_SCHEMA = ? AND TABLE_NAME = ? ORDER BY INDEX_NAME, SEQ_IN_INDEX",
-                at,
-            )
-            .await
-            .map_err(failed)?;
+        let estimated_rows = optional(estimate, 0).and_then(|rows| rows.parse().ok()).unwrap_or(0);
+        let collations = format!(
+            "SELECT COLUMN_NAME, CHARACTER_SET_NAME, COLLATION_NAME FROM information_schema.COLUMNS WHERE {here}"
+        );
+        let collations = conn.rows(&collations).await.map_err(failed)?;
+        let collation = |column: &str| {
+            let row = collations.iter().find(|row| text(row, 0) == column)?;
+            optional(row, 1).zip(optional(row, 2))
+        };
+        let indexes = format!(
+            "SELECT INDEX_NAME, COALESCE(COLUMN_NAME, ''), SUB_PART FROM information_schema.STATISTICS WHERE {here} \
+             ORDER BY INDEX_NAME, SEQ_IN_INDEX"
+        );
+        let indexes = conn.rows(&indexes).await.map_err(failed)?;
+        let indexes: Vec<IndexPart> =
+            indexes.iter().map(|row| (text(row, 0), text(row, 1), optional(row, 2).is_some())).collect();
         let mut key = Vec::new();
         // A NULL is neither above nor below a bound, so such a key cannot be cut.
         if table.key_columns().all(|column| !column.nullable) {
             for column in table.key_columns() {
-                let collation = collations.iter().find(|(name, ..)| *name == column.name);
-                let collation = collation.and_then(|(_, charset, collation)| charset.clone().zip(collation.clone()));
-                key.push(KeyColumn::new(column, collation).map_err(|error| error.context(format!("table {name}")))?);
+                let column = KeyColumn::new(column, collation(&column.name));
+                key.push(column.map_err(|error| error.context(format!("table {name}")))?);
             }
         }
-        let mut columns: Vec<String> = table.columns.iter().map(select_expression).collect();
-        columns.extend(key.iter().map(KeyColumn::expression));
-        Ok(SnapshotTable {
-            name: name.clone(),
-            index: index_hint(table, &indexes),
-            key,
-            select: columns.join(", "),
-            lock: "",
-            estimated_rows: estimated_rows.unwrap_or(0),
-        })
+        Ok(SnapshotTable { name: name.clone(), index: index_hint(table, &indexes), key, lock: "", estimated_rows })
     }
 
     /// Each chunk is read with a lock on its rows, as long as that takes, and so waits for transactions that have
@@ -105,8 +87,11 @@ impl SnapshotTable {
     }
 }
 
+/// An index's name, one of its columns, and whether it has only the column's beginning.
+type IndexPart = (String, String, bool);
+
 /// The index whose columns are the key, whole and in order; the primary key before others.
-fn index_hint(table: &Table, indexes: &[(String, String, Option<u64>)]) -> String {
+fn index_hint(table: &Table, indexes: &[IndexPart]) -> String {
     let wanted: Vec<&str> = table.key_columns().map(|column| column.name.as_str()).collect();
     let mut names: Vec<&str> = indexes.iter().map(|(name, ..)| name.as_str()).collect();
     names.dedup();
@@ -114,7 +99,7 @@ fn index_hint(table: &Table, indexes: &[(String, String, Option<u64>)]) -> Strin
     let fits = |index: &&&str| {
         let parts: Vec<_> = indexes.iter().filter(|(name, ..)| name == **index).collect();
         parts.len() == wanted.len()
-            && parts.iter().zip(&wanted).all(|((_, column, prefix), wanted)| column == wanted && prefix.is_none())
+            && parts.iter().zip(&wanted).all(|((_, column, prefix), wanted)| column == wanted && !prefix)
     };
     match names.iter().find(fits) {
         Some(index) if !wanted.is_empty() => format!(" FORCE INDEX ({})", quote(index)),
@@ -127,7 +112,7 @@ fn index_hint(table: &Table, indexes: &[(String, String, Option<u64>)]) -> Strin
 ///
 /// # Errors
 /// Those of the connection.
-pub async fn prepare_session(conn: &mut Conn) -> Result<()> {
+pub async fn prepare_session(conn: &mut impl Session) -> Result<()> {
     for statement in [
         "SET NAMES utf8mb4",
         "SET SESSION character_set_results = NULL, time_zone = '+00:00', sql_mode = '', autocommit = 1",
@@ -135,12 +120,12 @@ pub async fn prepare_session(conn: &mut Conn) -> Result<()> {
         // A loader that is busy makes us stop reading for a while.
         "SET SESSION net_write_timeout = 3600, net_read_timeout = 3600",
     ] {
-        conn.query_drop(statement).await.map_err(|error| connection_error("preparing a session", error))?;
+        conn.rows(statement).await.map_err(|error| connection_error("preparing a session", error))?;
     }
     // A limit on statements' time: MySQL's name, MariaDB's name.
     for statement in ["SET SESSION max_execution_time = 0", "SET SESSION max_statement_time = 0"] {
-        match conn.query_drop(statement).await {
-            Ok(()) | Err(mysql_async::Error::Server(_)) => {}
+        match conn.rows(statement).await {
+            Ok(_) | Err(mysql_async::Error::Server(_)) => {}
             Err(error) => return Err(connection_error("preparing a session", error)),
         }
     }

@@ -24,8 +24,9 @@ use mysql_async::prelude::Queryable as _;
 
 use super::table::read_error;
 use super::{SnapshotTable, prepare_session};
-use crate::mysql::connect::{Connect, Flavor};
+use crate::mysql::connect::{Connect, Flavor, Session, optional};
 use crate::mysql::position::{self, Position};
+use crate::mysql::wire::Connection;
 use crate::schema::quote;
 use crate::{Error, Result};
 
@@ -42,9 +43,9 @@ pub async fn at_one_place(
     needs: &Position,
     flavor: Flavor,
     table: &SnapshotTable,
-) -> Result<(Conn, Position)> {
+) -> Result<(Connection, Position)> {
     let name = table.name();
-    let mut reader = connect.sql(Some(needs)).await?;
+    let mut reader = connect.tables(Some(needs)).await?;
     prepare_session(&mut reader).await?;
     if flavor == Flavor::Mariadb {
         open(&mut reader, table).await?;
@@ -53,15 +54,15 @@ pub async fn at_one_place(
     }
     // The same server, not another one of `hosts`.
     let id = server_of(&mut reader, table).await?;
-    let mut keeper = connect.sql(Some(needs)).await?;
+    let mut keeper = connect.tables(Some(needs)).await?;
     if server_of(&mut keeper, table).await? != id {
         return Err(Error::transient(format!("copying table {name}: two connections came to different servers")));
     }
     keeper
-        .query_drop(format!("SET SESSION lock_wait_timeout = {}", LOCK_PATIENCE.as_secs()))
+        .rows(&format!("SET SESSION lock_wait_timeout = {}", LOCK_PATIENCE.as_secs()))
         .await
         .map_err(|error| read_error(name, error))?;
-    keeper.query_drop(format!("LOCK TABLES {} READ", name.quoted())).await.map_err(|error| match error {
+    keeper.rows(&format!("LOCK TABLES {} READ", name.quoted())).await.map_err(|error| match error {
         mysql_async::Error::Server(server) if matches!(server.code, 1044 | 1142) => {
             Error::definite(format!("the user may not lock table {name}: {}", server.message)).hint(grant(&name.database))
         }
@@ -76,23 +77,23 @@ pub async fn at_one_place(
     let place = position::current(&mut keeper, flavor).await?;
     open(&mut reader, table).await?;
     // A lock that was lost meanwhile, with its connection, shows here.
-    keeper.query_drop("UNLOCK TABLES").await.map_err(|error| read_error(name, error))?;
-    // What becomes of the connection now changes nothing.
-    let _ = keeper.disconnect().await;
+    keeper.rows("UNLOCK TABLES").await.map_err(|error| read_error(name, error))?;
+    keeper.quit().await;
     Ok((reader, place))
 }
 
-async fn open(conn: &mut Conn, table: &SnapshotTable) -> Result<()> {
+async fn open(conn: &mut Connection, table: &SnapshotTable) -> Result<()> {
     for statement in
         ["SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION WITH CONSISTENT SNAPSHOT"]
     {
-        conn.query_drop(statement).await.map_err(|error| read_error(table.name(), error))?;
+        conn.rows(statement).await.map_err(|error| read_error(table.name(), error))?;
     }
     Ok(())
 }
 
-async fn server_of(conn: &mut Conn, table: &SnapshotTable) -> Result<Option<String>> {
-    conn.query_first("SELECT @@GLOBAL.server_uuid").await.map_err(|error| read_error(table.name(), error))
+async fn server_of(conn: &mut Connection, table: &SnapshotTable) -> Result<Option<String>> {
+    let rows = conn.rows("SELECT @@GLOBAL.server_uuid").await.map_err(|error| read_error(table.name(), error))?;
+    Ok(rows.first().and_then(|row| optional(row, 0)))
 }
 
 fn grant(database: &str) -> String {

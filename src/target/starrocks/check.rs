@@ -4,8 +4,12 @@
 //! that nobody has used, which needs the password; then it is sent the headers of a Stream Load, never a body,
 //! and tells by its 307 where the body would go. Whether that place can be reached from here is what fails
 //! most often in containers and clouds, so it is tried.
+//!
+//! Of several addresses one that serves is enough: the others are told in the log when they are away, since a job must be
+//! able to start while one FE of the cluster is down. An address that answers and cannot be right is a problem all the same.
 
 use hyper::header::{HeaderMap, HeaderValue};
+use tracing::warn;
 
 use super::StarRocks;
 use super::answer::{field, parse};
@@ -26,17 +30,25 @@ pub(super) async fn check(starrocks: &StarRocks, databases: &[String]) -> Vec<Er
     let sql_works = check_sql(starrocks, databases, &mut problems).await;
     let database = databases.first().map_or("information_schema", String::as_str);
     let table = if sql_works { some_table(starrocks, databases).await } else { None };
-    let mut hops = Vec::new();
+    let (mut hops, mut serving, mut away) = (Vec::new(), false, Vec::new());
     for address in starrocks.load.http().addresses() {
-        match check_http(starrocks, address, database).await {
+        let served = check_http(starrocks, address, database).await;
+        serving |= served.is_ok();
+        match served {
             Ok(Served::Be) => problems.extend(login_at_be(starrocks, address, database).await.err()),
             Ok(Served::Fe) => match probe(starrocks, address, database, table.as_ref()).await {
                 Ok(Some(hop)) if !hops.contains(&hop) => hops.push(hop),
                 Ok(_) => {}
                 Err(error) => problems.push(error),
             },
+            Err(error) if error.is_transient() => away.push(error),
             Err(error) => problems.push(error),
         }
+    }
+    if serving {
+        tell_away(away);
+    } else {
+        problems.extend(away);
     }
     for (address, named) in hops {
         if let Err(error) = starrocks.load.http().reach(&address, &named).await {
@@ -44,6 +56,12 @@ pub(super) async fn check(starrocks: &StarRocks, databases: &[String]) -> Vec<Er
         }
     }
     problems
+}
+
+fn tell_away(away: Vec<Error>) {
+    for error in away {
+        warn!("an address of the target is away, others serve: {error}");
+    }
 }
 
 async fn check_sql(starrocks: &StarRocks, databases: &[String], problems: &mut Vec<Error>) -> bool {
@@ -54,6 +72,9 @@ async fn check_sql(starrocks: &StarRocks, databases: &[String], problems: &mut V
             return false;
         }
     };
+    let (away, wrong) = starrocks.sql.unreachable().await.into_iter().partition(Error::is_transient);
+    tell_away(away);
+    problems.extend::<Vec<Error>>(wrong);
     if facts.live_backends == Some(0) {
         problems.push(
             Error::transient(format!("{}: no BE is alive", starrocks.sql.address()))

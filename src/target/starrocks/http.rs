@@ -16,7 +16,6 @@
 //! Small questions (label state, health, error logs) go through reqwest; loads go through hyper's connection,
 //! because reqwest cannot hold a body back until the 100 arrives.
 
-mod addresses;
 mod body;
 
 use std::collections::{BTreeMap, HashMap};
@@ -37,8 +36,8 @@ use tokio::sync::{Notify, oneshot};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use self::addresses::Addresses;
 use self::body::{HeldBody, Sent};
+use super::addresses::Addresses;
 use crate::config::{self, Address};
 use crate::{Error, Result, step};
 

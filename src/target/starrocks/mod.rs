@@ -5,6 +5,7 @@
 //! and [`change`] sends it and waits, [`check`] is the pre-flight, and [`stream_load`] with
 //! [`http`] and [`answer`] brings rows in exactly once; [`transaction`] does so for several tables at one moment.
 
+mod addresses;
 mod alter;
 mod answer;
 mod change;
@@ -71,7 +72,7 @@ impl StarRocks {
             return Err(Error::usage(format!("target.tableProperties.{name}: {value:?} is not a number of buckets")));
         }
         Ok(StarRocks {
-            sql: Sql::new(target, Duration::from_secs(params.so_timeout_sec.max(1))),
+            sql: Sql::new(target, Duration::from_secs(params.so_timeout_sec.max(1)))?,
             load: StreamLoad::new(target, params)?,
             username: target.username.clone(),
             alter_timeout: Duration::from_secs(params.alter_timeout_sec.max(1)),
@@ -86,8 +87,8 @@ impl StarRocks {
             return Ok(*facts);
         }
         let version = self.ask_version().await?;
-        let backends = self.count_alive("SHOW BACKENDS").await;
-        let computes = self.count_alive("SHOW COMPUTE NODES").await;
+        let backends = self.count_alive("SHOW BACKENDS").await?;
+        let computes = self.count_alive("SHOW COMPUTE NODES").await?;
         let shared_data = backends.unwrap_or(0) == 0 && computes.unwrap_or(0) > 0;
         let live_backends = if shared_data { computes } else { backends };
         let facts = Facts { version, live_backends, shared_data };
@@ -120,11 +121,16 @@ impl StarRocks {
         }))
     }
 
-    /// Live nodes in a SHOW statement's answer; `None` when the user may not run it or the version has it not.
-    async fn count_alive(&self, statement: &str) -> Option<u32> {
-        let rows = self.sql.rows(statement).await.ok()?;
+    /// Live nodes in a SHOW statement's answer; `None` when the user may not run it or the version has it not. A passing
+    /// failure is neither: what is found out once is kept for the whole run.
+    async fn count_alive(&self, statement: &str) -> Result<Option<u32>> {
+        let rows = match self.sql.rows(statement).await {
+            Ok(rows) => rows,
+            Err(error) if error.is_transient() => return Err(error),
+            Err(_) => return Ok(None),
+        };
         let alive = rows.iter().filter(|row| row.get("Alive").is_some_and(|alive| alive.eq_ignore_ascii_case("true")));
-        u32::try_from(alive.count()).ok()
+        Ok(u32::try_from(alive.count()).ok())
     }
 
     async fn database_exists(&self, name: &str) -> Result<bool> {

@@ -1,11 +1,14 @@
 //! Reading tables: what `verify` asks of the target. Rows come in the text protocol, as they arrive.
 
+use std::time::Duration;
+
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, QueryResult, TextProtocol, Value};
+use mysql_async::{QueryResult, TextProtocol, Value};
 use tokio::time::timeout;
 
-use super::sql::Sql;
+use super::sql::{Session, Sql, lost, told};
 use super::{StarRocks, existing};
+use crate::config::Address;
 use crate::schema::{TableName, TargetTable, TargetType};
 use crate::{Error, Result};
 
@@ -23,13 +26,13 @@ pub(crate) struct StoredColumn {
 impl StarRocks {
     /// A connection of its own for reading rows.
     pub(crate) async fn reader(&self) -> Result<RowReader<'_>> {
-        let mut conn = self.sql.connect().await?;
+        let mut session = self.sql.connect().await?;
         // A scan of a large table takes longer than the server's five minutes, and we may read it slowly.
         for statement in ["SET query_timeout = 86400", "SET net_write_timeout = 3600"] {
-            let set = conn.query_drop(statement).await;
-            set.map_err(|error| failed(&self.sql, error))?;
+            let set = session.conn.query_drop(statement).await;
+            set.map_err(|error| failed(session.address(), error))?;
         }
-        Ok(RowReader { sql: &self.sql, conn })
+        Ok(RowReader { sql: &self.sql, session })
     }
 
     /// The table's columns; none when it is not there.
@@ -47,29 +50,32 @@ impl StarRocks {
 
 pub(crate) struct RowReader<'a> {
     sql: &'a Sql,
-    conn: Conn,
+    session: Session,
 }
 
 impl RowReader<'_> {
     /// Begins a SELECT. The reader must not be used again before all of its rows were taken.
     pub(crate) async fn select(&mut self, statement: &str) -> Result<Selected<'_>> {
-        let sql = self.sql;
-        let begun = timeout(sql.statement_timeout(), self.conn.query_iter(statement.to_owned())).await;
-        let result = begun.map_err(|_| silent(sql))?.map_err(|error| failed(sql, error))?;
-        Ok(Selected { sql, result })
+        let patience = self.sql.statement_timeout();
+        let address = self.session.address().clone();
+        let begun = timeout(patience, self.session.conn.query_iter(statement.to_owned())).await;
+        let result = begun.map_err(|_| silent(&address, patience))?.map_err(|error| failed(&address, error))?;
+        Ok(Selected { address, patience, result })
     }
 }
 
 /// The rows of a SELECT, on their way.
 pub(crate) struct Selected<'r> {
-    sql: &'r Sql,
+    address: Address,
+    patience: Duration,
     result: QueryResult<'r, 'static, TextProtocol>,
 }
 
 impl Selected<'_> {
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Option<Vec<u8>>>>> {
-        let row = timeout(self.sql.statement_timeout(), self.result.next()).await;
-        let row = row.map_err(|_| silent(self.sql))?.map_err(|error| failed(self.sql, error))?;
+        let row = timeout(self.patience, self.result.next()).await;
+        let row =
+            row.map_err(|_| silent(&self.address, self.patience))?.map_err(|error| failed(&self.address, error))?;
         Ok(row.map(|row| row.unwrap_raw().into_iter().map(bytes).collect()))
     }
 }
@@ -83,14 +89,13 @@ fn bytes(value: Option<Value>) -> Option<Vec<u8>> {
     }
 }
 
-fn failed(sql: &Sql, error: mysql_async::Error) -> Error {
+fn failed(address: &Address, error: mysql_async::Error) -> Error {
     match error {
-        mysql_async::Error::Server(error) => sql.told(&error),
-        error => sql.lost(error),
+        mysql_async::Error::Server(error) => told(address, &error),
+        error => lost(address, error),
     }
 }
 
-fn silent(sql: &Sql) -> Error {
-    let seconds = sql.statement_timeout().as_secs();
-    Error::transient(format!("{}: no row within {seconds} s", sql.address())).hint("raise params.soTimeoutSec")
+fn silent(address: &Address, patience: Duration) -> Error {
+    Error::transient(format!("{address}: no row within {} s", patience.as_secs())).hint("raise params.soTimeoutSec")
 }

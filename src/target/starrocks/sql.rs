@@ -1,7 +1,12 @@
-//! Statements over the FE's MySQL port, in the text protocol: StarRocks prepares only SELECTs.
+//! Statements over the FEs' MySQL ports, in the text protocol: StarRocks prepares only SELECTs.
 //!
 //! One connection serves all statements in turn and is opened again when it is lost. Every statement sent
 //! here may run twice without harm, so a connection that died while resting costs one silent second try.
+//!
+//! Of several FEs the first of the job file that serves is used ([`Addresses`]). Any FE will do: a follower sends what it
+//! cannot do itself to the leader. One that is down, or that cannot reach its leader ([`leaderless`]), is left for the next,
+//! within the same call. An error that all FEs of the cluster would tell alike (a wrong password, a wrong statement) is told
+//! at once.
 
 use std::time::Duration;
 
@@ -10,18 +15,28 @@ use mysql_async::{Conn, Opts, OptsBuilder, Value};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use super::addresses::Addresses;
 use super::answer::{Again, classify};
 use crate::config::{self, Address};
 use crate::{Error, Result};
 
 /// `ER_ACCESS_DENIED_ERROR`: the login itself failed.
 const ACCESS_DENIED: u16 = 1045;
+/// For a login where there is another FE to go to.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(super) struct Sql {
-    address: Address,
-    opts: Opts,
+    addresses: Addresses,
+    /// Without a host.
+    opts: OptsBuilder,
     statement_timeout: Duration,
-    resting: Mutex<Option<Conn>>,
+    resting: Mutex<Option<Session>>,
+}
+
+/// A connection, and whose it is.
+pub(super) struct Session {
+    pub(super) conn: Conn,
+    address: Address,
 }
 
 /// A result set as text.
@@ -65,10 +80,13 @@ impl<'a> RowText<'a> {
 }
 
 impl Sql {
-    pub(super) fn new(target: &config::Target, statement_timeout: Duration) -> Self {
+    /// Usage errors: no address.
+    pub(super) fn new(target: &config::Target, statement_timeout: Duration) -> Result<Self> {
+        if target.client_addresses.is_empty() {
+            return Err(Error::usage("target.clientAddress names no address")
+                .hint("give the FE's MySQL port, for example clientAddress: 127.0.0.1:9030"));
+        }
         let opts = OptsBuilder::default()
-            .ip_or_hostname(target.client_address.host.clone())
-            .tcp_port(target.client_address.port)
             .user(Some(target.username.clone()))
             .pass(Some(target.password.reveal()))
             .prefer_socket(false)
@@ -76,15 +94,29 @@ impl Sql {
             // Given here, they are not asked of the server at every connect.
             .max_allowed_packet(Some(16 << 20))
             .wait_timeout(Some(28_800));
-        Sql { address: target.client_address.clone(), opts: opts.into(), statement_timeout, resting: Mutex::new(None) }
+        let addresses = Addresses::new(target.client_addresses.clone());
+        Ok(Sql { addresses, opts, statement_timeout, resting: Mutex::new(None) })
     }
 
     pub(super) fn statement_timeout(&self) -> Duration {
         self.statement_timeout
     }
 
+    /// The FE to speak to now.
     pub(super) fn address(&self) -> &Address {
-        &self.address
+        self.addresses.current()
+    }
+
+    /// Why some of several FEs cannot be logged in to. Nothing of a single one: its first statement tells.
+    pub(super) async fn unreachable(&self) -> Vec<Error> {
+        let mut unreachable = Vec::new();
+        if self.addresses.all().len() == 1 {
+            return unreachable;
+        }
+        for address in self.addresses.all() {
+            unreachable.extend(self.open(address).await.err());
+        }
+        unreachable
     }
 
     pub(super) async fn run(&self, statement: &str) -> Result<()> {
@@ -94,108 +126,184 @@ impl Sql {
     /// Runs one statement. Transient errors: no connection, a time-out, a busy server; all others are definite.
     pub(super) async fn rows(&self, statement: &str) -> Result<Rows> {
         let rested = self.resting.lock().await.take();
-        if let Some(conn) = rested {
-            match self.rows_over(conn, statement).await {
-                Err(Failure::Lost(_)) => {}
+        if let Some(session) = rested {
+            match self.rows_over(session, statement).await {
+                Err(Failure::Lost(_) | Failure::Leaderless(_)) => {}
                 Err(Failure::Told(error) | Failure::Silent(error)) => return Err(error),
                 Ok(rows) => return Ok(rows),
             }
         }
-        let conn = self.connect().await?;
-        self.rows_over(conn, statement).await.map_err(|failure| match failure {
-            Failure::Lost(error) | Failure::Told(error) | Failure::Silent(error) => error,
-        })
+        let mut tried = Vec::new();
+        for address in self.addresses.in_order() {
+            let session = match self.open(address).await {
+                Ok(session) => session,
+                Err(error) if error.is_transient() => {
+                    tried.push(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            match self.rows_over(session, statement).await {
+                Ok(rows) => return Ok(rows),
+                Err(Failure::Told(error) | Failure::Silent(error)) => return Err(error),
+                Err(Failure::Lost(error) | Failure::Leaderless(error)) => {
+                    self.addresses.failed(address);
+                    tried.push(error);
+                }
+            }
+        }
+        Err(all_of(tried))
     }
 
     /// Runs a statement that must not run twice: only over a connection that has just answered.
     pub(super) async fn once(&self, statement: &str) -> Sent {
         let rested = self.resting.lock().await.take();
         let alive = match rested {
-            Some(mut conn) => match timeout(self.statement_timeout, conn.ping()).await {
-                Ok(Ok(())) => Some(conn),
+            Some(mut session) => match timeout(self.statement_timeout, session.conn.ping()).await {
+                Ok(Ok(())) => Some(session),
                 _ => None,
             },
             None => None,
         };
-        let conn = match alive {
-            Some(conn) => conn,
+        let session = match alive {
+            Some(session) => session,
             None => match self.connect().await {
-                Ok(conn) => conn,
+                Ok(session) => session,
                 Err(error) => return Sent::Refused(error),
             },
         };
-        match self.rows_over(conn, statement).await {
+        match self.rows_over(session, statement).await {
             Ok(_) => Sent::Done,
             Err(Failure::Told(error)) => Sent::Refused(error),
-            Err(Failure::Lost(error) | Failure::Silent(error)) => Sent::Lost(error),
+            // The leader may have got it from the follower all the same.
+            Err(Failure::Lost(error) | Failure::Silent(error) | Failure::Leaderless(error)) => Sent::Lost(error),
         }
     }
 
-    async fn rows_over(&self, mut conn: Conn, statement: &str) -> Result<Rows, Failure> {
-        let rows = match timeout(self.statement_timeout, read(&mut conn, statement)).await {
+    async fn rows_over(&self, mut session: Session, statement: &str) -> Result<Rows, Failure> {
+        let rows = match timeout(self.statement_timeout, read(&mut session.conn, statement)).await {
             Ok(rows) => rows,
             // The connection goes with it: the server may still be at work on the statement.
             Err(_) => {
+                self.addresses.failed(&session.address);
                 let seconds = self.statement_timeout.as_secs();
                 return Err(Failure::Silent(
-                    Error::transient(format!("{}: no answer to a statement within {seconds} s", self.address))
+                    Error::transient(format!("{}: no answer to a statement within {seconds} s", session.address))
                         .hint("raise params.soTimeoutSec"),
                 ));
             }
         };
         match rows {
             Ok(rows) => {
-                *self.resting.lock().await = Some(conn);
+                self.addresses.worked(&session.address);
+                *self.resting.lock().await = Some(session);
                 Ok(rows)
             }
-            Err(mysql_async::Error::Server(error)) => {
-                *self.resting.lock().await = Some(conn);
-                Err(Failure::Told(self.told(&error)))
+            Err(mysql_async::Error::Server(error)) if leaderless(&error.message) => {
+                self.addresses.failed(&session.address);
+                Err(Failure::Leaderless(told(&session.address, &error)))
             }
-            Err(error) => Err(Failure::Lost(self.lost(error))),
+            Err(mysql_async::Error::Server(error)) => {
+                let told = told(&session.address, &error);
+                *self.resting.lock().await = Some(session);
+                Err(Failure::Told(told))
+            }
+            Err(error) => Err(Failure::Lost(lost(&session.address, error))),
         }
     }
 
-    pub(super) async fn connect(&self) -> Result<Conn> {
-        match timeout(self.statement_timeout, Conn::new(self.opts.clone())).await {
-            Ok(Ok(conn)) => Ok(self.at_the_leader(conn).await),
-            Ok(Err(mysql_async::Error::Server(error))) => Err(self.told(&error)),
-            Ok(Err(error)) => Err(self.lost(error)),
-            Err(_) => Err(Error::transient(format!("cannot log in to {}: no answer", self.address))
-                .hint("is target.clientAddress the FE's MySQL port (9030 by default)?")),
+    /// A new connection, to the first FE that takes one.
+    pub(super) async fn connect(&self) -> Result<Session> {
+        let mut tried = Vec::new();
+        for address in self.addresses.in_order() {
+            match self.open(address).await {
+                Err(error) if error.is_transient() => tried.push(error),
+                opened => return opened,
+            }
         }
+        Err(all_of(tried))
+    }
+
+    async fn open(&self, address: &Address) -> Result<Session> {
+        let alone = self.addresses.all().len() == 1;
+        let patience = if alone { self.statement_timeout } else { self.statement_timeout.min(LOGIN_TIMEOUT) };
+        let opts = self.opts.clone().ip_or_hostname(address.host.clone()).tcp_port(address.port);
+        let opened = match timeout(patience, Conn::new(Opts::from(opts))).await {
+            Ok(Ok(conn)) => Ok(self.at_the_leader(Session { conn, address: address.clone() }).await),
+            Ok(Err(mysql_async::Error::Server(error))) => Err(told(address, &error)),
+            Ok(Err(error)) => Err(lost(address, error)),
+            Err(_) => Err(Error::transient(format!("cannot log in to {address}: no answer"))
+                .hint("is target.clientAddress the FE's MySQL port (9030 by default)?")),
+        };
+        if opened.as_ref().is_err_and(Error::is_transient) {
+            self.addresses.failed(address);
+        }
+        opened
     }
 
     /// A follower FE may be behind with what the leader has done for us. Versions before 2.5.20, 3.1.9 and 3.2.4 do not know
     /// the variable.
-    async fn at_the_leader(&self, mut conn: Conn) -> Conn {
+    async fn at_the_leader(&self, mut session: Session) -> Session {
         // A connection that breaks here is found broken by the statement that it was opened for.
-        let _ = timeout(self.statement_timeout, conn.query_drop("SET follower_query_forward_mode = 'leader'")).await;
-        conn
+        let forwarded = session.conn.query_drop("SET follower_query_forward_mode = 'leader'");
+        let _ = timeout(self.statement_timeout, forwarded).await;
+        session
     }
+}
 
-    pub(super) fn told(&self, error: &mysql_async::ServerError) -> Error {
-        let text = format!("{}: {} (error {})", self.address, error.message, error.code);
-        if error.code == ACCESS_DENIED {
-            return Error::definite(text).hint("check target.username and target.password");
-        }
-        if error.message.to_lowercase().contains("access denied") {
-            return Error::definite(text).hint(GRANT_HINT);
-        }
-        match classify(&error.message) {
-            Again::Yes | Again::Exhausted(_) => Error::transient(text),
-            Again::No | Again::Perhaps => Error::definite(text),
-        }
+impl Session {
+    pub(super) fn address(&self) -> &Address {
+        &self.address
     }
+}
 
-    pub(super) fn lost(&self, error: mysql_async::Error) -> Error {
-        let message = format!("cannot speak MySQL's protocol with {}", self.address);
-        let lost = match error {
-            mysql_async::Error::Io(mysql_async::IoError::Io(cause)) => Error::transient(message).caused_by(cause),
-            // Its text holds its causes' texts already.
-            other => Error::transient(message).caused_by(other.to_string()),
-        };
-        lost.hint("is target.clientAddress the FE's MySQL port (9030 by default), and is the FE running?")
+/// What an error that the server has told means.
+pub(super) fn told(address: &Address, error: &mysql_async::ServerError) -> Error {
+    let text = format!("{address}: {} (error {})", error.message, error.code);
+    if error.code == ACCESS_DENIED {
+        return Error::definite(text).hint("check target.username and target.password");
+    }
+    if error.message.to_lowercase().contains("access denied") {
+        return Error::definite(text).hint(GRANT_HINT);
+    }
+    if leaderless(&error.message) {
+        return Error::transient(text).hint("this FE cannot reach the leader: SHOW FRONTENDS tells which FE leads");
+    }
+    match classify(&error.message) {
+        Again::Yes | Again::Exhausted(_) => Error::transient(text),
+        Again::No | Again::Perhaps => Error::definite(text),
+    }
+}
+
+/// What a broken connection means.
+pub(super) fn lost(address: &Address, error: mysql_async::Error) -> Error {
+    let message = format!("cannot speak MySQL's protocol with {address}");
+    let lost = match error {
+        mysql_async::Error::Io(mysql_async::IoError::Io(cause)) => Error::transient(message).caused_by(cause),
+        // Its text holds its causes' texts already.
+        other => Error::transient(message).caused_by(other.to_string()),
+    };
+    lost.hint("is target.clientAddress the FE's MySQL port (9030 by default), and is the FE running?")
+}
+
+/// A follower FE passes statements on to its leader over Thrift. When that fails, it answers with the text of the Java
+/// exception; `LeaderOpExecutor` and `ThriftRPCRequestExecutor` of StarRocks have these.
+fn leaderless(message: &str) -> bool {
+    ["java.net.", "Socket is closed by peer", "Call thrift rpc failed", "forward too many times"]
+        .iter()
+        .any(|words| message.contains(words))
+}
+
+/// What every FE said. Not empty.
+fn all_of(mut tried: Vec<Error>) -> Error {
+    match tried.pop() {
+        Some(only) if tried.is_empty() => only,
+        Some(last) => {
+            tried.push(last);
+            let list: String = tried.iter().map(|error| format!("\n- {error}")).collect();
+            Error::transient(format!("none of the {} FEs of target.clientAddress serves:{list}", tried.len()))
+        }
+        None => Error::definite("target.clientAddress names no address"),
     }
 }
 
@@ -220,6 +328,8 @@ enum Failure {
     Told(Error),
     /// It took too long.
     Silent(Error),
+    /// The server cannot reach the one that leads; the statement may have got there.
+    Leaderless(Error),
 }
 
 async fn read(conn: &mut Conn, statement: &str) -> mysql_async::Result<Rows> {

@@ -116,7 +116,7 @@ mod tests {
     fn with_session(work: impl FnOnce(&Session)) {
         let folder = tempfile::tempdir().unwrap();
         let engine = Arc::new(Engine::open(Options::new(folder.path())).unwrap());
-        let mut session = Session { engine, user: "root".into(), database: None, id: 1 };
+        let mut session = Session { engine, user: "root".into(), database: None, id: 1, second: false };
         for sql in [
             "CREATE DATABASE shop",
             "USE shop",

@@ -12,7 +12,7 @@ const SUCCESS: &str = r#"{"TxnId":1,"Label":"l1","Status":"Success","Message":"O
 fn target(addresses: Vec<Address>) -> Target {
     Target {
         kind: TargetKind::Starrocks,
-        client_address: Address { host: "127.0.0.1".into(), port: 1 },
+        client_addresses: vec![Address { host: "127.0.0.1".into(), port: 1 }],
         http_addresses: addresses,
         username: "root".into(),
         password: Password::new("s3cret"),

@@ -13,7 +13,7 @@ const OK: &str = r#"{"Status":"OK","Message":""}"#;
 fn client(servers: &[&Scripted]) -> StreamLoad {
     let target = config::Target {
         kind: TargetKind::Starrocks,
-        client_address: Address { host: "127.0.0.1".into(), port: 1 },
+        client_addresses: vec![Address { host: "127.0.0.1".into(), port: 1 }],
         http_addresses: servers.iter().map(|server| server.address.clone()).collect(),
         username: "root".into(),
         password: Password::new("s3cret"),

@@ -205,7 +205,7 @@ mod tests {
     use std::io::Cursor;
 
     use super::*;
-    use crate::mysql::dump::greeting;
+    use crate::mysql::wire::greeting;
 
     /// What comes of these answers of a server to a login.
     async fn signed_in(password: &str, answers: &[&[u8]]) -> Result<()> {

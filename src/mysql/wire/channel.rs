@@ -19,9 +19,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, Re
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::FAILED;
+use super::{END, FAILED, OK};
 
-const HEADER: usize = 4;
+pub(super) const HEADER: usize = 4;
 /// The length that says that the payload goes on.
 const PART: usize = 0xff_ffff;
 /// At least so much is asked for in one read.
@@ -38,6 +38,15 @@ pub(super) struct Channel<T> {
     long: Option<Long>,
     /// The number that the next packet must have.
     sequence: u8,
+}
+
+/// Packets that were taken together.
+#[derive(Debug)]
+pub(super) enum Packets {
+    /// One behind the other, each with its header.
+    Framed { bytes: Bytes, count: usize },
+    /// A payload alone.
+    One(Bytes),
 }
 
 struct Long {
@@ -108,6 +117,48 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         if packet.first() == Some(&FAILED) { Err(server_error(&packet)) } else { Ok(packet) }
     }
 
+    /// Packets of rows that have come, at least one; `None` at the end of them. A call that is dropped loses nothing.
+    ///
+    /// # Errors
+    /// As those of [`Channel::answer`].
+    pub(super) async fn rows(&mut self) -> Result<Option<Packets>> {
+        loop {
+            if self.long.is_none()
+                && let Some(packets) = self.framed_rows()?
+            {
+                return Ok(Some(packets));
+            }
+            let Some(packet) = self.whole()? else {
+                self.fill().await?;
+                continue;
+            };
+            return match packet.first() {
+                Some(&OK) => Ok(Some(Packets::One(packet))),
+                Some(&END) if packet.len() < 9 => Ok(None),
+                Some(&FAILED) => Err(server_error(&packet)),
+                _ => Err(super::unexpected(&packet)),
+            };
+        }
+    }
+
+    /// All rows that lie in the read-ahead as a whole, up to the first that is a long one.
+    fn framed_rows(&mut self) -> Result<Option<Packets>> {
+        let (mut end, mut count) = (0, 0);
+        while let Some(head) = self.ahead[end..].first_chunk::<HEADER>() {
+            let length = payload_length(*head);
+            let behind = end + HEADER + length;
+            if length > SLICED || self.ahead.len() < behind || self.ahead[end + HEADER..behind].first() != Some(&OK) {
+                break;
+            }
+            if head[3] != self.sequence {
+                return Err(DriverError::PacketOutOfOrder.into());
+            }
+            self.sequence = self.sequence.wrapping_add(1);
+            (end, count) = (behind, count + 1);
+        }
+        Ok((count > 0).then(|| Packets::Framed { bytes: self.ahead.split_to(end).freeze(), count }))
+    }
+
     /// The next packet, if all of it has come.
     fn whole(&mut self) -> Result<Option<Bytes>> {
         loop {
@@ -148,8 +199,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
 
     /// The length that the next header tells.
     fn length(&self) -> Option<usize> {
-        let [low, middle, high, _] = *self.ahead.first_chunk::<HEADER>()?;
-        Some(u32::from_le_bytes([low, middle, high, 0]) as usize)
+        self.ahead.first_chunk::<HEADER>().map(|head| payload_length(*head))
     }
 
     /// Takes the next header.
@@ -183,6 +233,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
         }
         Ok(())
     }
+}
+
+pub(super) fn payload_length([low, middle, high, _]: [u8; HEADER]) -> usize {
+    u32::from_le_bytes([low, middle, high, 0]) as usize
 }
 
 /// `255 | code 2 | ['#' state 5] | message`

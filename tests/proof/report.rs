@@ -6,32 +6,32 @@ use super::{Options, Pair};
 
 /// All tables; prints as a table with `equal` or `DIFFERENT` in each line, examples below.
 #[derive(Debug, Clone)]
-pub struct Report {
-    pub tables: Vec<TableReport>,
+pub(crate) struct Report {
+    pub(crate) tables: Vec<TableReport>,
 }
 
 impl Report {
     /// Every table is equal, and there is at least one.
-    pub fn equal(&self) -> bool {
+    pub(crate) fn equal(&self) -> bool {
         !self.tables.is_empty() && self.tables.iter().all(TableReport::equal)
     }
 }
 
 #[derive(Debug, Clone)]
-pub struct TableReport {
-    pub pair: Pair,
-    pub source_rows: u64,
-    pub target_rows: u64,
+pub(crate) struct TableReport {
+    pub(crate) pair: Pair,
+    pub(crate) source_rows: u64,
+    pub(crate) target_rows: u64,
     /// Keys that only the source has.
-    pub missing: u64,
+    pub(crate) missing: u64,
     /// Keys that only the target has.
-    pub extra: u64,
+    pub(crate) extra: u64,
     /// Keys on both sides whose other cells differ.
-    pub different: u64,
+    pub(crate) different: u64,
     /// Source columns that the target's table does not have.
-    pub missing_columns: Vec<String>,
+    pub(crate) missing_columns: Vec<String>,
     /// The first differences, in words.
-    pub examples: Vec<String>,
+    pub(crate) examples: Vec<String>,
 }
 
 impl TableReport {
@@ -54,7 +54,7 @@ impl TableReport {
         }
     }
 
-    pub fn equal(&self) -> bool {
+    pub(crate) fn equal(&self) -> bool {
         self.missing + self.extra + self.different == 0 && self.missing_columns.is_empty()
     }
 }

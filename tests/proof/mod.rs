@@ -10,7 +10,7 @@
 //! A table without a key has none at the target that the source could show. Then whole rows are counted: both sides must
 //! have each the same number of times.
 //!
-//! Each cell is brought to one canonical form by its *source* type (see [`crate::verify`]), so `1.50` and `1.5` are equal
+//! Each cell is brought to one canonical form by its *source* type (see `towpath::verify`), so `1.50` and `1.5` are equal
 //! for a DECIMAL and different for a VARCHAR.
 //!
 //! Both sides must be at rest. A TIMESTAMP is read in the session time zone that the caller names.
@@ -23,35 +23,35 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Opts, Row, Value};
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use crate::config::ZeroDate;
-use crate::schema::TableName;
-use crate::verify::canonical::{Cell, Dialect, Form, Meaning, Rules, canonical};
-use crate::{Error, Result};
-pub use report::{Report, TableReport};
+pub(crate) use report::{Report, TableReport};
+use towpath::config::ZeroDate;
+use towpath::schema::TableName;
+use towpath::verify::canonical::{Cell, Dialect, Form, Meaning, Rules, canonical};
+use towpath::{Error, Result};
 
 /// A table and what should be the same at the target.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pair {
-    pub source: TableName,
-    pub target: TableName,
+pub(crate) struct Pair {
+    pub(crate) source: TableName,
+    pub(crate) target: TableName,
 }
 
 impl Pair {
     /// A table that has the same name on both sides.
-    pub fn same(database: &str, table: &str) -> Self {
+    pub(crate) fn same(database: &str, table: &str) -> Self {
         let name = TableName::new(database, table);
         Pair { source: name.clone(), target: name }
     }
 }
 
 #[derive(Debug, Clone)]
-pub struct Options {
+pub(crate) struct Options {
     /// The session time zone in which the source's TIMESTAMP values are read, `+00:00`: the job's `timezone`.
-    pub timezone: String,
+    pub(crate) timezone: String,
     /// What stands for zero and impossible dates at the target: the job's `defaultZeroDate`; `None` is NULL.
-    pub zero_date: Option<String>,
+    pub(crate) zero_date: Option<String>,
     /// Differences described per table, at most.
-    pub examples: usize,
+    pub(crate) examples: usize,
 }
 
 impl Default for Options {
@@ -65,7 +65,7 @@ impl Default for Options {
 /// # Errors
 /// A server cannot be reached or asked, or a table is not there or has no key. Differences are no error: they are
 /// in the report.
-pub async fn compare(source: &Opts, target: &Opts, pairs: &[Pair], options: &Options) -> Result<Report> {
+pub(crate) async fn compare(source: &Opts, target: &Opts, pairs: &[Pair], options: &Options) -> Result<Report> {
     let mut source = Side::connect("source", source).await?;
     let mut target = Side::connect("target", target).await?;
     if source.dialect != Dialect::StarRocks {

@@ -1,15 +1,17 @@
-//! Our own connection for the binlog: the client side of MySQL's protocol, as far as a replica needs it.
+//! Our own connection to the source: the client side of MySQL's protocol, as far as is needed by those that read much.
 //!
 //! Statements elsewhere go through `mysql_async`. Its binlog stream copies every event several times and expands a
-//! compressed transaction as a whole, beside every bound on memory, with no way to ask for less; so the binlog has a
-//! connection of its own:
+//! compressed transaction as a whole, beside every bound on memory, with no way to ask for less; and its rows are a value
+//! with memory of its own for each cell. So the binlog and the rows of a copy come over a connection of our own:
 //!
 //! ```text
 //! login     greeting ─▶ [TLS] ─▶ who we are ─▶ plugin's questions and answers
 //! channel   bytes of the socket ─▶ packets, joined where they are longer than 16 MB
-//! answer    statements and their rows (which server is it, has it what the job needs)
-//! mod       COM_REGISTER_SLAVE, COM_BINLOG_DUMP[_GTID], then a packet an event
+//! answer    statements and their rows of text, for what is asked in passing
+//! prepared  a SELECT's rows as they came, many packets at once
+//! row       the values in such a row
 //! ```
+//! What a replica asks is in [`super::dump`], how tables are read in [`super::snapshot`].
 //!
 //! Failures are `mysql_async`'s errors, so that what they mean to the job is said at one place for both connections
 //! (`connect`, `binlog::stream`). Nothing that the server sends is trusted: lengths are bounded by what has come, and no
@@ -17,9 +19,8 @@
 
 use bytes::Bytes;
 use mysql_async::{DriverError, Error, Result, Row};
-use mysql_common::packets::ComRegisterSlave;
-use mysql_common::packets::binlog_request::BinlogRequest;
 use mysql_common::proto::MySerialize;
+use mysql_common::row::new_row;
 use tokio::net::TcpStream;
 
 mod answer;
@@ -28,22 +29,28 @@ mod channel;
 mod fuzz;
 mod greeting;
 mod login;
+mod prepared;
 mod public_key;
+mod row;
 mod tls;
 
 use channel::Channel;
 pub(super) use login::Login;
+pub use prepared::{KeptRow, Page, Selecting};
+pub(crate) use row::Cell;
+pub use row::{Form, PackedRow};
 pub(super) use tls::Check;
 
 use super::connect::Session;
 
 /// Commands' first bytes.
+const COM_QUIT: u8 = 1;
 const COM_QUERY: u8 = 3;
 
 /// First bytes of a server's packets.
-const OK: u8 = 0;
+pub(super) const OK: u8 = 0;
 const MORE: u8 = 1;
-const END: u8 = 0xfe;
+pub(super) const END: u8 = 0xfe;
 const FAILED: u8 = 0xff;
 
 /// A signed-in connection.
@@ -66,37 +73,49 @@ impl Connection {
         self.id
     }
 
-    /// Shows us among the server's replicas.
-    pub(super) async fn register(&mut self, server_id: u32, host: &str) -> Result<()> {
-        let command = ComRegisterSlave::new(server_id).with_hostname(host.as_bytes());
-        self.channel.command(&serialized(&command)).await?;
-        let answer = self.channel.answer().await?;
-        if answer.first() == Some(&OK) { Ok(()) } else { Err(unexpected(&answer)) }
+    /// Asks for something new.
+    pub(super) async fn command(&mut self, command: &impl MySerialize) -> Result<()> {
+        self.channel.command(&serialized(command)).await
     }
 
-    /// Asks for the binlog. From now on there are only events.
-    pub(super) async fn dump(&mut self, request: &BinlogRequest<'_>) -> Result<()> {
-        self.channel.command(&serialized(&request.as_cmd())).await
+    /// The next packet of the answer. A call that is dropped loses nothing.
+    ///
+    /// # Errors
+    /// The server's own error where the packet is one.
+    pub(super) async fn answer(&mut self) -> Result<Bytes> {
+        self.channel.answer().await
     }
 
-    /// The next event with its header and its checksum; `None` at the end of a dump that was asked to end. A call that is
-    /// dropped loses nothing.
-    pub(super) async fn event(&mut self) -> Result<Option<Bytes>> {
-        let mut packet = self.channel.answer().await?;
-        match packet.first() {
-            Some(&OK) => Ok(Some(packet.split_off(1))),
-            Some(&END) if packet.len() < 9 => Ok(None),
-            _ => Err(unexpected(&packet)),
-        }
+    /// Begins to read the rows of a SELECT.
+    pub async fn select(&mut self, statement: &str) -> Result<Selecting<'_, TcpStream>> {
+        Selecting::begin(&mut self.channel, statement).await
+    }
+
+    /// Says goodbye, so that the server does not note a client that has gone without a word. What becomes of it changes
+    /// nothing.
+    pub(crate) async fn quit(mut self) {
+        let _ = self.channel.command(&[COM_QUIT]).await;
     }
 }
 
 impl Session for Connection {
     async fn rows(&mut self, statement: &str) -> Result<Vec<Row>> {
-        let mut command = vec![COM_QUERY];
-        command.extend_from_slice(statement.as_bytes());
-        self.channel.command(&command).await?;
+        self.channel.command(&[&[COM_QUERY], statement.as_bytes()].concat()).await?;
         answer::rows(&mut self.channel).await
+    }
+
+    async fn first(&mut self, statement: &str) -> Result<Option<Row>> {
+        let mut selecting = self.select(statement).await?;
+        let mut first = None;
+        while let Some(page) = selecting.next().await? {
+            if let (None, Some(row)) = (&first, page.rows().next()) {
+                first = Some(row.values().map_err(|_| malformed("a row of an answer cannot be read"))?);
+            }
+        }
+        Ok(first.map(|values| {
+            let columns = answer::columns(values.len());
+            new_row(values, columns)
+        }))
     }
 
     fn server_version(&self) -> (u16, u16, u16) {
@@ -116,7 +135,7 @@ fn serialized(command: &impl MySerialize) -> Vec<u8> {
     bytes
 }
 
-fn unexpected(packet: &[u8]) -> Error {
+pub(super) fn unexpected(packet: &[u8]) -> Error {
     // Its first bytes are enough for whoever looks into it.
     DriverError::UnexpectedPacket { payload: packet.iter().take(64).copied().collect() }.into()
 }

@@ -24,13 +24,8 @@ pub(super) async fn rows<T: AsyncRead + AsyncWrite + Unpin>(channel: &mut Channe
     if head.first() == Some(&OK) {
         return Ok(Vec::new());
     }
-    let columns = match length(&mut &head[..]) {
-        Some(Some(columns @ 1..=MOST_COLUMNS)) => columns as usize,
-        _ => return Err(unexpected(&head)),
-    };
+    let columns = columns(count(&head)?);
     while !is_end(&channel.answer().await?) {}
-    // Who asks knows the columns; they need to be there, and no more.
-    let columns: Arc<[Column]> = vec![Column::new(ColumnType::MYSQL_TYPE_VAR_STRING); columns].into();
     let mut rows = Vec::new();
     loop {
         let packet = channel.answer().await?;
@@ -42,7 +37,20 @@ pub(super) async fn rows<T: AsyncRead + AsyncWrite + Unpin>(channel: &mut Channe
     }
 }
 
-fn is_end(packet: &Bytes) -> bool {
+/// Of an answer with rows: how many columns they have.
+pub(super) fn count(head: &Bytes) -> Result<usize> {
+    match length(&mut &head[..]) {
+        Some(Some(columns @ 1..=MOST_COLUMNS)) => Ok(columns as usize),
+        _ => Err(unexpected(head)),
+    }
+}
+
+/// Who asks knows the columns; they need to be there, and no more.
+pub(super) fn columns(count: usize) -> Arc<[Column]> {
+    vec![Column::new(ColumnType::MYSQL_TYPE_VAR_STRING); count].into()
+}
+
+pub(super) fn is_end(packet: &Bytes) -> bool {
     packet.first() == Some(&END) && packet.len() < 9
 }
 
@@ -56,7 +64,8 @@ fn values(mut packet: &[u8], columns: usize) -> Option<Vec<Value>> {
 }
 
 /// A length-encoded integer; `Some(None)` is the mark for NULL.
-fn length(bytes: &mut &[u8]) -> Option<Option<u64>> {
+#[inline]
+pub(super) fn length(bytes: &mut &[u8]) -> Option<Option<u64>> {
     let width = match bytes.try_get_u8().ok()? {
         short @ 0..=250 => return Some(Some(short.into())),
         251 => return Some(None),

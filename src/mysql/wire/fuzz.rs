@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 
 use super::channel::Channel;
 use super::login::Login;
+use super::prepared::Selecting;
 use super::{answer, greeting, public_key};
 use crate::fuzz_machine::{mutate, run};
 
@@ -97,6 +98,44 @@ fn fuzz_answers() {
             assert!(rows.len() <= 2);
         }
     });
+}
+
+/// A column of a number, one of text.
+const COLUMNS: [&[u8]; 2] = [
+    b"\x03def\0\0\0\x01n\0\x0c\x3f\0\x0b\0\0\0\x03\x21\0\0\0\0",
+    b"\x03def\0\0\0\x01t\0\x0c\x3f\0\x0b\0\0\0\xfd\0\0\0\0\0",
+];
+
+#[test]
+fn fuzz_prepared_rows() {
+    const END: &[u8] = b"\xfe\0\0\x02\0";
+    let prepared: [&[u8]; 4] = [b"\0\x01\0\0\0\x02\0\0\0\0\0\0", COLUMNS[0], COLUMNS[1], END];
+    let long = [&[0, 0, 1, 0, 0, 0, 253, 0, 0, 1][..], &[b'x'; 1 << 16]].concat();
+    let executed: [&[u8]; 7] =
+        [b"\x02", COLUMNS[0], COLUMNS[1], END, b"\0\0\x07\0\0\0\x03abc", &long, b"\0\x08\x09\0\0\0"];
+    let runtime = runtime();
+    let mut read = 0;
+    run("prepared rows", 20_000, |random| {
+        let mut sent = Vec::new();
+        let mut sequence = 1;
+        for (at, payload) in prepared.iter().chain(&executed).chain([&END]).enumerate() {
+            // Each command begins to count anew.
+            sequence = if at == prepared.len() { 1 } else { sequence };
+            let payload =
+                if random.random_range(0..8) == 0 { mutate(random, payload, ANSWERS[7]) } else { payload.to_vec() };
+            packet(random, &mut sequence, &payload, &mut sent);
+        }
+        let mut channel = Channel::new(tokio::io::join(Cursor::new(sent), tokio::io::sink()));
+        runtime.block_on(async {
+            let Ok(mut selecting) = Selecting::begin(&mut channel, "SELECT n, t FROM t").await else { return };
+            while let Ok(Some(page)) = selecting.next().await {
+                assert_eq!(page.rows().count(), page.count());
+                assert_eq!(page.kept_rows().count(), page.count());
+                read += page.rows().filter(|row| row.values().is_ok_and(|values| values.len() == 2)).count();
+            }
+        });
+    });
+    assert!(read > 0);
 }
 
 #[test]
