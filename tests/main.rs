@@ -21,7 +21,6 @@ mod join;
 mod large_events;
 mod live_settings;
 mod metrics;
-mod online_tools;
 mod prometheus;
 mod proof;
 mod proxy;
