@@ -25,6 +25,7 @@ mod prometheus;
 mod proof;
 mod proxy;
 mod random;
+mod random_changes;
 mod refusals;
 mod reshape;
 mod row_hash;

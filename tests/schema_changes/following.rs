@@ -95,7 +95,7 @@ impl Writer {
 }
 
 /// The columns of each table of the source are those of the target's, and no others.
-pub(super) async fn assert_same_columns(source: &servers::Shared, target: &Target, database: &str) {
+pub(crate) async fn assert_same_columns(source: &servers::Shared, target: &Target, database: &str) {
     let mut there = target.connect().await;
     let mut here = source.connect().await;
     let tables: Vec<String> = here.query(format!("SHOW TABLES FROM {database}")).await.unwrap();

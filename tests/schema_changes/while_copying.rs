@@ -197,9 +197,7 @@ async fn tables_that_change_while_the_job_begins_are_known_as_they_are_at_its_pl
         conn.query_drop(format!("ALTER TABLE t ADD c{number} INT DEFAULT {number}")).await.unwrap();
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    conn.query_drop("ALTER TABLE t CHANGE a b INT, CHANGE b a INT; INSERT INTO t (id, a, b) VALUES (3, 30, 300)")
-        .await
-        .unwrap();
+    conn.query_drop("ALTER TABLE t DROP a; INSERT INTO t (id, b) VALUES (3, 300)").await.unwrap();
     job.wait_for("incremental", |status| status["stage"] == "incremental").await;
     assert!(job.stop(child).await.success(), "{}", job.log());
     assert!(job.log().contains("looking at them again"), "{}", job.log());
