@@ -308,7 +308,8 @@ impl Flusher {
         filling.batch.add(mapping, plan, &event, held)?;
         self.limiter.took(filling.batch.read().total() - read, bytes);
         // A transaction that joins as a whole, at its end, is no more than half of the limit, and has room behind any batch.
-        let most = if filling.in_transaction { self.limits.bytes } else { self.limits.in_flight() + self.limits.bytes / 2 };
+        let most =
+            if filling.in_transaction { self.limits.bytes } else { self.limits.in_flight() + self.limits.bytes / 2 };
         if filling.batch.bytes() >= most {
             self.send_piece(filling)?;
         }
