@@ -3,7 +3,7 @@
 //! An epoch closes on a transaction's end, when `realFlushPauseSec` has passed since the last one closed and
 //! that one is in, or when the batch is full. While epoch N is being loaded, N+1 fills; only one is ever on
 //! its way, so epochs commit in order. The longer a target takes, the larger the next epoch may become: a batch that would
-//! be full goes on filling up to twice that size while the epoch before it is on its way. So loads that take long are few,
+//! be full goes on filling to almost three times that size while the epoch before it is on its way. So loads that take long are few,
 //! and a target that is quick is not kept waiting.
 //!
 //! The rows of the transaction that is being read wait beside the batch and join it at the transaction's end: until
@@ -92,15 +92,21 @@ impl Epoch {
 /// When a batch is full.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Bytes of memory. A batch that has reached half of it closes at the next transaction's end; all of it, while an epoch
-    /// is on its way. One that reaches it inside a transaction goes out as a piece.
+    /// Bytes of memory. A batch that has reached half of it closes at the next transaction's end, if no epoch is on its way
+    /// ([`Limits::in_flight`]); one that reaches it inside a transaction goes out as a piece.
     pub bytes: usize,
 }
 
 impl Limits {
-    /// A third of the budget may wait in the batch, a third in the epoch under way; the ring has the rest.
+    /// A third of the budget.
     pub fn new(budget: &Budget) -> Self {
         Limits { bytes: (budget.total() / 3).max(2) }
+    }
+
+    /// Of a batch while an epoch is on its way. Each may have nine twentieths of the budget; the ring has the rest. Where a
+    /// large transaction makes them more, the reader waits until the epoch is in.
+    fn in_flight(&self) -> usize {
+        self.bytes * 27 / 20
     }
 }
 
@@ -321,8 +327,9 @@ impl Flusher {
         let (read, bytes) = (filling.batch.read().total(), held.bytes() as u64);
         filling.batch.add(mapping, plan, &event, held)?;
         self.limiter.took(filling.batch.read().total() - read, bytes);
-        // A transaction that joins as a whole, at its end, is no more than half of the limit, and so is beside a full batch.
-        let most = if filling.in_transaction { self.limits.bytes } else { self.limits.bytes / 2 * 3 };
+        // A transaction that joins as a whole, at its end, is no more than half of the limit, and has room behind any batch.
+        let most =
+            if filling.in_transaction { self.limits.bytes } else { self.limits.in_flight() + self.limits.bytes / 2 };
         if filling.batch.bytes() >= most {
             self.send_piece(filling)?;
         }
@@ -420,7 +427,7 @@ impl Flusher {
 
     /// Whether the batch closes at a transaction's end, whatever the pause says.
     fn is_full(&self, filling: &Filling) -> bool {
-        let bytes = if filling.in_flight { self.limits.bytes } else { self.limits.bytes / 2 };
+        let bytes = if filling.in_flight { self.limits.in_flight() } else { self.limits.bytes / 2 };
         self.pace.is_full(filling.batch.rows()) || filling.batch.bytes() + self.lagging.bytes() >= bytes
     }
 
