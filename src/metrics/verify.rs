@@ -10,7 +10,9 @@ use crate::state::{RunOutcome, TableResult, Verification};
 /// So far are the times counted for which no good run has been made.
 pub(crate) const OVERDUE_UP_TO: u64 = 100;
 
-const KINDS: [(&str, fn(&TableResult) -> u64); 4] = [
+type Count = fn(&TableResult) -> u64;
+
+const KINDS: [(&str, Count); 4] = [
     ("missing", |table| table.missing),
     ("extra", |table| table.extra),
     ("different", |table| table.different),
