@@ -163,6 +163,10 @@ impl Store {
         if self.joins()?.iter().any(|(table, _)| table == source) {
             return Ok(Some("it is being copied".to_owned()));
         }
+        // Its rows wait behind the checkpoint, whatever that says.
+        if let Some((_, lag)) = self.lags()?.into_iter().find(|(table, _)| table == source) {
+            return Ok(Some(format!("the job is altering it: {}", lag.statement)));
+        }
         let change = self.running_change()?.filter(|change| change.tables.contains(target));
         Ok(change.map(|change| format!("the job is altering it: {}", change.statement)))
     }
