@@ -1,7 +1,7 @@
 # make            what there is
 # make demo       the whole thing, live, in one command
 # make test       every test, against a real MySQL and a real MariaDB
-# make soak       random tables and transactions, for as long as you like
+# make soak       random tables, transactions and schema changes, for as long as you like
 # make soak-verify  comparisons under heavy load, none of which may find a difference
 # make soak-kill  kill -9 at random moments, as often as you like
 # make check-deploy  the files of docker/ against their schemas, and the compose demo without an engine
@@ -33,7 +33,7 @@ export RUST_TEST_THREADS ?= 4
 help:
 	@echo 'make demo [seconds=30]  a scratch MySQL with live orders into the embedded target, then proof that both agree'
 	@echo 'make test               all tests; MySQL and MariaDB are fetched without root (or TOWPATH_MYSQLD, TOWPATH_MARIADBD)'
-	@echo 'make soak [minutes=10]  random tables and transactions through the whole job, always new ones'
+	@echo 'make soak [minutes=10]  random tables, transactions and schema changes through the whole job, always new ones'
 	@echo 'make soak-verify [minutes=10]  comparisons under heavy load: none may find a difference'
 	@echo 'make soak-kill [kills=200]  kill -9 at random moments under load, of the job and of its target'
 	@echo 'make lint               formatting, clippy, shell syntax'

@@ -205,8 +205,9 @@ impl Source {
                 format!("ALTER TABLE {table} RENAME COLUMN {first} TO {second}, RENAME COLUMN {second} TO {first}")
             }
             _ => {
-                let clause = self.clause(&table);
-                format!("ALTER TABLE {table} {clause}")
+                let count = self.one(&["1", "1", "2", "3"]).parse().unwrap();
+                let clauses: Vec<String> = (0..count).map(|_: u32| self.clause(&table)).collect();
+                format!("ALTER TABLE {table} {}", clauses.join(", "))
             }
         };
         if self.run(sql).await {
