@@ -103,8 +103,8 @@ pub(super) async fn begun(prepared: &Prepared, job: &config::Job, start: &Positi
         Ok((table.name.clone(), Some(mapping)))
     };
     Ok(DefinitionChanges {
-            tables: history.tables().map(mapping).collect::<Result<_>>()?,
-            passed: prepared.left_out.iter().map(|name| (name.clone(), true)).collect(),
+        tables: history.tables().map(mapping).collect::<Result<_>>()?,
+        passed: prepared.left_out.iter().map(|name| (name.clone(), true)).collect(),
         selection: Some(selection(job)),
         history: history.state()?,
         ..DefinitionChanges::default()

@@ -391,7 +391,7 @@ mod tests {
         (folder, store)
     }
 
-    fn ended(store: &Store, narrowed: bool, ended_at: u64, outcome: RunOutcome, tables: Vec<Value>) -> u64 {
+    fn ended(store: &Store, narrowed: bool, ended_at: u64, outcome: RunOutcome, tables: &[Value]) -> u64 {
         store.begin_run().unwrap();
         let report = json!({"tables": tables}).to_string();
         let run = RunRecord { narrowed, begun_at: ended_at - 1, ended_at, outcome, report, ..RunRecord::default() };
@@ -411,9 +411,9 @@ mod tests {
     fn the_last_good_run_outlives_those_that_are_forgotten() {
         let (_folder, store) = store();
         assert_eq!(store.verification().unwrap(), Verification::default());
-        ended(&store, false, 7, RunOutcome::Equal, vec![table("t", 0, 0)]);
+        ended(&store, false, 7, RunOutcome::Equal, &[table("t", 0, 0)]);
         for at in 100..130 {
-            ended(&store, false, at, RunOutcome::Different, vec![table("t", 1, 0)]);
+            ended(&store, false, at, RunOutcome::Different, &[table("t", 1, 0)]);
         }
         let known = store.verification().unwrap();
         assert_eq!((known.good_at, known.equal, known.different, known.failed), (Some(7), 1, 30, 0));
@@ -424,9 +424,9 @@ mod tests {
     #[test]
     fn equality_of_a_part_is_no_good_run_and_hides_nothing_of_the_rest() {
         let (_folder, store) = store();
-        ended(&store, false, 10, RunOutcome::Different, vec![table("a", 2, 0), table("b", 3, 0), table("gone", 1, 0)]);
-        ended(&store, false, 20, RunOutcome::Different, vec![table("a", 2, 0), table("b", 3, 0)]);
-        ended(&store, true, 30, RunOutcome::Equal, vec![table("a", 0, 0)]);
+        ended(&store, false, 10, RunOutcome::Different, &[table("a", 2, 0), table("b", 3, 0), table("gone", 1, 0)]);
+        ended(&store, false, 20, RunOutcome::Different, &[table("a", 2, 0), table("b", 3, 0)]);
+        ended(&store, true, 30, RunOutcome::Equal, &[table("a", 0, 0)]);
         assert_eq!(store.verification().unwrap().good_at, None);
         assert_eq!(open(&store), list(&[("a", 0), ("b", 3)]), "the newest whole run knows no table `gone`");
     }
@@ -434,8 +434,8 @@ mod tests {
     #[test]
     fn a_run_that_could_not_judge_a_table_leaves_what_was_known_of_it() {
         let (_folder, store) = store();
-        ended(&store, false, 10, RunOutcome::Different, vec![table("a", 2, 0), table("b", 1, 0)]);
-        ended(&store, false, 20, RunOutcome::Different, vec![table("a", 0, 9), table("b", 4, 1)]);
+        ended(&store, false, 10, RunOutcome::Different, &[table("a", 2, 0), table("b", 1, 0)]);
+        ended(&store, false, 20, RunOutcome::Different, &[table("a", 0, 9), table("b", 4, 1)]);
         store.begin_run().unwrap();
         let error = Some("the source is away".to_owned());
         store.end_run(&RunRecord { outcome: RunOutcome::Failed, ended_at: 30, error, ..RunRecord::default() }).unwrap();
@@ -447,7 +447,7 @@ mod tests {
     #[test]
     fn what_a_correction_has_mended_is_open_no_more() {
         let (_folder, store) = store();
-        let run = ended(&store, false, 10, RunOutcome::Different, vec![table("a", 3, 0)]);
+        let run = ended(&store, false, 10, RunOutcome::Different, &[table("a", 3, 0)]);
         let difference = |key: u8| DifferenceRecord {
             table: TableName::new("shop", "a"),
             kind: DifferenceKind::Missing,
@@ -475,10 +475,10 @@ mod tests {
         let minute = 60_000_000;
         let overdue = |now| store.verification().unwrap().overdue(now, 100);
         assert_eq!((overdue(since), overdue(since + 5 * minute), overdue(since + 500 * minute)), (0, 5, 100));
-        ended(&store, false, since + 3 * minute, RunOutcome::Equal, vec![table("a", 0, 0)]);
+        ended(&store, false, since + 3 * minute, RunOutcome::Equal, &[table("a", 0, 0)]);
         assert_eq!(overdue(since + 5 * minute), 2);
-        ended(&store, true, since + 4 * minute, RunOutcome::Equal, vec![table("a", 0, 0)]);
-        ended(&store, false, since + 5 * minute, RunOutcome::Failed, vec![table("a", 0, 1)]);
+        ended(&store, true, since + 4 * minute, RunOutcome::Equal, &[table("a", 0, 0)]);
+        ended(&store, false, since + 5 * minute, RunOutcome::Failed, &[table("a", 0, 1)]);
         assert_eq!(overdue(since + 5 * minute), 2, "neither was a good one");
     }
 

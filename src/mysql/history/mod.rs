@@ -456,10 +456,8 @@ impl History {
     /// What is no DDL on tables is either of no importance, or rows as text.
     fn not_ddl(&self, statement: &Statement) -> Result<Vec<SchemaChange>> {
         match classify(&statement.sql, &statement.database) {
-            // Of tables that are not replicated, though they match, nothing is known here.
-            Effect::Tables(Change::Rows, _)
-                if self.named(statement).iter().any(|name| self.state.tables.contains_key(name)) =>
-            {
+            // Also of one that is left out though it matches: a view of that name would change another table's rows.
+            Effect::Tables(Change::Rows, _) if self.named(statement).iter().any(|name| self.is_ours(name)) => {
                 Err(stops(statement, "it may change rows of a replicated table, which the log does not have").hint(
                     "set binlog_format=ROW at the source, for all sessions; begin a new job (another `name`) behind this place, or \
                      with startup: initial",
