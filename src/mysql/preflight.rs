@@ -346,6 +346,11 @@ fn is_denied(code: u16) -> bool {
     matches!(code, 1044 | 1142 | 1143 | 1227 | 1370)
 }
 
+/// There is no such column, or no such table.
+fn is_gone(code: u16) -> bool {
+    matches!(code, 1054 | 1146)
+}
+
 /// `'name'@'host'`, as GRANT wants it.
 async fn current_user(conn: &mut Conn) -> Result<String> {
     let rows = select(conn, "asking for the user", "SELECT CURRENT_USER()").await?;
@@ -444,6 +449,8 @@ async fn check_tables(conn: &mut Conn, job: &Job, tables: &[Table], report: &mut
         match conn.query_drop(statement).await {
             Ok(()) => {}
             Err(mysql_async::Error::Server(server)) if is_denied(server.code) => denied.push(&table.name),
+            // It has changed since its definition was read, perhaps while an earlier run copied it: that is the copy's concern.
+            Err(mysql_async::Error::Server(server)) if is_gone(server.code) => {}
             Err(error) => {
                 let error = source_error(format!("selecting from {}", table.name), error);
                 if error.is_transient() {

@@ -8,7 +8,7 @@ use mysql_async::prelude::Queryable as _;
 use towpath::embedded::fault::{Fault, Mode};
 
 use super::Http;
-use crate::harness::{Job, Target, towpath};
+use crate::harness::{Job, Target, text, towpath};
 use crate::servers;
 
 /// What tells the same all the time, and whole seconds of a processor, of which a test may use none.
@@ -150,12 +150,14 @@ async fn each_metric_moves_in_its_scenario() {
     sql(format!("ALTER TABLE {t} MODIFY n BIGINT")).await;
     until("the target works", "towpath_schema_change_seconds").await;
     target.mend(held);
-    until("it is done", "towpath_schema_changes_total").await;
+    until("it is followed", "towpath_schema_changes_total").await;
+    job.wait_for("no table lags", |status| status["lagging"].as_array().is_some_and(Vec::is_empty)).await;
 
     // Somebody compares, and mends.
     let mut there = target.connect().await;
     there.query_drop(format!("DELETE FROM {t} WHERE id = 2")).await.unwrap();
-    job.command("verify", &[]).await;
+    let compared = job.command("verify", &[]).await;
+    assert_eq!(compared.status.code(), Some(3), "{}", text(&compared));
     until("they differ", "towpath_verify_open_differences").await;
     job.command("correct", &[]).await;
     until("they are mended", "towpath_verify_corrected_rows_total").await;

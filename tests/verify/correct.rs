@@ -127,10 +127,15 @@ async fn a_correction_never_overwrites_a_newer_change() {
 
     assert!(job.command("pause", &[]).await.status.success());
     // Until it has taken hold: then something is behind the checkpoint, and the correction has to wait for it.
+    let query = format!("SELECT v FROM {database}.t WHERE id = 2");
     for n in 1.. {
         source.run([format!("UPDATE {database}.t SET v = {n} WHERE id = 2")]).await;
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
-        if target.text(&format!("SELECT v FROM {database}.t WHERE id = 2")).await != n.to_string() {
+        let came = tokio::time::timeout(std::time::Duration::from_secs(4), async {
+            while target.text(&query).await != n.to_string() {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        });
+        if came.await.is_err() {
             break;
         }
     }
