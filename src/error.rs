@@ -51,6 +51,16 @@ impl Error {
         self
     }
 
+    /// Says what else the user can do: goes on after "Or".
+    #[must_use]
+    pub(crate) fn or(mut self, other: impl fmt::Display) -> Self {
+        self.hint = Some(match self.hint {
+            Some(hint) => format!("{hint}. Or {other}"),
+            None => other.to_string(),
+        });
+        self
+    }
+
     /// Keeps the cause; it is shown behind the message.
     #[must_use]
     pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {

@@ -17,12 +17,14 @@
 //!   [`mysql::binlog::Slot`]s, undecoded. [`mysql::snapshot`] explains why a copy without a lock loses nothing.
 //! - [`mysql::ddl`] reads statements on tables, clause by clause; what it does not understand stops the job.
 //! - [`apply::batch`] keeps the last image per key, [`apply::flush`] closes epochs, [`apply::commit`] brings one into the
-//!   target, [`apply::change`] follows statements that change tables. [`apply::dead_letter`] says what becomes of refused
+//!   target, [`apply::change`] follows statements that change tables, [`apply::lag`] lets the other tables go on
+//!   meanwhile. [`apply::dead_letter`] says what becomes of refused
 //!   rows, [`apply::xa`] keeps what is prepared. [`apply::row_hash`] gives tables without a key one, and says why no row is
 //!   lost or doubled by it. [`apply::errand`] sends corrections in order with the stream. [`state`] holds what a restart needs.
 //! - `apply::join` explains how a table is copied while the stream goes on, and takes the place of the one that served.
 //! - [`target`] is a contract first: `load` returns only when a load's fate is known.
-//! - [`verify`] compares both sides, while the job runs or not, by code that shares nothing with what carries the data.
+//! - [`verify`] compares both sides, while the job runs or not, by code that shares nothing with what carries the data;
+//!   `job::schedule` does so by the clock.
 //! - [`live`] holds what `towpath set` changes while a job runs.
 //! - [`embedded`] is a StarRocks-compatible server on SQLite, for demos and tests; [`demo`] shows all of it at work.
 //! - [`metrics`] and [`http`] show a running job; [`step`] names the places where tests hold a job and kill it.

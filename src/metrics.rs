@@ -5,6 +5,8 @@
 //! happens (phases, loads, latency); everything that the progress counters or the state store know
 //! anyway is filled in when somebody asks.
 
+mod verify;
+
 use std::time::{Duration, Instant};
 
 use prometheus::core::Collector;
@@ -15,8 +17,9 @@ use prometheus::{
 };
 
 use crate::progress::Snapshot;
-use crate::state::{Stage, TableProgress};
+use crate::state::{Stage, TableProgress, Verification, now_micros};
 use crate::{Error, Result};
+use verify::VerifyMetrics;
 
 /// Tables with series of their own; of a job with more, only the sums are shown.
 pub(crate) const TABLES: usize = 200;
@@ -78,6 +81,7 @@ pub struct Metrics {
     visible: Histogram,
     loads: IntCounterVec,
     load_seconds: Histogram,
+    publish_seconds: Histogram,
     retries: IntCounter,
     loaded_bytes: IntCounter,
     schema_changes: IntCounterVec,
@@ -91,6 +95,7 @@ pub struct Metrics {
     delay: Gauge,
     silence: Gauge,
     behind: IntGauge,
+    behind_seconds: Gauge,
     merged: IntCounter,
     widened_pause: Gauge,
     changing: Gauge,
@@ -108,6 +113,7 @@ pub struct Metrics {
     full_tables_done: IntGauge,
     table_rows: IntGaugeVec,
     table_rows_estimated: IntGaugeVec,
+    verify: VerifyMetrics,
 }
 
 impl Default for Metrics {
@@ -134,6 +140,10 @@ impl Default for Metrics {
                 "stream_load_seconds",
                 "Duration of one Stream Load, its retries included",
             ))),
+            publish_seconds: of(Histogram::with_opts(seconds(
+                "stream_load_publish_seconds",
+                "How long the target took to commit a load and make it visible, as it tells itself",
+            ))),
             retries: counter("stream_load_retries_total", "Tries of a Stream Load after the first"),
             loaded_bytes: counter("loaded_bytes_total", "Bytes of the bodies of Stream Loads that are in"),
             schema_changes: of(IntCounterVec::new(
@@ -158,8 +168,13 @@ impl Default for Metrics {
             ),
             behind: gauge(
                 "source_behind_bytes",
-                "Bytes of log that the source has behind the checkpoint, asked for every 10 s; -1 = not known",
+                "Bytes of log that the source has behind the checkpoint, as it was last asked, every 10 s; -1 = not known",
             ),
+            behind_seconds: of(Gauge::new(
+                "source_behind_seconds",
+                "Seconds since a moment of which the target is known to hold everything that the source had; grows while the source \
+                 is away; -1 = not known",
+            )),
             epochs: counter("epochs_total", "Epochs that are in the target, since the job began"),
             waiting: gauge("rows_waiting", "Rows read from the binlog and waiting for the next epoch"),
             delay: of(Gauge::new(
@@ -195,6 +210,7 @@ impl Default for Metrics {
                 "Rows of full data by the source's estimate, by table",
                 "table",
             ),
+            verify: VerifyMetrics::default(),
         }
     }
 }
@@ -226,6 +242,11 @@ impl Metrics {
         }
     }
 
+    /// A load was committed and made visible within this time.
+    pub(crate) fn published(&self, took: Duration) {
+        self.publish_seconds.observe(took.as_secs_f64());
+    }
+
     /// A clause of a schema change is done with: `addColumn`, `applied`.
     pub(crate) fn schema_change(&self, kind: &str, outcome: &str) {
         self.schema_changes.with_label_values(&[kind, outcome]).inc();
@@ -251,9 +272,6 @@ impl Metrics {
     }
 
     fn collectors(&self) -> Vec<Box<dyn Collector>> {
-        fn boxed<C: Collector + Clone + 'static>(collector: &C) -> Box<dyn Collector> {
-            Box::new(collector.clone())
-        }
         let vectors = [&self.build, &self.stage, &self.table_rows, &self.table_rows_estimated].map(boxed);
         let gauges = [
             &self.waiting,
@@ -274,9 +292,11 @@ impl Metrics {
             boxed(&self.phases),
             boxed(&self.visible),
             boxed(&self.load_seconds),
+            boxed(&self.publish_seconds),
             boxed(&self.loads),
             boxed(&self.read),
             boxed(&self.delay),
+            boxed(&self.behind_seconds),
             boxed(&self.silence),
             boxed(&self.widened_pause),
             boxed(&self.schema_changes),
@@ -285,7 +305,7 @@ impl Metrics {
             boxed(&self.retention_left),
             boxed(&self.dead_letters),
         ];
-        vectors.into_iter().chain(gauges).chain(counters).chain(others).collect()
+        vectors.into_iter().chain(gauges).chain(counters).chain(others).chain(self.verify.collectors()).collect()
     }
 
     /// Without the prefix.
@@ -308,6 +328,7 @@ impl Metrics {
         raise(&self.loaded, now.loaded);
         raise(&self.merged, now.read.total().saturating_sub(now.loaded));
         self.behind.set(now.behind_bytes.map_or(-1, |bytes| bytes as i64));
+        self.behind_seconds.set(now.behind.map_or(-1.0, |behind| behind.as_secs_f64()));
         raise(&self.epochs, now.epochs);
         raise(&self.retries, now.load_retries);
         self.waiting.set(now.waiting as i64);
@@ -332,6 +353,10 @@ impl Metrics {
         self.dead_letters.set(waiting as i64);
     }
 
+    pub(crate) fn fill_verification(&self, known: &Verification) {
+        self.verify.fill(known, now_micros());
+    }
+
     /// Sets what the state store knows of the full copy, table by table.
     pub(crate) fn fill_tables(&self, tables: &[TableProgress]) {
         if tables.len() > TABLES {
@@ -343,6 +368,10 @@ impl Metrics {
             self.table_rows_estimated.with_label_values(&[&name]).set(table.estimated as i64);
         }
     }
+}
+
+fn boxed<C: Collector + Clone + 'static>(collector: &C) -> Box<dyn Collector> {
+    Box::new(collector.clone())
 }
 
 /// Raises a counter to a value that is counted elsewhere.
@@ -373,7 +402,9 @@ impl Exposition {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Schedule;
     use crate::progress::Progress;
+    use crate::state::{LastRun, RunOutcome, TableResult, VerifyPlan};
 
     fn shown(metrics: &Metrics) -> String {
         let exposition = metrics.exposition("shop").unwrap();
@@ -426,6 +457,7 @@ mod tests {
             rows_done: 1,
             given_up: None,
         }]);
+        metrics.fill_verification(&verified());
         let text = shown(&metrics);
         let there = names(&text);
         for (file, asked) in [
@@ -436,6 +468,61 @@ mod tests {
             let unknown: Vec<&str> = names(asked).difference(&there).copied().collect();
             assert!(unknown.is_empty(), "{file} asks for {unknown:?}");
         }
+    }
+
+    fn verified() -> Verification {
+        let table = |name: &str, missing| TableResult {
+            table: crate::schema::TableName::new("shop", name),
+            rows: 50,
+            missing,
+            extra: 1,
+            different: 0,
+            schema: 2,
+            mended: 2,
+        };
+        let last = LastRun {
+            id: 9,
+            scheduled: true,
+            begun_at: 7_000_000,
+            ended_at: 9_500_000,
+            outcome: RunOutcome::Different,
+            rows: 50,
+            differences: 6,
+            error: None,
+        };
+        let tables = vec![table("a", 3), table("b", 0)];
+        let schedule = Schedule::parse("* * * * *", Some("UTC")).unwrap();
+        let plan = Some(VerifyPlan { schedule, since: 0, next_at: 9_000_000, begun_at: Some(1) });
+        Verification { last: Some(last), different: 4, sent: 4, tables, plan, ..Verification::default() }
+    }
+
+    #[test]
+    fn what_comparisons_have_found_is_shown_by_table_and_as_a_sum() {
+        let metrics = Metrics::default();
+        metrics.fill_verification(&verified());
+        let text = shown(&metrics);
+        for line in [
+            "towpath_verify_runs_total{outcome=\"different\",job=\"shop\"} 4",
+            "towpath_verify_last_outcome{outcome=\"different\",job=\"shop\"} 1",
+            "towpath_verify_last_outcome{outcome=\"equal\",job=\"shop\"} 0",
+            "towpath_verify_last_run_timestamp_seconds{job=\"shop\"} 9.5",
+            "towpath_verify_last_run_seconds{job=\"shop\"} 2.5",
+            "towpath_verify_last_good_timestamp_seconds{job=\"shop\"} 0",
+            "towpath_verify_rows{job=\"shop\"} 100",
+            "towpath_verify_differences{kind=\"missing\",job=\"shop\"} 3",
+            "towpath_verify_differences{kind=\"schema\",job=\"shop\"} 4",
+            // 6 of a and 3 of b, less 2 and 2.
+            "towpath_verify_open_differences{job=\"shop\"} 5",
+            "towpath_verify_table_differences{kind=\"missing\",table=\"shop.a\",job=\"shop\"} 3",
+            "towpath_verify_corrected_rows_total{outcome=\"sent\",job=\"shop\"} 4",
+            "towpath_verify_overdue_times{job=\"shop\"} 100",
+            "towpath_verify_next_timestamp_seconds{job=\"shop\"} 9",
+            "towpath_verify_running{job=\"shop\"} 1",
+        ] {
+            assert!(text.lines().any(|shown| shown == line), "{line} is not in\n{text}");
+        }
+        metrics.fill_verification(&Verification { tables: Vec::new(), ..verified() });
+        assert!(!shown(&metrics).contains("verify_table_rows{"), "a table that is gone leaves nothing behind");
     }
 
     #[test]

@@ -53,6 +53,8 @@ struct Incremental {
     paused: AtomicBool,
     /// Bytes of log that the source has behind the checkpoint, and one more; 0: not known.
     behind: AtomicU64,
+    /// Everything that the source had then is in the target; microseconds since 1970, 0 = not known.
+    complete_at: AtomicU64,
     /// Seconds for which the source keeps its log; 0: no end is known.
     retention: AtomicU64,
 }
@@ -102,6 +104,9 @@ pub struct Snapshot {
     pub paused: bool,
     /// Bytes of log that the source has behind the checkpoint, as it was asked the last time; `None`: it does not tell.
     pub behind_bytes: Option<u64>,
+    /// Since a moment of which the target is known to hold everything that the source had; `None`: none is known yet. It grows
+    /// while the source is away.
+    pub behind: Option<Duration>,
     /// The pause between two epochs while the target has it widened.
     pub widened_pause: Option<Duration>,
     /// How long the target has been working on a schema change; zero when it does not.
@@ -114,6 +119,10 @@ pub struct Snapshot {
 impl Progress {
     pub(crate) fn set_stage(&self, stage: Stage) {
         self.stage.store(stage as u8, Relaxed);
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        [Stage::Schema, Stage::Full, Stage::Incremental, Stage::Done][usize::from(self.stage.load(Relaxed)).min(3)]
     }
 
     /// What the stages raise as it happens.
@@ -173,6 +182,7 @@ impl Progress {
         here.deletes.store(checkpoint.read.deletes, Relaxed);
         here.loaded.store(checkpoint.loaded, Relaxed);
         here.epochs.store(checkpoint.epoch, Relaxed);
+        here.complete_at.fetch_max(checkpoint.committed_at, Relaxed);
         let oldest = here.in_flight_since.swap(0, Relaxed);
         if oldest > 0 {
             self.metrics.visible(Duration::from_micros(now_micros().saturating_sub(oldest)));
@@ -185,8 +195,12 @@ impl Progress {
         self.incremental.changing_since.store(since.unwrap_or(0), Relaxed);
     }
 
-    pub(crate) fn set_behind(&self, bytes: Option<u64>) {
+    /// The source was asked at `asked_at` (microseconds since 1970) and has so many bytes of log behind the checkpoint.
+    pub(crate) fn set_behind(&self, bytes: Option<u64>, asked_at: u64) {
         self.incremental.behind.store(bytes.map_or(0, |bytes| bytes + 1), Relaxed);
+        if bytes == Some(0) {
+            self.incremental.complete_at.fetch_max(asked_at, Relaxed);
+        }
     }
 
     pub(crate) fn set_paused(&self, paused: bool) {
@@ -215,8 +229,7 @@ impl Progress {
         let delay_micros = oldest.map_or(0, |since| now_micros().saturating_sub(since));
         let retention = Some(here.retention.load(Relaxed)).filter(|&seconds| seconds > 0).map(Duration::from_secs);
         Snapshot {
-            stage: [Stage::Schema, Stage::Full, Stage::Incremental, Stage::Done]
-                [usize::from(self.stage.load(Relaxed)).min(3)],
+            stage: self.stage(),
             full_rows,
             full_rows_estimated: self.full.rows_estimated.load(Relaxed),
             full_tables: self.full.tables.load(Relaxed),
@@ -231,6 +244,9 @@ impl Progress {
             delay_micros,
             retention_left: retention.map(|kept| kept.saturating_sub(Duration::from_micros(delay_micros))),
             behind_bytes: here.behind.load(Relaxed).checked_sub(1),
+            behind: Some(here.complete_at.load(Relaxed))
+                .filter(|&at| at > 0)
+                .map(|at| Duration::from_micros(now_micros().saturating_sub(at))),
             paused: here.paused.load(Relaxed),
             widened_pause: Some(here.widened_pause.load(Relaxed))
                 .filter(|&millis| millis > 0)
@@ -314,5 +330,29 @@ impl Rate {
             (self.count, self.since) = (count, Instant::now());
         }
         self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_old_the_target_may_be_is_told_by_the_last_commit_and_by_a_source_that_has_nothing_more() {
+        let progress = Progress::default();
+        let behind = || progress.snapshot().behind.map(|behind| behind.as_secs());
+        let ago = |seconds: u64| now_micros() - seconds * 1_000_000;
+        let at = Position { file: "b.1".into(), offset: 4, gtids: None };
+        assert_eq!(behind(), None);
+        progress.committed(&Checkpoint { committed_at: ago(500), ..Checkpoint::at(at.clone()) });
+        assert_eq!(behind(), Some(500));
+        progress.set_behind(Some(7), ago(90));
+        assert_eq!(behind(), Some(500), "there is more");
+        progress.set_behind(Some(0), ago(60));
+        assert_eq!(behind(), Some(60));
+        // While the source is away nothing is learnt.
+        progress.set_behind(Some(0), 0);
+        progress.committed(&Checkpoint { committed_at: ago(500), ..Checkpoint::at(at) });
+        assert_eq!(behind(), Some(60));
     }
 }

@@ -5,7 +5,7 @@
 //! feature `failpoints` is on for this package's own tests only, and in every other build [`reached`] is nothing.
 
 /// Every step, in the order in which a job gets to them.
-pub const ALL: [&str; 45] = [
+pub const ALL: [&str; 51] = [
     // The schema.
     "position-found",
     "job-begun",
@@ -52,6 +52,13 @@ pub const ALL: [&str; 45] = [
     "change-written",
     // The same, of a statement inside a transaction that goes on.
     "change-waits",
+    // A table that lags while the target alters it.
+    "lag-begun",
+    "lag-altered",
+    "lag-load-named",
+    "lag-load-in",
+    "lag-part-in",
+    "lag-over",
     // A copy beside the stream.
     "copy-read",
     "copy-load-named",
@@ -72,6 +79,12 @@ pub(crate) fn reached(step: &'static str) {
             std::thread::park();
         }
     });
+}
+
+/// Tests cannot wait for the clock: with `FAILPOINTS=each-second=return` what is done by the clock is due each second.
+pub(crate) fn each_second() -> bool {
+    fail::fail_point!("each-second", |_| true);
+    false
 }
 
 /// What a process that is held says.

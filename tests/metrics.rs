@@ -1,5 +1,7 @@
 //! What a running job shows over HTTP, scraped while it copies, follows, idles and loses its source.
 
+mod families;
+
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::time::Duration;
@@ -17,12 +19,22 @@ fn free_port() -> u16 {
 }
 
 /// The HTTP server of one job.
-struct Http {
+pub(crate) struct Http {
     port: u16,
 }
 
 impl Http {
-    async fn get(&self, path: &str) -> (u16, String) {
+    /// On a port that nobody has.
+    pub(crate) fn free() -> Http {
+        Http { port: free_port() }
+    }
+
+    /// What the job file has under `http`.
+    pub(crate) fn keys(&self) -> String {
+        format!("{{listen: '127.0.0.1:{}', token: {TOKEN}}}", self.port)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         let url = format!("http://127.0.0.1:{}{path}", self.port);
         let asked = reqwest::Client::new().get(url).header("Authorization", format!("Bearer {TOKEN}"));
         match asked.send().await {
@@ -32,7 +44,7 @@ impl Http {
     }
 
     /// Series, with their labels but the job's, and values.
-    async fn metrics(&self) -> BTreeMap<String, f64> {
+    pub(crate) async fn metrics(&self) -> BTreeMap<String, f64> {
         let (code, text) = self.get("/metrics").await;
         // Not listening yet, or the state store is just being made.
         if code != 200 {
@@ -51,7 +63,7 @@ impl Http {
         series.map(|(name, value)| (plain(name), value.parse().unwrap())).collect()
     }
 
-    async fn wait_for(
+    pub(crate) async fn wait_for(
         &self,
         what: &str,
         job: &Job,
@@ -107,6 +119,8 @@ async fn metrics_follow_a_job_through_its_stages() {
     assert_eq!(value("towpath_stream_loads_total{result=\"success\"}"), 1.0 + epochs);
     assert_eq!(value("towpath_stream_load_seconds_count"), 1.0 + epochs);
     assert_eq!(value("towpath_commit_to_visible_seconds_count"), epochs);
+    assert_eq!(value("towpath_stream_load_publish_seconds_count"), 1.0 + epochs);
+    assert!((0.0..60.0).contains(&value("towpath_source_behind_seconds")));
     for phase in ["encode", "intent", "send", "checkpoint"] {
         assert!(value(&format!("towpath_epoch_phase_seconds_count{{phase=\"{phase}\"}}")) >= epochs, "{phase}");
     }
@@ -146,6 +160,9 @@ async fn a_job_whose_source_is_gone_is_not_ready() {
     http.wait_for("a row", &job, |metrics| metrics.get("towpath_rows_loaded_total") == Some(&1.0)).await;
     source.kill();
     http.wait_for("silence", &job, |metrics| metrics.get("towpath_source_silence_seconds") > Some(&1.5)).await;
+    // What lay behind the checkpoint still does, and the target is no fresher than it was.
+    let gone = http.wait_for("age", &job, |metrics| metrics.get("towpath_source_behind_seconds") > Some(&1.5)).await;
+    assert!(gone["towpath_source_behind_bytes"] >= 0.0, "{gone:#?}");
     let (code, reason) = http.get("/readyz").await;
     assert!(code == 503 && reason.starts_with("the source has sent nothing for "), "{code} {reason}");
     assert_eq!(http.get("/healthz").await.0, 200);

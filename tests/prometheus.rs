@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::process::Child;
 use towpath::embedded::fault::{Fault, Mode};
 
-use crate::harness::{Job, Target};
+use crate::harness::{Job, Target, text};
 use crate::servers;
 
 /// `tests/servers/get.sh prometheus` brings it.
@@ -133,9 +133,13 @@ async fn every_panel_has_data_and_alerts_fire_while_the_target_refuses() {
     conn.query_drop("CREATE DATABASE scraped").await.unwrap();
     conn.query_drop("CREATE TABLE scraped.t (id INT PRIMARY KEY AUTO_INCREMENT, v INT)").await.unwrap();
     conn.query_drop("INSERT INTO scraped.t (v) VALUES (1), (2), (3)").await.unwrap();
+    conn.query_drop("CREATE TABLE scraped.still (id INT PRIMARY KEY)").await.unwrap();
+    conn.query_drop("INSERT INTO scraped.still VALUES (1)").await.unwrap();
     let target = Target::start().await;
     let port = free_port();
-    let more = format!("params: {{realFlushPauseSec: 0}}\nhttp: {{listen: '127.0.0.1:{port}'}}");
+    let more = format!(
+        "params: {{realFlushPauseSec: 0}}\nhttp: {{listen: '127.0.0.1:{port}'}}\nverify: {{cron: '0 3 * * *'}}"
+    );
     let job = Job::new(source.port(), &target, "scraped.*", "", &more);
     let status = async || job.status().await["job"].as_str().map(str::to_owned);
 
@@ -166,6 +170,8 @@ async fn every_panel_has_data_and_alerts_fire_while_the_target_refuses() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     });
+    let compared = job.command("verify", &[]).await;
+    assert!(compared.status.success(), "{}", text(&compared));
     for file in ["overview.json", "job.json"] {
         for query in queries(file, &name) {
             // Full data is long over; whether it parses is asked all the same.
@@ -178,6 +184,14 @@ async fn every_panel_has_data_and_alerts_fire_while_the_target_refuses() {
     }
     let rules = prometheus.ask("rules", &[]).await.unwrap().to_string();
     assert!(rules.contains("TowpathStalled") && !rules.contains("\"health\":\"err\""), "{rules}");
+
+    target.connect().await.query_drop("DELETE FROM scraped.still WHERE id = 1").await.unwrap();
+    assert_eq!(job.command("verify", &["--tables", "*.still"]).await.status.code(), Some(3));
+    let differ = async || prometheus.firing().await.contains("TowpathRowsDiffer");
+    prometheus.wait_for("rows that differ", differ).await;
+    let mended = job.command("correct", &[]).await;
+    assert!(mended.status.success(), "{}", text(&mended));
+    prometheus.wait_for("none that differ", async || !differ().await).await;
 
     let fault = target.inject(Fault::new(Mode::TooManyVersions { limit: 0 }));
     let stalled = ["TowpathDelayHigh", "TowpathLoadsRetried", "TowpathStalled"];

@@ -599,7 +599,7 @@ async fn a_prepared_transaction_counts_from_its_commit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_table_that_is_left_out_is_told_and_does_not_stop_the_job() {
+async fn a_table_that_is_left_out_is_told_and_comes_in_when_it_is_made_anew_with_a_key() {
     let source = servers::mysql().await;
     let database = fill(source, "left_out", 10).await;
     let mut conn = source.connect().await;
@@ -623,4 +623,20 @@ async fn a_table_that_is_left_out_is_told_and_does_not_stop_the_job() {
     let tables: Vec<Row> = target.connect().await.query(format!("SHOW TABLES FROM {database}")).await.unwrap();
     assert_eq!(tables.len(), 1);
     assert_eq!(target.text(&format!("SELECT COUNT(*) FROM {database}.k")).await, "1");
+    // Made anew with a key it is a table like any other.
+    run(
+        &mut conn,
+        &[
+            "INSERT INTO t (n) VALUES (2)",
+            "DROP TABLE t",
+            "CREATE TABLE t (id INT PRIMARY KEY, n INT)",
+            "INSERT INTO t VALUES (1, 10)",
+        ],
+    )
+    .await;
+    job.run_to_end().await;
+    run(&mut conn, &["INSERT INTO t VALUES (2, 20)"]).await;
+    job.run_to_end().await;
+    assert_equal(source.port(), &target, &database).await;
+    assert_eq!(job.status().await["leftOut"], serde_json::json!([]));
 }

@@ -277,6 +277,50 @@ async fn rows_that_stay_are_read_once_while_others_come_and_go() {
     }
 }
 
+/// Dense, thin, empty for long, dense again.
+#[tokio::test(flavor = "multi_thread")]
+async fn larger_chunks_are_cut_by_estimates_and_have_about_the_same_rows() {
+    const ROWS: usize = 120_000;
+    const CHUNK: u64 = 11_000;
+    for server in [servers::mysql().await, servers::mariadb().await] {
+        let db = server.database("chunks").await;
+        let table = create(server, &db, "spread", &[("BIGINT", integer(IntegerSize::Big, false))]).await;
+        let key = |row: usize| match row as i64 {
+            row @ 0..40_000 => row - 20_000,
+            row @ 40_000..80_000 => 20_000 + (row - 40_000) * 1000,
+            row => 9_000_000_000_000_000_000 + row,
+        };
+        for first in (0..ROWS).step_by(20_000) {
+            let rows: Vec<String> = (first..first + 20_000).map(|row| format!("({},{row})", key(row))).collect();
+            server.run([format!("INSERT INTO {db}.spread VALUES {}", rows.join(","))]).await;
+        }
+        server.run([format!("ANALYZE TABLE {db}.spread")]).await;
+        let mut conn = open(server).await;
+        let described = Arc::new(SnapshotTable::describe(&mut conn, &table).await.unwrap());
+        let mut planner = ChunkPlanner::new(Arc::clone(&described));
+        let mut seen = vec![0; ROWS];
+        let mut sizes = Vec::new();
+        conn.rows("FLUSH STATUS").await.unwrap();
+        let mut chunks = Vec::new();
+        while let Some(chunk) = planner.next(&mut conn, CHUNK).await.unwrap() {
+            chunks.push(serde_json::from_str(&serde_json::to_string(&chunk).unwrap()).unwrap());
+        }
+        // To the last bound, and to one or the other beside a gap, it is walked.
+        let handled = status(&mut conn, "Handler_read_%").await;
+        assert!(handled < ROWS as u64 / 2, "{handled} rows touched");
+        for chunk in chunks {
+            let values = values(&mut conn, &described, &chunk).await;
+            sizes.push(values.len() as u64);
+            for value in values {
+                seen[value as usize] += 1;
+            }
+        }
+        assert!(seen.iter().all(|&times| times == 1), "{sizes:?}");
+        let (_, but_the_last) = sizes.split_last().unwrap();
+        assert!(but_the_last.iter().all(|size| (CHUNK / 5..=CHUNK * 2).contains(size)), "{sizes:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn small_tables_and_a_resumed_plan() {
     for server in [servers::mysql().await, servers::mariadb().await] {

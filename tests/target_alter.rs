@@ -42,11 +42,11 @@ impl Scene {
     }
 
     fn client(&self) -> StarRocks {
-        self.client_with(Params::default())
+        self.client_with(&Params::default())
     }
 
-    fn client_with(&self, params: Params) -> StarRocks {
-        self.0.client(&Params { retry_count: 30, retry_wait_time_ms: 1, ..params })
+    fn client_with(&self, params: &Params) -> StarRocks {
+        self.0.client(&Params { retry_count: 30, retry_wait_time_ms: 1, ..params.clone() })
     }
 
     async fn columns(&self) -> Vec<String> {
@@ -355,7 +355,7 @@ async fn a_job_that_waits_for_somebodys_transaction_is_given_up_in_the_end() {
     let cluster = Scene::of(V35).await;
     let change = Change::new(vec![nullable("a", INT)], vec![nullable("a", BIG)], &[Some(0)], V35);
     begin(&cluster, &change.before, "1, 2").await;
-    let client = cluster.client_with(Params { alter_timeout_sec: 1, ..Params::default() });
+    let client = cluster.client_with(&Params { alter_timeout_sec: 1, ..Params::default() });
     client.version().await.unwrap();
     let http = reqwest::Client::new();
     let transaction = async |operation: &str| {

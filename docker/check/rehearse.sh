@@ -169,5 +169,5 @@ while kill -0 "$job" 2>/dev/null; do
     sleep 0.2
 done
 wait "$job" || fail 'the job has not left in order'
-in_image towpath towpath status /etc/towpath/job.yaml | head -n 4
+in_image towpath towpath status /etc/towpath/job.yaml | sed -n 1,4p
 say 'the commands of the image and of the compose demo do what they should'

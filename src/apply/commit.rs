@@ -35,7 +35,7 @@ use super::together;
 use crate::config::OnError;
 use crate::metrics::{LoadResult, Phase};
 use crate::progress::Progress;
-use crate::schema::TargetTable;
+use crate::schema::{TableName, TargetTable};
 use crate::state::{Checkpoint, Intent, LetterChanges, LoadName, NewLetter, RowCounts, Store, now_micros};
 use crate::target::{LabelState, Load, Loaded, RefusedRows, Target};
 use crate::{Error, Result, step};
@@ -103,6 +103,7 @@ const LOOK: Duration = Duration::from_secs(1);
 impl<T: Target> Committer<T> {
     /// Takes epochs until the sender is gone. Blocks its thread.
     pub fn run(mut self, epochs: &channel::Receiver<Epoch>, done: &channel::Sender<()>) -> Result<()> {
+        self.alter_again()?;
         self.between_epochs()?;
         while let Some(epoch) = self.next(epochs)? {
             self.commit(epoch)?;
@@ -131,7 +132,8 @@ impl<T: Target> Committer<T> {
         if self.letters.any() {
             self.unless_leaving(self.letters.take_up(self.target.as_ref(), &self.options, &self.progress))?;
         }
-        for errand in self.errands.due(&self.checkpoint.position) {
+        let lags = |table: &TableName| self.changer.followed().lags().any(|(_, lag)| lag.after.name == *table);
+        for errand in self.errands.due(&self.checkpoint.position, lags) {
             self.run_errand(errand)?;
         }
         Ok(())
@@ -171,7 +173,7 @@ impl<T: Target> Committer<T> {
         }
         let began = Instant::now();
         let number = self.checkpoint.epoch + 1;
-        let Epoch { begin, end, committed_at, mut batch, anew, prepared, change: _, history, task: _ } = epoch;
+        let Epoch { begin, end, committed_at, mut batch, anew, prepared, parked, change: _, history, task: _ } = epoch;
         if anew {
             self.pieces = Pieces::default();
             self.changer.forget_pending();
@@ -186,7 +188,7 @@ impl<T: Target> Committer<T> {
         self.number(EpochOf { begin: &begin, is_piece: begin == end, anew }, &mut tables)?;
         let metrics = self.progress.metrics();
         let on_error = self.letters.on_error();
-        let encoded = metrics.timed(Phase::Encode, || encode(&self.options, number, &tables, on_error));
+        let encoded = metrics.timed(Phase::Encode, || encode(&self.options, &number.to_string(), &tables, on_error));
         let at = |error: Error| error.context(format!("in the log between {begin} and {end}"));
         let (mut loads, unwritable) = encoded.map_err(at)?;
         drop(tables);
@@ -227,8 +229,9 @@ impl<T: Target> Committer<T> {
         let metrics = self.progress.metrics();
         let definitions = if is_piece { None } else { self.changer.take_pending(history) };
         metrics.timed(Phase::Checkpoint, || {
-            self.store.close_epoch_with(&self.checkpoint, &changes, &prepared, definitions.as_ref())
+            self.store.close_epoch_with(&self.checkpoint, &changes, &prepared, &parked.changes, definitions.as_ref())
         })?;
+        parked.written();
         step::reached("checkpoint-written");
         self.letters.written(&changes)?;
         if definitions.is_some_and(|changes| changes.ends_change) {
@@ -303,6 +306,9 @@ pub(super) fn note(progress: &Progress, loaded: &Result<Loaded>, bytes: usize, b
         Err(_) => LoadResult::Failed,
     };
     progress.metrics().load(result, bytes, began.elapsed());
+    if let Some(publish) = loaded.as_ref().ok().and_then(|loaded| loaded.publish) {
+        progress.metrics().published(publish);
+    }
 }
 
 pub(super) fn name(load: &Load) -> LoadName {
@@ -310,13 +316,12 @@ pub(super) fn name(load: &Load) -> LoadName {
 }
 
 /// The loads of an epoch, by table, and rows that cannot be written. Tables are encoded side by side when there are several.
-fn encode(
+pub(super) fn encode(
     options: &LoadOptions,
-    epoch: u64,
+    epoch: &str,
     tables: &[TableBatch],
     on_error: OnError,
 ) -> Result<(Vec<Vec<Load>>, Vec<NewLetter>)> {
-    let epoch = epoch.to_string();
     let one = |table: &TableBatch| -> Result<(Vec<Load>, Vec<NewLetter>)> {
         let target = &table.mapping().target;
         let mut encoder = Encoder::new(target, options.binary, options.part_bytes);
@@ -332,7 +337,7 @@ fn encode(
         let tables = std::iter::once(target).chain(&twin);
         let loads = tables.flat_map(|target| {
             let parts = parts.iter().cloned().enumerate();
-            parts.map(|(number, part)| options.load(&epoch, target, &encoder, number, part))
+            parts.map(|(number, part)| options.load(epoch, target, &encoder, number, part))
         });
         Ok((loads.collect(), unwritable))
     };

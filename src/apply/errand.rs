@@ -169,9 +169,12 @@ impl Errands {
         Ok(())
     }
 
-    /// What may be sent at this checkpoint.
-    pub(super) fn due(&self, checkpoint: &Position) -> Vec<Errand> {
-        self.lock().waiting.extract_if(.., |errand| checkpoint.reached(&errand.until)).collect()
+    /// What may be sent at this checkpoint; nothing for tables that lag behind it.
+    pub(super) fn due(&self, checkpoint: &Position, lags: impl Fn(&TableName) -> bool) -> Vec<Errand> {
+        let is_due = |errand: &mut Errand| {
+            checkpoint.reached(&errand.until) && !errand.loads.iter().any(|load| lags(&load.table))
+        };
+        self.lock().waiting.extract_if(.., is_due).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -253,9 +256,10 @@ mod tests {
         note(&errands, &[(2, "since"), (3, "since")]);
         let rows = [(1, "a"), (2, "b"), (4, "d")];
         let mut answer = errands.give(watch, vec![load(&rows)], 1, position(100));
-        assert!(errands.due(&position(99)).is_empty());
+        assert!(errands.due(&position(99), |_| false).is_empty());
+        assert!(errands.due(&position(100), |table| table.table == "t").is_empty(), "its table lags");
         note(&errands, &[(4, "later")]);
-        let mut due = errands.due(&position(100));
+        let mut due = errands.due(&position(100), |_| false);
         assert!(due.len() == 1 && errands.lock().waiting.is_empty());
         let mut errand = due.remove(0);
         assert_eq!(errand.drop_overtaken().unwrap(), 2);
@@ -271,6 +275,6 @@ mod tests {
         let watch = errands.watch(&TableName::new("shop", "other"));
         note(&errands, &[(1, "x")]);
         let _answer = errands.give(watch, vec![load(&[(1, "a")])], 1, position(5));
-        assert_eq!(errands.due(&position(5))[0].drop_overtaken().unwrap(), 0);
+        assert_eq!(errands.due(&position(5), |_| false)[0].drop_overtaken().unwrap(), 0);
     }
 }

@@ -3,7 +3,7 @@
 //! An epoch closes on a transaction's end, when `realFlushPauseSec` has passed since the last one closed and
 //! that one is in, or when the batch is full. While epoch N is being loaded, N+1 fills; only one is ever on
 //! its way, so epochs commit in order. The longer a target takes, the larger the next epoch may become: a batch that would
-//! be full goes on filling up to twice that size while the epoch before it is on its way. So loads that take long are few,
+//! be full goes on filling to almost three times that size while the epoch before it is on its way. So loads that take long are few,
 //! and a target that is quick is not kept waiting.
 //!
 //! The rows of the transaction that is being read wait beside the batch and join it at the transaction's end: until
@@ -18,6 +18,8 @@
 //! A statement that changes tables is a barrier ([`super::change`]): an epoch is closed before it, it goes to the committer
 //! by itself, and the next row is read with the tables as they are behind it.
 //!
+//! While the target alters a table, the rows of that table are parked ([`super::lag`]).
+//!
 //! After a crash the first epoch is a *replay*: it closes exactly where the intent said, whatever the limits
 //! say, so its loads have the labels they had.
 
@@ -31,22 +33,21 @@ use tokio_util::sync::CancellationToken;
 use super::batch::{Batch, MERGED_ROW_BYTES};
 use super::change::Change;
 use super::join::{Errand, Errands, Task};
+use super::lag::{Altered, Lagging, Parked};
 use super::pace::Pace;
 use super::row_hash::CopiedAt;
 use super::xa::{Replay, Waiting, XaRows};
 use crate::live::Limiter;
 use crate::metrics::Phase;
-use crate::mysql::binlog::{Place, RowsEvent, Slot, Statement, StatementSession, XaStep};
-use crate::mysql::history::History;
+use crate::mysql::binlog::{Place, RowsEvent, Slot, XaStep};
 use crate::mysql::position::{GtidSet, Position, order_places};
 use crate::progress::Progress;
 use crate::ring::{Budget, Closed, Entry, Receiver};
-use crate::schema::SchemaChange;
 use crate::state::PreparedChanges;
 use crate::{Error, Result, step};
 use filling::{Filling, advance};
+use tables::Known;
 pub use tables::Tables;
-use tables::{Before, Known};
 
 /// Rows between two positions, ready to be loaded.
 pub struct Epoch {
@@ -66,20 +67,46 @@ pub struct Epoch {
     pub(crate) task: Option<Task>,
     /// What the history remembers at `end`, if that is not what it did at `begin`.
     pub history: Option<String>,
+    /// Rows of tables that lag behind `end`.
+    pub parked: Parked,
+}
+
+impl Epoch {
+    /// One with nothing in it.
+    pub(super) fn between(begin: Position, end: Position) -> Epoch {
+        Epoch {
+            begin,
+            end,
+            committed_at: 0,
+            batch: Batch::default(),
+            anew: false,
+            prepared: PreparedChanges::default(),
+            change: None,
+            task: None,
+            history: None,
+            parked: Parked::default(),
+        }
+    }
 }
 
 /// When a batch is full.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Bytes of memory. A batch that has reached half of it closes at the next transaction's end; all of it, while an epoch
-    /// is on its way. One that reaches it inside a transaction goes out as a piece.
+    /// Bytes of memory. A batch that has reached half of it closes at the next transaction's end, if no epoch is on its way
+    /// ([`Limits::in_flight`]); one that reaches it inside a transaction goes out as a piece.
     pub bytes: usize,
 }
 
 impl Limits {
-    /// A third of the budget may wait in the batch, a third in the epoch under way; the ring has the rest.
+    /// A third of the budget.
     pub fn new(budget: &Budget) -> Self {
         Limits { bytes: (budget.total() / 3).max(2) }
+    }
+
+    /// Of a batch while an epoch is on its way. Each may have nine twentieths of the budget; the ring has the rest. Where a
+    /// large transaction makes them more, the reader waits until the epoch is in.
+    fn in_flight(&self) -> usize {
+        self.bytes * 27 / 20
     }
 }
 
@@ -131,12 +158,14 @@ pub struct Flusher {
     pub replay_until: Option<Position>,
     /// What tables that are being copied ask for.
     pub(crate) errands: Errands,
+    pub(crate) lagging: Lagging,
 }
 
 enum Woken {
     Slot(Entry<Slot>),
     EpochIsIn,
     Errand(Errand),
+    Altered(Altered),
     Timer,
 }
 
@@ -146,30 +175,13 @@ impl Flusher {
     /// # Errors
     /// Definite, when a row cannot be taken or the committer has failed (its own error says why).
     pub fn run(mut self, start: Position) -> Result<Ended> {
-        let mut filling = Filling {
-            batch: Batch::default(),
-            begin: start.clone(),
-            position: start,
-            committed_at: 0,
-            heard: false,
-            moved: true,
-            at_end: false,
-            open: Vec::new(),
-            open_bytes: 0,
-            open_at: None,
-            in_transaction: false,
-            in_pieces: false,
-            torn: None,
-            anew: false,
-            closed_at: Instant::now(),
-            in_flight: false,
-        };
+        let mut filling = Filling::new(start);
         let mut stop_asked: Option<Instant> = None;
         loop {
             if std::mem::take(&mut filling.moved) {
                 filling.at_end = self.is_at_end(&filling);
             }
-            if filling.at_end && !filling.in_transaction && !self.copies() {
+            if filling.at_end && !filling.in_transaction && !self.copies() && !self.tables.lag() {
                 return self.finish(filling, Ended::CaughtUp);
             }
             if self.stop.is_cancelled() {
@@ -184,7 +196,14 @@ impl Flusher {
                     return self.finish(filling, Ended::Stopped);
                 }
             }
-            match self.wait(&filling)? {
+            let woken = match filling.held.take_if(|_| std::mem::take(&mut filling.held_again)) {
+                Some(entry) => Woken::Slot(entry),
+                None => self.wait(&filling)?,
+            };
+            match woken {
+                Woken::Slot(entry) if self.tables.lag() && self.has_to_wait(&filling, &entry)? => {
+                    self.hold(&mut filling, entry)?
+                }
                 Woken::Slot(Entry { item, held }) => match item {
                     Slot::Rows(item) if self.copied_at.has(&item)? => {}
                     Slot::Rows(item) => self.rows(&mut filling, Entry { item, held })?,
@@ -206,8 +225,10 @@ impl Flusher {
                     self.close_if_due(&mut filling)?;
                 }
                 Woken::Errand(errand) => self.errands(&mut filling, Some(errand))?,
+                Woken::Altered(altered) => self.lagging.ended.push_back(altered),
                 Woken::Timer => self.close_if_due(&mut filling)?,
             }
+            self.let_catch_up(&mut filling)?;
             if self.errands.any() {
                 self.errands(&mut filling, None)?;
             }
@@ -216,9 +237,8 @@ impl Flusher {
 
     fn wait(&self, filling: &Filling) -> Result<Woken> {
         let held_back = self.limiter.held_back();
-        if held_back.is_none()
-            && let Some(entry) = self.receiver.take()
-        {
+        let reads = held_back.is_none() && filling.held.is_none() && !self.parks_too_much();
+        if reads && let Some(entry) = self.receiver.take() {
             return Ok(Woken::Slot(entry));
         }
         let mut patience = held_back.unwrap_or(LOOK);
@@ -227,12 +247,13 @@ impl Flusher {
         }
         let (nothing, no_errand) = (channel::never(), channel::never());
         channel::select! {
-            recv(if held_back.is_none() { self.receiver.inner() } else { &nothing }) -> parcel => {
+            recv(if reads { self.receiver.inner() } else { &nothing }) -> parcel => {
                 self.receiver.open(parcel.map_err(|_| reader_gone())?);
                 Ok(self.receiver.take().map_or(Woken::Timer, Woken::Slot))
             },
             recv(self.done) -> done => done.map(|()| Woken::EpochIsIn).map_err(|_| committer_gone()),
             recv(if self.errands.is_free() { self.errands.inbox() } else { &no_errand }) -> errand => errand.map(Woken::Errand).map_err(|_| reader_gone()),
+            recv(self.lagging.ends()) -> altered => altered.map(Woken::Altered).map_err(|_| committer_gone()),
             default(patience) => Ok(Woken::Timer),
         }
     }
@@ -294,15 +315,21 @@ impl Flusher {
     }
 
     fn join(&mut self, filling: &mut Filling, Entry { item: event, held }: Entry<RowsEvent>) -> Result<()> {
-        let Some(Known { mapping, plan, .. }) = self.tables.of(&event)? else { return Ok(()) };
+        let Some(Known { mapping, plan, lag, .. }) = self.tables.of(&event)? else { return Ok(()) };
+        if let Some(number) = *lag {
+            self.limiter.took(0, held.bytes() as u64);
+            self.lagging.park(number, &event, held);
+            return Ok(());
+        }
         if let Some(watch) = self.errands.watch_of(&mapping.source.name) {
             watch.note(mapping, plan, &event)?;
         }
         let (read, bytes) = (filling.batch.read().total(), held.bytes() as u64);
         filling.batch.add(mapping, plan, &event, held)?;
         self.limiter.took(filling.batch.read().total() - read, bytes);
-        // A transaction that joins as a whole, at its end, is no more than half of the limit, and so is beside a full batch.
-        let most = if filling.in_transaction { self.limits.bytes } else { self.limits.bytes / 2 * 3 };
+        // A transaction that joins as a whole, at its end, is no more than half of the limit, and has room behind any batch.
+        let most =
+            if filling.in_transaction { self.limits.bytes } else { self.limits.in_flight() + self.limits.bytes / 2 };
         if filling.batch.bytes() >= most {
             self.send_piece(filling)?;
         }
@@ -313,15 +340,10 @@ impl Flusher {
     fn send_piece(&mut self, filling: &mut Filling) -> Result<()> {
         self.wait_for_flight(filling)?;
         let piece = Epoch {
-            begin: filling.begin.clone(),
-            end: filling.begin.clone(),
             committed_at: filling.committed_at,
             batch: std::mem::take(&mut filling.batch),
             anew: std::mem::take(&mut filling.anew),
-            prepared: PreparedChanges::default(),
-            change: None,
-            task: None,
-            history: None,
+            ..Epoch::between(filling.begin.clone(), filling.begin.clone())
         };
         filling.in_pieces = true;
         self.hand_over(filling, piece)
@@ -334,112 +356,6 @@ impl Flusher {
         (filling.in_transaction, filling.open_at) = (false, None);
         self.tables.before = None;
         self.boundary(filling, place, None)
-    }
-
-    /// A statement that may have changed tables.
-    fn statement(&mut self, filling: &mut Filling, statement: Statement) -> Result<()> {
-        if !statement.inside {
-            filling.comes_again(&statement.place)?;
-        }
-        // What is closed before the statement is stored with the history as it was there.
-        let mut history = self.tables.history.clone();
-        match history.read(&statement) {
-            Ok(changes) if changes.is_empty() => {
-                self.tables.history = history;
-                self.boundary(filling, &statement.place, None)
-            }
-            Ok(changes) => {
-                self.close_before_change(filling)?;
-                self.change(filling, statement, changes, history, false)
-            }
-            Err(error) => {
-                // Everything before the statement is in when the job stops.
-                self.close_before_change(filling)?;
-                Err(error)
-            }
-        }
-    }
-
-    /// The first rows behind a statement that could not be read tell what it did: it counts from here on.
-    fn rows_tell(&mut self, filling: &mut Filling, event: &RowsEvent) -> Result<()> {
-        let mut history = self.tables.history.clone();
-        let changes = history.map(&event.table, &format!("{}:{}", event.file, event.offset))?;
-        if changes.is_empty() {
-            self.tables.history = history;
-            return Ok(());
-        }
-        self.close_before_change(filling)?;
-        let place = Place {
-            file: Arc::clone(&event.file),
-            offset: event.offset,
-            gtid: None,
-            committed_at: filling.committed_at,
-        };
-        let statement = Statement {
-            place,
-            database: event.table.name.database.clone(),
-            sql: format!("{}: a statement that could not be read, as the rows behind it tell", event.table.name),
-            inside: true,
-            session: StatementSession::default(),
-        };
-        self.change(filling, statement, changes, history, false)
-    }
-
-    /// All that was read before is in; of a transaction in pieces, what was read of it.
-    fn close_before_change(&mut self, filling: &mut Filling) -> Result<()> {
-        if filling.in_transaction {
-            if !filling.batch.is_empty() {
-                self.send_piece(filling)?;
-            }
-        } else if filling.has_news() {
-            // A replay that comes here has another order than the run that began it.
-            self.replay_until = None;
-            self.close(filling)?;
-        }
-        self.wait_for_flight(filling)
-    }
-
-    /// Sends a statement's changes and waits until the target shows them. `asked`: it is no statement of the log.
-    fn change(
-        &mut self,
-        filling: &mut Filling,
-        statement: Statement,
-        changes: Vec<SchemaChange>,
-        history: History,
-        asked: bool,
-    ) -> Result<()> {
-        let committed_at = statement.place.committed_at;
-        let tables = &mut self.tables;
-        if statement.inside {
-            // A second one of the same transaction keeps what the first has kept.
-            let (stored, followed) = (tables.stored, Arc::clone(&tables.followed));
-            let former = std::mem::replace(&mut tables.history, history);
-            tables.before.get_or_insert(Before { history: former, stored, followed });
-        } else {
-            tables.history = history;
-            advance(&mut filling.position, &statement.place, None);
-            filling.heard = true;
-            filling.committed_at = committed_at;
-        }
-        if !asked {
-            self.progress.read_to(committed_at, 1);
-        }
-        let (reply, followed) = channel::bounded(1);
-        let epoch = Epoch {
-            begin: std::mem::replace(&mut filling.begin, filling.position.clone()),
-            end: filling.position.clone(),
-            committed_at,
-            batch: Batch::default(),
-            anew: std::mem::take(&mut filling.anew),
-            prepared: if statement.inside { PreparedChanges::default() } else { self.xa.close()? },
-            change: Some(Change { statement, changes, reply, asked }),
-            history: self.tables.unstored()?,
-            task: None,
-        };
-        self.hand_over(filling, epoch)?;
-        self.wait_for_flight(filling)?;
-        self.tables.follow(followed.recv().map_err(|_| committer_gone())?);
-        Ok(())
     }
 
     /// A step of an XA transaction. A commit is where its rows enter the batch.
@@ -511,8 +427,8 @@ impl Flusher {
 
     /// Whether the batch closes at a transaction's end, whatever the pause says.
     fn is_full(&self, filling: &Filling) -> bool {
-        let bytes = if filling.in_flight { self.limits.bytes } else { self.limits.bytes / 2 };
-        self.pace.is_full(filling.batch.rows()) || filling.batch.bytes() >= bytes
+        let bytes = if filling.in_flight { self.limits.in_flight() } else { self.limits.bytes / 2 };
+        self.pace.is_full(filling.batch.rows()) || filling.batch.bytes() + self.lagging.bytes() >= bytes
     }
 
     fn due_at(&self, filling: &Filling) -> Instant {
@@ -536,16 +452,15 @@ impl Flusher {
         self.wait_for_flight(filling)?;
         step::reached("epoch-closed");
         filling.in_pieces = false;
+        let begin = std::mem::replace(&mut filling.begin, filling.position.clone());
         let epoch = Epoch {
-            begin: std::mem::replace(&mut filling.begin, filling.position.clone()),
-            end: filling.position.clone(),
             committed_at: filling.committed_at,
             batch: std::mem::take(&mut filling.batch),
             anew: std::mem::take(&mut filling.anew),
             prepared: self.xa.close()?,
-            change: None,
-            task: None,
             history: self.tables.unstored()?,
+            parked: self.lagging.close(),
+            ..Epoch::between(begin, filling.position.clone())
         };
         self.hand_over(filling, epoch)
     }
@@ -603,8 +518,10 @@ impl From<Closed> for Error {
     }
 }
 
+mod changes;
 mod errands;
 mod filling;
+mod lagging;
 mod tables;
 #[cfg(test)]
 mod tests;

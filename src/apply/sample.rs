@@ -5,12 +5,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::change::{Changer, Rules};
+use super::lag::Alterations;
 use crate::config::Ddl;
 use crate::mysql::binlog::{EventPlan, Place, RowPlan, RowsEvent, RowsKind, TableMap};
 use crate::mysql::connect::Patience;
 use crate::mysql::position::Position;
 use crate::mysql::value::ValueOptions;
 use crate::schema::{Column, ColumnType, IntegerSize, Mapping, MappingOptions, Table, TableName, map_table};
+use crate::state::Lag;
 
 /// `CREATE TABLE shop.t (id INT PRIMARY KEY, v VARCHAR(10))`
 pub(super) struct Sample {
@@ -40,6 +42,20 @@ impl Sample {
         Sample { mapping: Arc::new(mapping), map: Arc::new(map), plan: EventPlan::whole(Arc::new(plan)) }
     }
 
+    /// The table lags, by a change that leaves it as it is.
+    pub(super) fn lag(&self, number: u64) -> Lag {
+        let target = &self.mapping.target;
+        Lag {
+            number,
+            since: position(0),
+            statement: "ALTER TABLE t COMMENT ''".into(),
+            begun: 0,
+            before: target.clone(),
+            after: target.clone(),
+            was: vec![Some(0), Some(1)],
+        }
+    }
+
     /// An event with these rows; for an update before and after in turn.
     pub(super) fn event(&self, kind: RowsKind, rows: &[(i32, &str)]) -> RowsEvent {
         let images = rows.iter().flat_map(|(id, text)| {
@@ -65,7 +81,7 @@ impl Sample {
 pub(super) fn changer() -> Changer {
     let rules =
         Rules { ddl: Ddl::default(), mapping: MappingOptions::for_version(3, 5), values: ValueOptions::default() };
-    Changer::new(rules, Patience::default(), Arc::default())
+    Changer::new(rules, Patience::default(), Arc::default(), Alterations::new(crossbeam_channel::unbounded().0))
 }
 
 pub(super) fn position(offset: u64) -> Position {

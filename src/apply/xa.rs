@@ -19,7 +19,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::mysql::binlog::{RowsEvent, StoredRows, Xid};
+use super::batch::MERGED_ROW_BYTES;
+use crate::mysql::binlog::{RowsEvent, StoredRows, XaStep, Xid};
 use crate::ring::{Budget, Held};
 use crate::state::{PreparedChanges, PreparedPart, Store};
 use crate::{Error, Result};
@@ -136,6 +137,18 @@ impl XaRows {
     /// Takes what is prepared under the name; `None`: nothing is.
     pub fn decide(&mut self, name: &Xid) -> Option<Waiting> {
         self.prepared.remove(name)
+    }
+
+    /// About how many bytes a commit brings into the batch at once.
+    pub(super) fn weight(&self, step: &XaStep) -> usize {
+        let waiting = match step {
+            XaStep::OnePhase => self.open.as_ref(),
+            XaStep::Commit(name) => self.prepared.get(name),
+            XaStep::Prepared { .. } | XaStep::Rollback(_) => None,
+        };
+        waiting.map_or(0, |waiting| {
+            waiting.bytes + waiting.rows.len() * MERGED_ROW_BYTES + (waiting.parts as usize).saturating_mul(PART)
+        })
     }
 
     /// What is prepared at this place, also without rows of ours.

@@ -194,7 +194,7 @@ pub(super) struct VerifyArguments {
     #[arg(long, value_name = "CONDITION")]
     pub(super) r#where: Option<String>,
     /// Only about this share of the rows, spread over the table: `1%`.
-    #[arg(long, value_name = "PERCENT", value_parser = share)]
+    #[arg(long, value_name = "PERCENT", value_parser = crate::config::share)]
     pub(super) sample: Option<f64>,
     /// Read no more rows of the source a second than this.
     #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
@@ -230,15 +230,6 @@ pub(super) struct VerifyArguments {
     /// With --history: the report of this run, with --json its differences too.
     #[arg(long, value_name = "NUMBER", requires = "history")]
     pub(super) run: Option<u64>,
-}
-
-/// `1%`, `0.5%`
-fn share(text: &str) -> Result<f64, String> {
-    let percent = text.trim_end_matches('%').trim().parse::<f64>().ok();
-    match percent.filter(|percent| *percent > 0.0 && *percent <= 100.0) {
-        Some(percent) => Ok(percent / 100.0),
-        None => Err("write it like 1%, above 0% and up to 100%".to_owned()),
-    }
 }
 
 #[derive(Debug, clap::Args)]

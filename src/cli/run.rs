@@ -3,9 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Outcome, progress_bar, reload, signal};
+use tokio::sync::watch;
+
+use super::reload::{self, Reloaded};
+use super::{Outcome, progress_bar, signal};
 use crate::config::Job;
-use crate::job::{self, Corrector, Ended, RunOptions, connect};
+use crate::job::{self, Corrector, Ended, RunOptions, Scheduler, connect};
 use crate::state::Store;
 use crate::{Result, http};
 
@@ -19,6 +22,8 @@ pub(super) async fn run(path: &Path, stop_at_end: bool) -> Result<Outcome> {
     let _http = http::serve(&job, &options.progress).await?;
     let target = connect(&job).await?;
     let shown = tokio::spawn(progress_bar::show(options.progress.clone()));
+    let (jobs, told) = watch::channel(job.clone());
+    let _scheduler = Scheduler::start(told, target.client(), options.progress.clone(), &options.stop)?;
     let ended = loop {
         let corrector = Corrector::new(&job, target.client(), options.errands.clone());
         let run = RunOptions { stop: options.stop.child_token(), ..options.clone() };
@@ -31,9 +36,16 @@ pub(super) async fn run(path: &Path, stop_at_end: bool) -> Result<Outcome> {
                     ended = &mut running => break ended,
                     never = &mut correcting => match never {},
                     _ = hangups.recv() => {
-                        if let Some(read) = reload::again(path, &job, &options.progress) {
-                            other = Some(read);
-                            run.stop.cancel();
+                        // What is borrowed of it would keep the new one out.
+                        let now = jobs.borrow().clone();
+                        match reload::again(path, &now, &options.progress) {
+                            Some(Reloaded::Schedule(read)) => drop(jobs.send_replace(*read)),
+                            Some(Reloaded::Tables(read)) => {
+                                jobs.send_replace((*read).clone());
+                                other = Some(*read);
+                                run.stop.cancel();
+                            }
+                            None => {}
                         }
                     }
                 }

@@ -60,6 +60,7 @@ fn options(arguments: &VerifyArguments) -> Result<VerifyOptions> {
             patience: Duration::from_secs(arguments.patience),
             ..verify::Options::default()
         },
+        scheduled: false,
     })
 }
 
@@ -168,11 +169,17 @@ fn history(job: &Job, run: Option<u64>, as_json: bool) -> Result<Outcome> {
     let found = runs.iter().find(|run| run.id == wanted).ok_or_else(|| {
         Error::usage(format!("job {} has no run {wanted}", job.name)).hint("`towpath verify JOB --history` lists them")
     })?;
-    print(&store, wanted, &report_of(found)?, as_json)?;
+    match found.error {
+        Some(_) => list(found, as_json)?,
+        None => print(&store, wanted, &report_of(found)?, as_json)?,
+    }
     Ok(exit(found.outcome))
 }
 
 fn report_of(run: &RunRecord) -> Result<Report> {
+    if run.error.is_some() {
+        return Ok(Report { tables: Vec::new() });
+    }
     let failed = |error| Error::definite(format!("the report of run {} cannot be read", run.id)).caused_by(error);
     serde_json::from_str(&run.report).map_err(failed)
 }
@@ -185,14 +192,18 @@ fn list(run: &RunRecord, as_json: bool) -> Result<()> {
         .map_or_else(|_| run.begun_at.to_string(), |at| at.to_string());
     let seconds = run.ended_at.saturating_sub(run.begun_at) as f64 / 1e6;
     let (id, outcome, tables) = (run.id, run.outcome.as_str(), report.tables.len());
+    let scheduled = if run.scheduled { "  by the clock" } else { "" };
+    let error = run.error.as_ref().map(|error| format!("\n    {}", error.replace('\n', "\n    "))).unwrap_or_default();
     if as_json {
         println!(
             "{}",
             json!({"run": id, "begunAt": began, "seconds": seconds, "outcome": outcome, "tables": tables, "rows": rows,
-                   "differences": found})
+                   "differences": found, "scheduled": run.scheduled, "error": run.error})
         );
     } else {
-        println!("#{id}  {began}  {seconds:.1} s  {outcome}  {tables} table(s), {rows} rows, {found} differences");
+        println!(
+            "#{id}  {began}  {seconds:.1} s  {outcome}  {tables} table(s), {rows} rows, {found} differences{scheduled}{error}"
+        );
     }
     Ok(())
 }

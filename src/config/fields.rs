@@ -35,8 +35,6 @@ pub(super) enum Shape {
     Startup,
     /// Null, `error`, or a date.
     ZeroDate,
-    /// A key of a later version, with what to do until then.
-    Later(&'static str),
 }
 
 #[derive(Debug)]
@@ -107,10 +105,11 @@ pub(super) static JOB: &[Field] = &[
         Shape::Word(&["uniqueKey", "rowHash", "skip", "error"]),
         Default::Text("uniqueKey"),
         "Tables without a primary key: `uniqueKey` uses a unique key whose columns are all NOT NULL (none: an error); `rowHash` does so too, \
-         and without one makes a key of a hash of the row and a number; `skip` leaves them out; `error` refuses them.",
+         and without one makes a key of a hash of the row and a number; `skip` leaves them out, until one is dropped and created \
+         again with a key; `error` refuses them.",
     ),
     field("http", Shape::Group(HTTP), Default::None, "Metrics, health and status over HTTP."),
-    field("verify", Shape::Later("scheduled comparison comes in a later version"), Default::None, ""),
+    field("verify", Shape::Group(VERIFY), Default::None, "Comparisons of both sides that the job makes by itself."),
 ];
 
 static SOURCE: &[Field] = &[
@@ -332,6 +331,62 @@ static HTTP: &[Field] = &[
     ),
 ];
 
+static VERIFY: &[Field] = &[
+    field(
+        "cron",
+        Shape::Text,
+        Default::None,
+        "When the job compares both sides by itself, as `towpath verify` does: minute, hour, day of the month, month, day of the week; \
+         `0 3 * * *` is every day at three. Absent: never. A time at which the last comparison still runs is left out, and so is one at \
+         which the job is down.",
+    ),
+    field(
+        "timezone",
+        Shape::Text,
+        Default::None,
+        "Zone of `cron`: `Europe/Berlin` or `+02:00`. Absent: this machine's (UTC in most containers).",
+    ),
+    field(
+        "autoCorrect",
+        Shape::Flag,
+        Default::Flag(false),
+        "`true`: what was found is mended as by `towpath correct`. More than 1 % of a table's rows are not deleted: the log says so, and \
+         somebody has to look.",
+    ),
+    field(
+        "tables",
+        Shape::Texts(true),
+        Default::None,
+        "Patterns of the tables to compare, as in `source.tables`. Absent: all of the job's.",
+    ),
+    field("sample", Shape::Text, Default::None, "Only about this share of the rows, spread over each table: `1%`."),
+    field(
+        "rateLimit",
+        Shape::Integer(0, 1_000_000_000),
+        Default::Integer(50_000),
+        "Rows of the source a second that are compared at most; 0 = no limit.",
+    ),
+    field(
+        "floatDigits",
+        Shape::Integer(1, 17),
+        Default::None,
+        "Compare FLOAT and DOUBLE by so many significant digits. Absent: by their bits.",
+    ),
+    field(
+        "timeDigits",
+        Shape::Integer(0, 6),
+        Default::None,
+        "Compare times by so many digits of the second's fraction. Absent: by all.",
+    ),
+    field("emptyEqualsNull", Shape::Flag, Default::Flag(false), "`true`: an empty text is taken for a NULL."),
+    field(
+        "sourceHost",
+        Shape::Text,
+        Default::None,
+        "A replica of the source to read from, `host` or `host:port`. It needs GTIDs.",
+    ),
+];
+
 static DDL_WORDS: &[&str] = &["apply", "ignore", "warn", "error"];
 
 static DDL: &[Field] = &[
@@ -398,10 +453,9 @@ pub fn json_schema() -> Value {
 }
 
 fn group_schema(fields: &[Field]) -> Value {
-    let known = || fields.iter().filter(|field| !matches!(field.shape, Shape::Later(_)));
-    let properties: Map<String, Value> = known().map(|field| (field.key.to_owned(), field.schema())).collect();
+    let properties: Map<String, Value> = fields.iter().map(|field| (field.key.to_owned(), field.schema())).collect();
     let required: Vec<&str> =
-        known().filter(|field| matches!(field.default, Default::Required)).map(|field| field.key).collect();
+        fields.iter().filter(|field| matches!(field.default, Default::Required)).map(|field| field.key).collect();
     let mut schema = json!({"type": "object", "additionalProperties": false, "properties": properties});
     if !required.is_empty() {
         schema["required"] = json!(required);
@@ -441,7 +495,6 @@ impl Field {
             Shape::ZeroDate => json!({"anyOf": [
                 {"type": "null"}, {"const": "error"}, {"type": "string", "format": "date"}, variable,
             ]}),
-            Shape::Later(_) => json!(false),
         };
         schema["description"] = json!(self.doc);
         match self.default {
@@ -476,7 +529,6 @@ fn markdown_rows(fields: &[Field], prefix: &str, lines: &mut Vec<String>) {
     for field in fields {
         let path = format!("{prefix}{}", field.key);
         match &field.shape {
-            Shape::Later(_) => {}
             Shape::Group(fields) => markdown_rows(fields, &format!("{path}."), lines),
             _ => {
                 let default = match field.default {

@@ -114,6 +114,7 @@ fn build(job: &mut Group, reader: &mut Reader<'_>) -> Option<Job> {
     let params = params(&job.group("params"), reader);
     let ddl = ddl(&job.group("ddl"));
     let http = http(&job.group("http"), reader);
+    let verify = super::verify::read(&job.group("verify"), reader);
     let zero_date = job.zero_date("defaultZeroDate");
     let on_error = match job.text("strategyOnError").as_deref() {
         Some("batchDirtyData") => OnError::BatchDirtyData,
@@ -144,6 +145,7 @@ fn build(job: &mut Group, reader: &mut Reader<'_>) -> Option<Job> {
         zero_date: zero_date?,
         no_key_tables,
         http,
+        verify,
     })
 }
 
@@ -406,7 +408,7 @@ fn secret(group: &Group, key: &str, file_key: &str, reader: &mut Reader<'_>) -> 
     }
 }
 
-fn patterns(group: &Group, key: &str, reader: &mut Reader<'_>) -> Vec<String> {
+pub(super) fn patterns(group: &Group, key: &str, reader: &mut Reader<'_>) -> Vec<String> {
     let patterns = group.texts(key);
     for (line, pattern) in &patterns {
         if let Err(message) = check_pattern(pattern) {
@@ -435,7 +437,7 @@ fn addresses(group: &Group, key: &str, reader: &mut Reader<'_>) -> Vec<Address> 
     texts.iter().filter_map(|(line, text)| address(text, *line, group.path(key), reader)).collect()
 }
 
-fn address(text: &str, line: u64, path: String, reader: &mut Reader<'_>) -> Option<Address> {
+pub(super) fn address(text: &str, line: u64, path: String, reader: &mut Reader<'_>) -> Option<Address> {
     match text.parse() {
         Ok(address) => Some(address),
         Err(message) => {

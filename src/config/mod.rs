@@ -14,10 +14,12 @@ mod fields;
 mod load;
 mod model;
 mod reader;
+mod schedule;
 mod setting;
 mod shadow_names;
 mod table_filter;
 mod variables;
+mod verify;
 pub(crate) mod zone;
 
 #[cfg(test)]
@@ -28,7 +30,9 @@ pub use model::{
     Address, Ddl, DdlKind, DdlPolicy, Job, NoKeyTables, OnError, OnImpossible, Params, Password, Source, SourceType,
     Startup, Target, TargetKind, Tls, TlsMode, ZeroDate,
 };
+pub use schedule::Schedule;
 pub use setting::Setting;
 pub use shadow_names::ShadowNames;
 pub use table_filter::TableFilter;
 pub(crate) use table_filter::is_system;
+pub use verify::{Verify, share};

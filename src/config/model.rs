@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::ShadowNames;
+use super::{ShadowNames, Verify};
 
 /// A whole job file, with defaults filled in and `${ENV}` replaced.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,6 +27,8 @@ pub struct Job {
     pub no_key_tables: NoKeyTables,
     /// `None`: no HTTP server.
     pub http: Option<Http>,
+    /// `None`: the job compares nothing by itself.
+    pub verify: Option<Verify>,
 }
 
 /// Metrics, health and status over HTTP.

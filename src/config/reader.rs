@@ -238,10 +238,6 @@ impl<'a> Reader<'a> {
             Shape::Group(fields) => Some(Checked::Group(self.group(fields, node, path))),
             Shape::Startup => self.startup(node, path).map(Checked::Startup),
             Shape::ZeroDate => self.zero_date(node, path).map(Checked::ZeroDate),
-            Shape::Later(message) => {
-                self.problem(node.line, path, format!("not in this version: {message}; leave it out"));
-                None
-            }
         }
     }
 
@@ -471,7 +467,7 @@ fn later_word(path: &str, word: &str) -> Option<String> {
 }
 
 fn unknown_key(key: &str, fields: &'static [Field]) -> String {
-    let known = fields.iter().filter(|field| !matches!(field.shape, Shape::Later(_))).map(|field| field.key);
+    let known = fields.iter().map(|field| field.key);
     if let Some(near) = nearest(key, known.clone()) {
         return format!("no such key; did you mean `{near}`?");
     }

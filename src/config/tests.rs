@@ -203,10 +203,54 @@ fn what_is_missing_is_told_with_its_meaning() {
 }
 
 #[test]
-fn what_a_later_version_brings_is_refused() {
+fn a_job_compares_by_the_clock_only_when_told_when() {
+    assert_eq!(parse(SHORTEST).unwrap().verify, None);
+    assert_eq!(parse(&format!("{SHORTEST}verify: {{}}\n")).unwrap().verify, None);
+    let verify =
+        |keys: &str| parse(&format!("{SHORTEST}verify: {{cron: '0 3 * * *', {keys}}}\n")).unwrap().verify.unwrap();
+    let plain = verify("");
+    assert_eq!((plain.schedule.expression(), plain.schedule.zone_name()), ("0 3 * * *", None));
+    assert_eq!((plain.auto_correct, plain.rate_limit, plain.sample), (false, Some(50_000), None));
+    let all = verify(
+        "timezone: Europe/Berlin, autoCorrect: true, tables: 'shop.o*', sample: 0.5%, rateLimit: 0, floatDigits: 6, timeDigits: 0, \
+         emptyEqualsNull: true, sourceHost: replica",
+    );
+    assert_eq!(all.schedule.zone_name(), Some("Europe/Berlin"));
     assert_eq!(
-        mistake("verify: {cron: '0 3 * * *'}"),
-        "job.yaml:4: verify: not in this version: scheduled comparison comes in a later version; leave it out"
+        (all.auto_correct, all.tables, all.sample, all.rate_limit),
+        (true, vec!["shop.o*".to_owned()], Some(0.005), None)
+    );
+    assert_eq!((all.float_digits, all.time_digits, all.empty_equals_null), (Some(6), Some(0), true));
+    assert_eq!(all.source_host, Some(Address { host: "replica".into(), port: 3306 }));
+    assert_eq!(verify("sourceHost: 'b:3307'").source_host, Some(Address { host: "b".into(), port: 3307 }));
+    assert_eq!(verify("sample: 100%").sample, None, "that is all");
+}
+
+#[test]
+fn a_schedule_that_cannot_be_is_told() {
+    let form =
+        "write minute, hour, day of the month, month and day of the week, such as '0 3 * * *' (every day at three)";
+    assert_eq!(
+        mistake("verify:\n  cron: 0 3 * *"),
+        format!("job.yaml:5: verify.cron: \"0 3 * *\" has 4 fields, not five; {form}")
+    );
+    assert_eq!(
+        mistake("verify: {cron: 0 3 * * *, timezone: Europe/Berlim}"),
+        "job.yaml:4: verify.timezone: \"Europe/Berlim\" is no time zone, write +02:00 or Europe/Berlin; did you mean Europe/Berlin?"
+    );
+    assert_eq!(
+        mistake("verify: {autoCorrect: true}"),
+        "job.yaml:4: verify.autoCorrect: is of no use without verify.cron"
+    );
+    assert_eq!(mistake("verify: {sample: 1%}"), "job.yaml:4: verify.sample: is of no use without verify.cron");
+    assert_eq!(
+        mistake("verify: {cron: 0 3 * * *, sample: 1/10}"),
+        "job.yaml:4: verify.sample: \"1/10\": write it like 1%, above 0% and up to 100%"
+    );
+    assert_eq!(
+        mistake("verify: {cron: 0 3 * * *, schedule: x}"),
+        "job.yaml:4: verify.schedule: no such key. Known here: cron, timezone, autoCorrect, tables, sample, rateLimit, floatDigits, \
+         timeDigits, emptyEqualsNull, sourceHost"
     );
 }
 
@@ -341,7 +385,7 @@ fn the_schema_has_every_key_and_default() {
     assert_eq!(at("/properties/params/properties/increRingBufferSize/default"), 4096);
     assert_eq!(at("/properties/stateDir/default"), "./towpath-state");
     assert_eq!(at("/additionalProperties"), false);
-    assert!(schema.pointer("/properties/verify").is_none());
+    assert_eq!(at("/properties/verify/properties/rateLimit/default"), 50_000);
     let table = markdown_table();
     assert!(table.contains("| `params.realFlushPauseSec` | `10` |"), "{table}");
 }

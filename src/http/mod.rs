@@ -146,6 +146,7 @@ async fn show_metrics(State(shared): State<Arc<Shared>>) -> Response {
             metrics.fill_tables(&store.snapshot_tables()?);
             let letters = store.letter_counts()?;
             metrics.fill_dead_letters(letters.open + letters.retry);
+            metrics.fill_verification(&store.verification()?);
         }
         shared.exposition.text()
     })

@@ -1,7 +1,6 @@
 //! The tables of a job that follows the log: as they were at its checkpoint, which the state store has, and never as the
 //! catalogue has them now.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use mysql_async::Conn;
@@ -35,7 +34,10 @@ pub(super) fn followed(store: &Store, options: &MappingOptions) -> Result<Follow
         let copied_at = copied_at.remove(&table);
         (table, Unsettled { until, copied_at })
     });
-    Ok(Followed::new(mappings, stored.passed, stored.left).with_joins(joins).with_unsettled(unsettled))
+    // A job that was begun by an earlier version has them here only.
+    let passed = stored.passed.into_iter().chain(store.left_out()?);
+    let followed = Followed::new(mappings, passed, stored.left).with_joins(joins).with_unsettled(unsettled);
+    Ok(followed.with_lags(store.lags()?))
 }
 
 /// Their history there.
@@ -91,11 +93,18 @@ pub(super) async fn begun(prepared: &Prepared, job: &config::Job, start: &Positi
             past.history()?
         }
     };
-    let there: HashSet<&TableName> = history.tables().map(|table| &table.name).collect();
-    let mappings = prepared.mappings.iter().filter(|mapping| there.contains(&mapping.source.name));
-    let tables = mappings.map(|mapping| (mapping.source.name.clone(), Some(Arc::clone(mapping))));
+    // A table of the past may have had another definition than today.
+    let mapping = |table: &Arc<Table>| {
+        let today = prepared.mappings.iter().find(|mapping| mapping.source.name == table.name);
+        let mapping = match today.filter(|today| today.source.reads_like(table)) {
+            Some(today) => Arc::clone(today),
+            None => Arc::new(map_table(table, &prepared.mapping_options)?),
+        };
+        Ok((table.name.clone(), Some(mapping)))
+    };
     Ok(DefinitionChanges {
-        tables: tables.collect(),
+        tables: history.tables().map(mapping).collect::<Result<_>>()?,
+        passed: prepared.left_out.iter().map(|name| (name.clone(), true)).collect(),
         selection: Some(selection(job)),
         history: history.state()?,
         ..DefinitionChanges::default()
@@ -170,9 +179,11 @@ pub(super) async fn select(
     // Until its copy begins, what the log tells of a new table is no concern.
     let passed = gone.chain(asked.iter().map(|(name, _)| (name.clone(), true)));
     let left_alone = store.joins()?.into_iter().filter(|(name, _)| !filter.matches(name));
+    let lagging = store.lags()?.into_iter().filter(|(name, _)| !filter.matches(name));
     let changes = DefinitionChanges {
         tables: leaving,
         passed: passed.collect(),
+        lags: lagging.map(|(name, _)| (name, None)).collect(),
         joins: left_alone.map(|(name, _)| (name, None)).collect(),
         asked,
         selection: Some(selection.clone()),

@@ -12,6 +12,7 @@ use crate::apply::change::{Changer, Rules};
 use crate::apply::commit::{Committer, Pieces};
 use crate::apply::flush::{Ended, Flusher, Limits, Tables};
 use crate::apply::join::Errands;
+use crate::apply::lag::{Alterations, Lagging};
 use crate::apply::pace::Pace;
 use crate::apply::row_hash::{CopiedAt, Numbers};
 use crate::apply::xa::XaRows;
@@ -83,6 +84,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
     // A rendezvous: the committer takes an epoch only when the one before it is in.
     let (epochs, epochs_in) = channel::bounded(0);
     let (done, done_in) = channel::bounded(1);
+    let (lagging, ends) = Lagging::open(store, &budget, (job.params.total_data_in_mem_mb as u64) << 20)?;
     let pace = Arc::new(Pace::new(Arc::clone(live), target.pressure()));
     store.set_pace(None)?;
     let committer = Committer {
@@ -97,7 +99,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         errands: options.errands.clone(),
         checkpoint,
         pieces: Pieces::default(),
-        changer: Changer::new(rules, context.patience(), Arc::clone(&followed)),
+        changer: Changer::new(rules, context.patience(), Arc::clone(&followed), Alterations::new(ends)),
         numbers: Numbers::default(),
     };
     let (errands, outbox, busy) = Errands::new();
@@ -119,6 +121,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         until_by_place: job.source.hosts.len() == 1,
         replay_until,
         errands,
+        lagging,
     };
     let committer = named("committer", move || committer.run(&epochs_in, &done))?;
     let flusher = named("flusher", move || flusher.run(start))?;

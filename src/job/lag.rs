@@ -9,6 +9,7 @@ use tokio::task::AbortHandle;
 use super::Context;
 use crate::Result;
 use crate::mysql::position::{self, Log, Position};
+use crate::state::now_micros;
 
 const EVERY: Duration = Duration::from_secs(10);
 
@@ -26,7 +27,9 @@ pub(super) fn watch<T>(context: &Context<'_, T>) -> Watch {
     let (connect, progress) = (context.prepared.connect.clone(), context.options.progress.clone());
     let asking = tokio::spawn(async move {
         let mut connection: Option<Conn> = None;
+        let mut known: Vec<Log> = Vec::new();
         loop {
+            let asked_at = now_micros();
             let asked: Result<_> = async {
                 let mut open = match connection.take() {
                     Some(open) => open,
@@ -39,13 +42,15 @@ pub(super) fn watch<T>(context: &Context<'_, T>) -> Watch {
             match asked {
                 Ok((open, logs)) => {
                     connection = Some(open);
-                    let position = progress.snapshot().position;
-                    progress.set_behind(position.and_then(|position| behind(&logs, &position)));
+                    known = logs;
+                    let bytes = progress.snapshot().position.and_then(|position| behind(&known, &position));
+                    progress.set_behind(bytes, asked_at);
                 }
-                // The reader tells what is wrong with the source.
+                // The reader tells what is wrong with the source. It has at least what it had.
                 Err(error) => {
                     tracing::debug!(%error, "the source's end is not known");
-                    progress.set_behind(None);
+                    let bytes = progress.snapshot().position.and_then(|position| behind(&known, &position));
+                    progress.set_behind(bytes, 0);
                 }
             }
             tokio::time::sleep(EVERY).await;

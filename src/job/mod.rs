@@ -18,11 +18,11 @@ mod join;
 mod lag;
 mod prepare;
 mod reposition;
+mod schedule;
 mod settings;
 mod target;
 mod verify;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,6 +50,7 @@ pub use correct::{CorrectOptions, Corrected, Corrector, Plan, correct, plan};
 use prepare::prepare_again;
 pub use prepare::{Prepared, Problems, prepare};
 pub use reposition::{Moved, reposition};
+pub use schedule::Scheduler;
 pub use target::{Connected, connect, connect_beside};
 pub use verify::{Verified, VerifyOptions, verify};
 
@@ -302,8 +303,7 @@ async fn begin(job: &config::Job, prepared: &mut Prepared, store: &Arc<Store>) -
     }
     let definitions = definitions::begun(prepared, job, &identity.start).await?;
     // The others come by a statement.
-    let there: HashSet<_> = definitions.tables.iter().map(|(name, _)| name).collect();
-    prepared.mappings.retain(|mapping| there.contains(&mapping.source.name));
+    prepared.mappings = definitions.tables.iter().filter_map(|(_, mapping)| mapping.clone()).collect();
     store.begin(&identity, &definitions)?;
     step::reached("job-begun");
     Ok(Some(identity))
@@ -368,7 +368,8 @@ async fn make_tables<T: Target>(prepared: &Prepared, target: &T) -> Result<()> {
 /// The tables that were made are there. One that is not would be made without the rows it had.
 async fn check_tables<T: Target>(prepared: &Prepared, store: &Store, target: &T) -> Result<()> {
     // Half-way through a schema change it may have either name, or either shape.
-    let changing = store.running_change()?.map(|change| change.tables).unwrap_or_default();
+    let mut changing = store.running_change()?.map(|change| change.tables).unwrap_or_default();
+    changing.extend(store.lags()?.into_iter().map(|(_, lag)| lag.after.name));
     for mapping in prepared.mappings.iter().filter(|mapping| !changing.contains(&mapping.target.name)) {
         check_made(mapping, target).await?;
     }

@@ -309,12 +309,12 @@ impl Prepared {
     }
 
     /// The tables whose rows are wanted: those that match the patterns, also when they came later, so that
-    /// their rows are not passed over in silence.
+    /// their rows are not passed over in silence. Those that are left out too: a statement may make one of them anew, with a
+    /// key, and until it does whoever knows the tables passes over their rows.
     pub(super) fn wanted(&self) -> Arc<dyn Fn(&TableName) -> bool + Send + Sync> {
         let filter = self.filter.clone();
         let known: HashSet<TableName> = self.mappings.iter().map(|mapping| mapping.source.name.clone()).collect();
-        let left_out: HashSet<TableName> = self.left_out.iter().cloned().collect();
-        Arc::new(move |table| known.contains(table) || filter.matches(table) && !left_out.contains(table))
+        Arc::new(move |table| known.contains(table) || filter.matches(table))
     }
 
     /// The other tables, and databases, whose statements the history needs: those that online schema-change tools make, and

@@ -20,6 +20,34 @@ pub struct VerifyOptions {
     /// A replica of the source to read from.
     pub source_host: Option<Address>,
     pub compare: verify::Options,
+    /// The job makes it by itself.
+    pub scheduled: bool,
+}
+
+impl VerifyOptions {
+    /// What the job file asks for.
+    pub fn scheduled(verify: &config::Verify) -> Self {
+        VerifyOptions {
+            tables: verify.tables.clone(),
+            source_host: verify.source_host.clone(),
+            compare: verify::Options {
+                sample: verify.sample,
+                rate_limit: verify.rate_limit,
+                float_digits: verify.float_digits,
+                time_digits: verify.time_digits,
+                empty_equals_null: verify.empty_equals_null,
+                ..verify::Options::default()
+            },
+            scheduled: true,
+        }
+    }
+
+    /// Somebody chose a part of what the job would compare.
+    fn is_narrowed(&self) -> bool {
+        let compare = &self.compare;
+        let chosen = !self.tables.is_empty() || !compare.columns.is_empty();
+        !self.scheduled && (chosen || compare.condition.is_some() || compare.sample.is_some())
+    }
 }
 
 /// A comparison that has ended. Its differences are in the state store.
@@ -30,7 +58,8 @@ pub struct Verified {
     pub report: Report,
 }
 
-/// Compares the job's tables on both sides. The job may run meanwhile, in any process.
+/// Compares the job's tables on both sides. The job may run meanwhile, in any process. A scheduled comparison that fails
+/// as a whole is recorded too: nobody sits before it.
 ///
 /// # Errors
 /// The job has never run or still copies; a server cannot be reached; no table is left to compare.
@@ -41,15 +70,37 @@ pub async fn verify(
     progress: &Progress,
 ) -> Result<Verified> {
     let store = store(job)?;
-    let begun_at = now_micros();
-    let subject = subject(job, starrocks, options).await?;
-    let compare = verify::Options { read_patience: Patience::of(&job.params), ..options.compare.clone() };
+    let run = RunRecord {
+        begun_at: now_micros(),
+        scheduled: options.scheduled,
+        narrowed: options.is_narrowed(),
+        ..RunRecord::default()
+    };
     store.begin_run()?;
-    let report = verify::run(&subject, &store, &compare, progress).await?;
+    let report = match compare(job, starrocks, options, &store, progress).await {
+        Err(error) if options.scheduled => {
+            let failed = RunRecord { ended_at: now_micros(), error: Some(error.to_string()), ..run };
+            store.end_run(&failed)?;
+            return Err(error);
+        }
+        compared => compared?,
+    };
     let outcome = report.outcome();
     let text = serde_json::to_string(&report).map_err(|error| Error::definite("the report").caused_by(error))?;
-    let run = store.end_run(&RunRecord { id: 0, begun_at, ended_at: now_micros(), outcome, report: text })?;
+    let run = store.end_run(&RunRecord { ended_at: now_micros(), outcome, report: text, ..run })?;
     Ok(Verified { run, outcome, report })
+}
+
+async fn compare(
+    job: &config::Job,
+    starrocks: &StarRocks,
+    options: &VerifyOptions,
+    store: &Store,
+    progress: &Progress,
+) -> Result<Report> {
+    let subject = subject(job, starrocks, options).await?;
+    let compare = verify::Options { read_patience: Patience::of(&job.params), ..options.compare.clone() };
+    verify::run(&subject, store, &compare, progress).await
 }
 
 pub(super) fn store(job: &config::Job) -> Result<Store> {
@@ -83,7 +134,8 @@ pub(super) async fn subject<'a>(
         tables.retain(|table| wanted.matches(&table.name));
     }
     if tables.is_empty() {
-        return Err(Error::usage(format!("--tables {}: no table of the job matches", options.tables.join(" "))));
+        let which = if options.scheduled { "verify.tables" } else { "--tables" };
+        return Err(Error::usage(format!("{which} {}: no table of the job matches", options.tables.join(" "))));
     }
     let mapping = MappingOptions {
         row_hash: job.no_key_tables == NoKeyTables::RowHash,

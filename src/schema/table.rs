@@ -65,6 +65,18 @@ pub struct Index {
     pub columns: Vec<Option<usize>>,
 }
 
+impl Index {
+    /// Stands among a table's indexes for those that are not known. `key_too`: nor is it known whether the table's key is
+    /// the primary one, or a unique one in its stead, which the log tells alike.
+    pub(crate) fn unknown(key_too: bool) -> Self {
+        Index { name: String::new(), unique: key_too, columns: vec![None] }
+    }
+
+    fn is_unknown(&self) -> bool {
+        self.name.is_empty()
+    }
+}
+
 fn yes() -> bool {
     true
 }
@@ -72,6 +84,16 @@ fn yes() -> bool {
 impl Table {
     pub fn key_columns(&self) -> impl Iterator<Item = &Column> {
         self.key.iter().filter_map(|&index| self.columns.get(index))
+    }
+
+    /// All of its indexes are known.
+    pub(crate) fn knows_indexes(&self) -> bool {
+        !self.indexes.iter().any(Index::is_unknown)
+    }
+
+    /// Its key is known to be the primary one, or not to be.
+    pub(crate) fn knows_key(&self) -> bool {
+        !self.indexes.iter().any(|index| index.is_unknown() && index.unique)
     }
 
     /// Whether rows are read alike by both definitions: they differ in indexes and the default character set at most.

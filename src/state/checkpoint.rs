@@ -13,6 +13,7 @@ use rusqlite::OptionalExtension;
 use super::Store;
 use super::dead_letter::{self, LetterChanges};
 use super::definitions::{self, DefinitionChanges};
+use super::lag::{self, ParkedChanges};
 use super::prepared::{self, PreparedChanges};
 use super::row_hash;
 use super::store::json;
@@ -45,7 +46,7 @@ impl RowCounts {
     }
 }
 
-/// Everything before `position` is in the target.
+/// Everything before `position` is in the target, but for what tables lack that lag ([`super::Lag`]): that is parked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
     /// Number of the last epoch that is in; 0 before the first.
@@ -115,19 +116,21 @@ impl Store {
         letters: &LetterChanges,
         prepared: &PreparedChanges,
     ) -> Result<()> {
-        self.close_epoch_with(checkpoint, letters, prepared, None)
+        self.close_epoch_with(checkpoint, letters, prepared, &ParkedChanges::default(), None)
     }
 
-    /// As [`Store::close_epoch`], with the definitions that hold from its end on: the schema change that was under way
-    /// is done.
+    /// As [`Store::close_epoch`], with the rows that wait at its end, and with the definitions that hold from there on: the
+    /// schema change that was under way is done.
     pub fn close_epoch_with(
         &self,
         checkpoint: &Checkpoint,
         letters: &LetterChanges,
         prepared: &PreparedChanges,
+        parked: &ParkedChanges,
         definitions: Option<&DefinitionChanges>,
     ) -> Result<()> {
         self.transaction(|transaction| {
+            lag::park(transaction, parked)?;
             if let Some(changes) = definitions {
                 definitions::change(transaction, &checkpoint.position, changes)?;
             }

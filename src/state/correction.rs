@@ -1,6 +1,7 @@
 //! Rows that somebody wants mended (`towpath correct`): asked for by a command, taken up by the running job.
 
 use super::store::json;
+use super::verification::{Counted, count};
 use super::{DifferenceRecord, Store, now_micros};
 use crate::Result;
 use crate::schema::TableName;
@@ -101,6 +102,12 @@ impl Store {
             for id in ids {
                 update.execute((*id as i64, json(outcome)?))?;
             }
+            let counted = match outcome {
+                CorrectionOutcome::Sent => Counted::Sent,
+                CorrectionOutcome::Overtaken => Counted::Overtaken,
+                CorrectionOutcome::Failed(_) => Counted::NotCorrected,
+            };
+            count(transaction, counted, ids.len() as u64, now_micros())?;
             transaction.execute(
                 "DELETE FROM correction WHERE outcome IS NOT NULL AND id <= (SELECT max(id) FROM correction) - ?1",
                 [KEPT],

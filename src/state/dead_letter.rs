@@ -192,6 +192,10 @@ const COLUMNS: &str = "id, database, name, key, deletes, state, column_name, rea
 const FIRST_OF_ITS_KEY: &str = "id = (SELECT min(first.id) FROM dead_letter first WHERE first.database = \
      dead_letter.database AND first.name = dead_letter.name AND first.key = dead_letter.key AND first.state IN ('open', 'retry'))";
 
+/// Its table has, at the target, the columns that the letter has.
+const NOT_LAGGING: &str = "NOT EXISTS (SELECT 1 FROM lagging WHERE target_database = dead_letter.database AND \
+     target_name = dead_letter.name)";
+
 /// Writes the changes: first what is obsolete, then what is new.
 pub(super) fn apply(transaction: &Transaction<'_>, changes: &LetterChanges) -> rusqlite::Result<()> {
     if changes.is_empty() {
@@ -417,7 +421,9 @@ impl Store {
     /// Letters that were asked to be sent again, at most one a key, until their bodies have so many bytes.
     pub fn letters_to_retry(&self, bytes: usize) -> Result<Vec<DeadLetter>> {
         self.select_letters(
-            &format!("SELECT {COLUMNS} FROM dead_letter WHERE state = 'retry' AND {FIRST_OF_ITS_KEY} ORDER BY id"),
+            &format!(
+                "SELECT {COLUMNS} FROM dead_letter WHERE state = 'retry' AND {FIRST_OF_ITS_KEY} AND {NOT_LAGGING} ORDER BY id"
+            ),
             &[],
             bytes,
         )
@@ -427,7 +433,10 @@ impl Store {
     pub fn put_back_blocked_retries(&self) -> Result<()> {
         self.transaction(|transaction| {
             transaction.execute(
-                &format!("UPDATE dead_letter SET state = 'open' WHERE state = 'retry' AND NOT {FIRST_OF_ITS_KEY}"),
+                &format!(
+                    "UPDATE dead_letter SET state = 'open'
+                     WHERE state = 'retry' AND NOT {FIRST_OF_ITS_KEY} AND {NOT_LAGGING}"
+                ),
                 [],
             )
         })?;

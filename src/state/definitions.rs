@@ -15,6 +15,7 @@ use rusqlite::Transaction;
 use serde::{Deserialize, Serialize};
 
 use super::join::{self, Asked, Join};
+use super::lag::{self, Lag};
 use super::store::json;
 use super::{Store, snapshot};
 use crate::Result;
@@ -70,6 +71,8 @@ pub struct DefinitionChanges {
     pub joins: Vec<(TableName, Option<Join>)>,
     /// Copies that are asked for.
     pub asked: Vec<(TableName, Asked)>,
+    /// Tables that lag from here on, by the source's name, and those that no longer do.
+    pub lags: Vec<(TableName, Option<Lag>)>,
     /// Tables of which it no longer matters what the full copy has read ([`super::snapshot`]).
     pub settled: Vec<TableName>,
     /// A statement's changes are made: the one that was under way no longer is.
@@ -277,6 +280,11 @@ pub(super) fn change(
             transaction.prepare_cached(sql)?.execute((&name.database, &name.table, kind))?;
         }
     }
+    // One that has come in has a key now.
+    for (name, _) in changes.passed.iter().filter(|(_, there)| !there) {
+        let sql = "DELETE FROM left_out WHERE database = ?1 AND name = ?2";
+        transaction.prepare_cached(sql)?.execute((&name.database, &name.table))?;
+    }
     let selection = changes.selection.as_ref().map(json).transpose()?;
     transaction
         .prepare_cached(
@@ -298,6 +306,7 @@ pub(super) fn change(
     }
     snapshot::settle(transaction, &changes.settled)?;
     join::change(transaction, &changes.joins, &changes.asked)?;
+    lag::change(transaction, &changes.lags)?;
     if changes.ends_change {
         transaction.execute("DELETE FROM schema_change", [])?;
     }
@@ -308,7 +317,7 @@ pub(super) fn change(
 mod tests {
     use super::*;
     use crate::schema::{Column, ColumnType, IntegerSize, MappingOptions, map_table};
-    use crate::state::{Checkpoint, Identity, LetterChanges, PreparedChanges, Stage};
+    use crate::state::{Checkpoint, Identity, LetterChanges, ParkedChanges, PreparedChanges, Stage};
 
     fn position(offset: u64) -> Position {
         Position { file: "binlog.000001".into(), offset, gtids: None }
@@ -361,7 +370,8 @@ mod tests {
         assert_eq!(store.running_change().unwrap(), Some(RunningChange { done: 1, ..change }));
         let close = |definitions: DefinitionChanges| {
             let (letters, prepared) = (LetterChanges::default(), PreparedChanges::default());
-            store.close_epoch_with(&Checkpoint::at(position(100)), &letters, &prepared, Some(&definitions)).unwrap();
+            let (checkpoint, parked) = (Checkpoint::at(position(100)), ParkedChanges::default());
+            store.close_epoch_with(&checkpoint, &letters, &prepared, &parked, Some(&definitions)).unwrap();
         };
         close(DefinitionChanges { history: Some("[]".into()), ..DefinitionChanges::default() });
         assert!(store.running_change().unwrap().is_some(), "an epoch of rows ends no change");
@@ -382,6 +392,64 @@ mod tests {
         assert_eq!(
             store.change_counts().unwrap(),
             [ChangeCount { kind: "renameTable".into(), outcome: "applied".into(), number: 2 }]
+        );
+    }
+
+    #[test]
+    fn dead_letters_go_with_their_tables() {
+        use crate::state::{LetterShape, LetterState, NewLetter};
+        use crate::target::{Format, LoadColumn};
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), "shop").unwrap();
+        let columns = ["id", "v", "__op"].map(LoadColumn::plain);
+        let letter = |table: &str, key: &str| NewLetter {
+            table: TableName::new("shop", table),
+            key: format!("[\"{key}\"]"),
+            delete: false,
+            column: None,
+            reason: "refused".into(),
+            shape: LetterShape { format: Some(Format::Csv), columns: columns.to_vec(), partial: false },
+            body: format!("{key}\u{1}text\u{1}0\u{2}").into(),
+            behind: false,
+        };
+        let close = |at: u64, new: Vec<NewLetter>, moves: Vec<LetterMove>| {
+            let letters = LetterChanges { new, origin: Some((position(at), position(at))), ..LetterChanges::default() };
+            let definitions = DefinitionChanges { letters: moves, ..DefinitionChanges::default() };
+            let (prepared, parked) = (PreparedChanges::default(), ParkedChanges::default());
+            let checkpoint = Checkpoint::at(position(at));
+            store.close_epoch_with(&checkpoint, &letters, &prepared, &parked, Some(&definitions)).unwrap();
+        };
+        close(10, vec![letter("a", "1"), letter("b", "2"), letter("c", "3")], Vec::new());
+        let name = |table: &str| TableName::new("shop", table);
+        let renamed = |from: &str, to: &str| LetterMove::Renamed { from: name(from), to: name(to) };
+        // Two tables change their names, through a third one.
+        let swap = vec![renamed("a", "tmp"), renamed("b", "a"), renamed("tmp", "b"), LetterMove::Emptied(name("c"))];
+        close(20, Vec::new(), swap);
+        let altered =
+            LetterMove::Altered { table: name("a"), renamed: vec![("v".into(), "w".into())], dropped: Vec::new() };
+        let lost = LetterMove::Altered { table: name("b"), renamed: Vec::new(), dropped: vec!["v".into()] };
+        close(30, Vec::new(), vec![altered, lost]);
+        let mut found: Vec<(String, String, LetterState, Option<Format>, String)> = store
+            .letters(&Default::default(), 0, 1 << 20)
+            .unwrap()
+            .into_iter()
+            .map(|letter| {
+                let names: Vec<&str> = letter.shape.columns.iter().map(|column| column.name.as_str()).collect();
+                (letter.table.table, letter.key, letter.state, letter.shape.format, names.join(" "))
+            })
+            .collect();
+        found.sort_by(|left, right| left.0.cmp(&right.0));
+        let of = |table: &str, key: &str, state, format, columns: &str| {
+            (table.to_owned(), format!("[\"{key}\"]"), state, format, columns.to_owned())
+        };
+        assert_eq!(
+            found,
+            [
+                of("a", "2", LetterState::Open, Some(Format::Csv), "id w __op"),
+                // It can only be looked at.
+                of("b", "1", LetterState::Open, None, "id v __op"),
+                of("c", "3", LetterState::Superseded, Some(Format::Csv), "id v __op"),
+            ]
         );
     }
 }

@@ -14,6 +14,7 @@ mod dead_letter;
 mod definitions;
 mod file;
 mod join;
+mod lag;
 mod pace;
 mod prepared;
 mod row_hash;
@@ -22,6 +23,7 @@ mod setting;
 mod snapshot;
 mod status;
 mod store;
+mod verification;
 mod verify_run;
 
 pub use checkpoint::{Checkpoint, Intent, LoadName, RowCounts, now_micros};
@@ -33,6 +35,7 @@ pub use definitions::{
     AtTarget, ChangeCount, DefinitionChanges, Definitions, LetterMove, Outcome, RunningChange, Selection,
 };
 pub use join::{Asked, Join};
+pub use lag::{Lag, ParkedChanges, ParkedRows};
 pub use pace::PaceRecord;
 pub use prepared::{PreparedChanges, PreparedPart, PreparedTransaction};
 pub use row_hash::{Numbered, Numbering, Victim};
@@ -40,4 +43,5 @@ pub use setting::Settings;
 pub use snapshot::{ChunkRecord, TableProgress};
 pub use status::Status;
 pub use store::{Identity, Stage, Store};
+pub use verification::{LastRun, TableResult, Verification, VerifyPlan};
 pub use verify_run::{DifferenceKind, DifferenceRecord, RunOutcome, RunRecord};

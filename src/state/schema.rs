@@ -192,6 +192,8 @@ const STEPS: &[&str] = &[
     -- why the full copy left the table to a copy beside the stream; NULL: it did not
     ALTER TABLE snapshot_table ADD COLUMN given_up TEXT;
 ",
+    super::lag::TABLES,
+    super::verification::TABLES,
 ];
 
 /// Brings a store to this program's version.

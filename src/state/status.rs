@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::{
-    Asked, ChangeCount, Checkpoint, Identity, Intent, Join, LetterCounts, PaceRecord, RunningChange, Settings, Store,
-    TableProgress, now_micros,
+    Asked, ChangeCount, Checkpoint, Identity, Intent, Join, Lag, LastRun, LetterCounts, PaceRecord, RunningChange,
+    Settings, Store, TableProgress, Verification, now_micros,
 };
 use crate::Result;
 use crate::mysql::position::Position;
@@ -34,9 +34,14 @@ pub struct Status {
     pub asked: Vec<(TableName, Asked)>,
     /// The schema change that the target works on, or did when the job ended.
     pub change: Option<RunningChange>,
+    /// Tables that the target alters while the others go on.
+    pub lags: Vec<(TableName, Lag)>,
+    /// Bytes of their rows that wait.
+    pub parked_bytes: u64,
     pub changes: Vec<ChangeCount>,
     /// Tables that match the job's patterns and are not replicated (`noKeyTables: skip`).
     pub left_out: Vec<TableName>,
+    pub verification: Verification,
 }
 
 impl Status {
@@ -57,8 +62,11 @@ impl Status {
             joins: store.joins()?,
             asked: store.asked_copies()?,
             change: store.running_change()?,
+            lags: store.lags()?,
+            parked_bytes: store.parked_bytes()?,
             changes: store.change_counts()?,
             left_out: store.left_out()?,
+            verification: store.verification()?,
         }))
     }
 
@@ -98,6 +106,11 @@ impl Status {
                 json!({"statement": change.statement, "ageSeconds": age(change.since), "position": change.position,
                        "tables": change.tables.iter().map(ToString::to_string).collect::<Vec<_>>()})
             }),
+            "lagging": self.lags.iter().map(|(table, lag)| {
+                json!({"table": table.to_string(), "statement": lag.statement, "ageSeconds": age(lag.begun),
+                       "position": lag.since})
+            }).collect::<Vec<_>>(),
+            "parkedBytes": self.parked_bytes,
             "schemaChanges": self.changes.iter().map(|count| {
                 json!({"kind": count.kind, "outcome": count.outcome, "number": count.number})
             }).collect::<Vec<_>>(),
@@ -106,9 +119,75 @@ impl Status {
                 json!({"table": table.to_string(), "beside": join.serves.is_some(), "reason": join.reason})
             }).collect::<Vec<_>>(),
             "copiesAsked": self.asked.iter().map(|(table, _)| table.to_string()).collect::<Vec<_>>(),
+            "verification": self.verification_json(),
             "fullData": self.tables.iter().map(table).collect::<Vec<_>>(),
         })
     }
+}
+
+impl Status {
+    /// When the job compares both sides next; only a running one will.
+    fn next_comparison(&self) -> Option<String> {
+        self.verification.plan.as_ref().filter(|_| self.running).map(|plan| shown(plan.next_at))
+    }
+
+    fn verification_json(&self) -> Value {
+        let known = &self.verification;
+        json!({
+            "last": known.last.as_ref().map(|run| {
+                json!({"run": run.id, "scheduled": run.scheduled, "outcome": run.outcome.as_str(), "rows": run.rows,
+                       "differences": run.differences, "error": run.error, "seconds": seconds(run),
+                       "ageSeconds": age(run.ended_at)})
+            }),
+            "lastGoodAgeSeconds": known.good_at.map(age),
+            "openDifferences": known.open(),
+            "skipped": known.skipped,
+            "schedule": known.plan.as_ref().map(|plan| plan.schedule.to_string()),
+            "running": self.running && known.plan.as_ref().is_some_and(|plan| plan.begun_at.is_some()),
+            "next": self.next_comparison(),
+        })
+    }
+
+    fn write_verification(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known = &self.verification;
+        if let Some(run) = &known.last {
+            let by = if run.scheduled { ", by the clock" } else { "" };
+            let found = match (&run.error, run.differences) {
+                (Some(error), _) => format!(": {error}"),
+                (None, 0) => format!(", {} rows", run.rows),
+                (None, differences) => {
+                    format!(", {} rows, {differences} differences, {} not mended", run.rows, known.open())
+                }
+            };
+            writeln!(
+                f,
+                "compared    run {}{by}, {:.0} s ago: {}{found}",
+                run.id,
+                age(run.ended_at),
+                run.outcome.as_str()
+            )?;
+            if let Some(good) = known.good_at.filter(|good| *good != run.ended_at) {
+                writeln!(f, "            equal {:.0} s ago", age(good))?;
+            }
+        }
+        if let (Some(plan), Some(next)) = (&known.plan, self.next_comparison()) {
+            match plan.begun_at {
+                Some(since) => writeln!(f, "comparing   since {:.0} s ({})", age(since), plan.schedule)?,
+                None => writeln!(f, "compares    at {next} ({})", plan.schedule)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How long a comparison took.
+fn seconds(run: &LastRun) -> f64 {
+    run.ended_at.saturating_sub(run.begun_at) as f64 / 1e6
+}
+
+/// A moment in microseconds since 1970, in UTC.
+fn shown(micros: u64) -> String {
+    jiff::Timestamp::from_microsecond(micros as i64).map_or_else(|_| micros.to_string(), |at| at.to_string())
 }
 
 /// Seconds since a moment in microseconds since 1970.
@@ -162,6 +241,17 @@ impl fmt::Display for Status {
             let (tables, since) = (tables.join(", "), age(change.since));
             writeln!(f, "waiting     for a schema change of {tables}, begun {since:.0} s ago: {}", change.statement)?;
         }
+        for (table, lag) in &self.lags {
+            let since = age(lag.begun);
+            writeln!(
+                f,
+                "lagging     {table}: its rows wait for a schema change, begun {since:.0} s ago: {}",
+                lag.statement
+            )?;
+        }
+        if self.parked_bytes > 0 {
+            writeln!(f, "parked      {} bytes of rows", self.parked_bytes)?;
+        }
         if !self.changes.is_empty() {
             let counts = self.changes.iter().map(|count| format!("{} {} {}", count.number, count.kind, count.outcome));
             writeln!(f, "changes     {}", counts.collect::<Vec<_>>().join(", "))?;
@@ -176,6 +266,7 @@ impl fmt::Display for Status {
         if self.prepared > 0 {
             writeln!(f, "XA          {} prepared, waiting for XA COMMIT or XA ROLLBACK", self.prepared)?;
         }
+        self.write_verification(f)?;
         for table in &self.left_out {
             writeln!(f, "left out    {table}: it has no primary key (noKeyTables: skip)")?;
         }

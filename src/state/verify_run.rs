@@ -7,6 +7,7 @@ use rusqlite::OptionalExtension as _;
 
 use super::Store;
 use super::store::json;
+use super::verification::{Counted, count};
 use crate::Result;
 use crate::mysql::position::Position;
 use crate::schema::TableName;
@@ -36,11 +37,12 @@ pub(super) const TABLES: &str = "
 /// Runs that are kept.
 const KEPT: u64 = 20;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum RunOutcome {
     Equal,
     Different,
     /// Something could not be compared.
+    #[default]
     Failed,
 }
 
@@ -59,15 +61,21 @@ impl RunOutcome {
 }
 
 /// One comparison.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunRecord {
     pub id: u64,
     /// Microseconds since 1970, ours.
     pub begun_at: u64,
     pub ended_at: u64,
     pub outcome: RunOutcome,
-    /// The report as JSON.
+    /// The report as JSON; empty when there is an error.
     pub report: String,
+    /// The job made it by itself.
+    pub scheduled: bool,
+    /// Somebody chose tables, columns or rows for it, so it says nothing of the others.
+    pub narrowed: bool,
+    /// Why nothing was compared.
+    pub error: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -155,6 +163,10 @@ impl Store {
         if self.joins()?.iter().any(|(table, _)| table == source) {
             return Ok(Some("it is being copied".to_owned()));
         }
+        // Its rows wait behind the checkpoint, whatever that says.
+        if let Some((_, lag)) = self.lags()?.into_iter().find(|(table, _)| table == source) {
+            return Ok(Some(format!("the job is altering it: {}", lag.statement)));
+        }
         let change = self.running_change()?.filter(|change| change.tables.contains(target));
         Ok(change.map(|change| format!("the job is altering it: {}", change.statement)))
     }
@@ -164,10 +176,23 @@ impl Store {
     pub fn end_run(&self, run: &RunRecord) -> Result<u64> {
         self.transaction(|transaction| {
             transaction.execute(
-                "INSERT INTO verify_run (begun_at, ended_at, outcome, report) VALUES (?1, ?2, ?3, ?4)",
-                (run.begun_at as i64, run.ended_at as i64, run.outcome.as_str(), &run.report),
+                "INSERT INTO verify_run (begun_at, ended_at, outcome, report, scheduled, narrowed, error)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                (
+                    run.begun_at as i64,
+                    run.ended_at as i64,
+                    run.outcome.as_str(),
+                    &run.report,
+                    run.scheduled,
+                    run.narrowed,
+                    &run.error,
+                ),
             )?;
             let id = transaction.last_insert_rowid();
+            count(transaction, Counted::Run(run.outcome), 1, run.ended_at)?;
+            if run.outcome == RunOutcome::Equal && !run.narrowed {
+                count(transaction, Counted::Good, 1, run.ended_at)?;
+            }
             transaction.execute(
                 "INSERT INTO verify_difference (run, number, database, name, kind, key, position, detail)
                  SELECT ?1, number, database, name, kind, key, position, detail FROM temp.draft",
@@ -189,16 +214,30 @@ impl Store {
 
     /// All runs, the oldest first.
     pub fn runs(&self) -> Result<Vec<RunRecord>> {
-        type Found = (i64, i64, i64, String, String);
-        let found: Vec<Found> = self.with(|connection| {
+        let found: Vec<(String, RunRecord)> = self.with(|connection| {
             connection
-                .prepare("SELECT id, begun_at, ended_at, outcome, report FROM verify_run ORDER BY id")?
-                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?
+                .prepare_cached(
+                    "SELECT id, begun_at, ended_at, outcome, report, scheduled, narrowed, error FROM verify_run ORDER BY id",
+                )?
+                .query_map([], |row| {
+                    let number = |at: usize| row.get::<_, i64>(at).map(|number| number as u64);
+                    let run = RunRecord {
+                        id: number(0)?,
+                        begun_at: number(1)?,
+                        ended_at: number(2)?,
+                        outcome: RunOutcome::Failed,
+                        report: row.get(4)?,
+                        scheduled: row.get(5)?,
+                        narrowed: row.get(6)?,
+                        error: row.get(7)?,
+                    };
+                    Ok((row.get(3)?, run))
+                })?
                 .collect()
         })?;
-        let record = |(id, begun_at, ended_at, outcome, report): Found| {
+        let record = |(outcome, run): (String, RunRecord)| {
             let outcome = RunOutcome::parse(&outcome).ok_or_else(|| self.corrupt("verify_run.outcome"))?;
-            Ok(RunRecord { id: id as u64, begun_at: begun_at as u64, ended_at: ended_at as u64, outcome, report })
+            Ok(RunRecord { outcome, ..run })
         };
         found.into_iter().map(record).collect()
     }
@@ -234,7 +273,13 @@ mod tests {
     fn the_newest_runs_are_kept_with_their_differences() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), "shop").unwrap();
-        let run = RunRecord { id: 0, begun_at: 1, ended_at: 2, outcome: RunOutcome::Different, report: "{}".into() };
+        let run = RunRecord {
+            begun_at: 1,
+            ended_at: 2,
+            outcome: RunOutcome::Different,
+            report: "{}".into(),
+            ..RunRecord::default()
+        };
         let difference = DifferenceRecord {
             table: TableName::new("shop", "orders"),
             kind: DifferenceKind::Extra,

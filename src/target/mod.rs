@@ -18,6 +18,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -147,6 +148,8 @@ pub struct Loaded {
     pub retries: u32,
     /// It was in already, from an earlier try or run.
     pub already: bool,
+    /// How long the target took to commit it and make it visible; `None`: it does not tell, or was not heard.
+    pub publish: Option<Duration>,
 }
 
 /// How often the target had no room for a load.

@@ -28,6 +28,8 @@ pub(crate) struct Clock<'s> {
 struct Stand {
     stage: Stage,
     checkpoint: Position,
+    /// Of a table that lags behind the checkpoint while the target alters it: everything before is in, in all tables.
+    lags_at: Option<Position>,
     paused: bool,
 }
 
@@ -72,7 +74,8 @@ impl<'s> Clock<'s> {
         let store = Store::read(state_dir, job)?.ok_or_else(never)?;
         let identity = store.identity()?.ok_or_else(never)?;
         let checkpoint = store.checkpoint()?.map_or(identity.start, |checkpoint| checkpoint.position);
-        Ok(Stand { stage: identity.stage, checkpoint, paused: store.settings()?.paused })
+        let lags_at = store.lags()?.into_iter().next().map(|(_, lag)| lag.since);
+        Ok(Stand { stage: identity.stage, checkpoint, lags_at, paused: store.settings()?.paused })
     }
 
     /// The end of the source's log at this moment: whatever was read before lies before it.
@@ -93,7 +96,8 @@ impl<'s> Clock<'s> {
         loop {
             // Asked first: a job that stops in between has written its last checkpoint before.
             let running = Store::is_running(&self.subject.state_dir, &self.subject.job);
-            let Stand { stage, checkpoint, paused } = self.stand()?;
+            let Stand { stage, checkpoint, lags_at, paused } = self.stand()?;
+            let checkpoint = lags_at.unwrap_or(checkpoint);
             if checkpoint.reached(position) {
                 return Ok(Waited::Reached);
             }

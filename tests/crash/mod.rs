@@ -7,6 +7,7 @@ mod changes;
 mod copies;
 mod history;
 mod kills;
+mod lagging;
 mod link;
 mod outside;
 mod state_folder;

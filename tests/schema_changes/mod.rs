@@ -2,6 +2,7 @@
 
 mod copied;
 mod following;
+mod lagging;
 pub(crate) use following::assert_same_columns;
 mod policies;
 mod restarts;

@@ -25,8 +25,30 @@ pub(crate) async fn mariadb() -> &'static Shared {
     SERVER.get_or_init(|| start(Product::Mariadb)).await
 }
 
+/// The same servers, whose logs tell definitions too (`binlog_row_metadata=FULL`).
+pub(crate) async fn telling(product: Product) -> &'static Shared {
+    static MYSQL: OnceCell<Shared> = OnceCell::const_new();
+    static MARIADB: OnceCell<Shared> = OnceCell::const_new();
+    let server = match product {
+        Product::Mysql => &MYSQL,
+        Product::Mariadb => &MARIADB,
+    };
+    server.get_or_init(|| start_with(Options::new(product).argument("--binlog-row-metadata=FULL"))).await
+}
+
+/// A MariaDB that keeps the names of tables and databases in small letters. (A MySQL has to be made so.)
+pub(crate) async fn small_letters() -> &'static Shared {
+    static SERVER: OnceCell<Shared> = OnceCell::const_new();
+    let options = || Options::new(Product::Mariadb).argument("--lower-case-table-names=1");
+    SERVER.get_or_init(|| start_with(options())).await
+}
+
 async fn start(product: Product) -> Shared {
-    match ScratchServer::start(&Options::new(product)).await {
+    start_with(Options::new(product)).await
+}
+
+async fn start_with(options: Options) -> Shared {
+    match ScratchServer::start(&options).await {
         Ok(server) => Shared { server },
         Err(error) => panic!("{error}\n`make test` or tests/servers/get.sh gets the servers that the tests need"),
     }

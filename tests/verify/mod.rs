@@ -7,6 +7,7 @@ mod keyless;
 mod keys;
 mod left_out;
 mod options;
+mod scheduled;
 mod soak;
 mod stopped;
 

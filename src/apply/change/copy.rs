@@ -65,6 +65,9 @@ impl Plan {
         if self.followed.passes(name) {
             return Ok(());
         }
+        if table.key.is_empty() {
+            return Err(no_key_to_copy_by(name, reason));
+        }
         // What is asked for brings rows beside those that there are.
         let thrown_away = match verdict.case.asked {
             true => None,
@@ -79,6 +82,8 @@ impl Plan {
             ));
         }
         let former = self.give_up_copy(name).or(thrown_away);
+        // The copy brings what waits for the target.
+        let lagged = self.followed.lags.remove(name).is_some();
         let Some(mapping) = self.followed.mappings.get(name) else { return Ok(()) };
         // One that has its own name and is not whole is made and filled anew.
         let whole = former.as_ref().is_none_or(|join| join.serves.is_some());
@@ -89,7 +94,7 @@ impl Plan {
         if !whole {
             self.steps.push(Step::Drop(table_at_target.clone()));
         }
-        let serving = whole.then_some(Serving { table: table_at_target, live: same && !frozen });
+        let serving = whole.then_some(Serving { table: table_at_target, live: same && !frozen && !lagged });
         self.copy(mapping, serving, reason.to_owned(), false, verdict)
     }
 
@@ -104,10 +109,7 @@ impl Plan {
     ) -> Result<()> {
         let name = mapping.source.name.clone();
         if mapping.source.key.is_empty() {
-            return Err(Error::definite(format!(
-                "table {name}: {reason}, and it has no key by which its rows could be copied while the log is followed"
-            ))
-            .hint("give the table a primary key, or leave it out with source.excludeTables"));
+            return Err(no_key_to_copy_by(&name, &reason));
         }
         let mut live = false;
         let serves = serving.map(|serving| {
@@ -172,4 +174,15 @@ impl Plan {
             self.steps.push(step);
         }
     }
+}
+
+/// A table without a key is copied as it was at one place of the log, and that only before the log is followed.
+fn no_key_to_copy_by(table: &TableName, reason: &str) -> Error {
+    Error::definite(format!(
+        "table {table}: {reason}, and it has no key by which its rows could be copied while the log is followed"
+    ))
+    .hint(
+        "give the table a primary key, or leave it out with source.excludeTables and start again; or begin a new job (another \
+         `name`) that copies it",
+    )
 }

@@ -23,6 +23,8 @@
 //! What is to be done is worked out first, for all clauses of a statement, by the policies of the job file ([`plan`],
 //! [`columns`]): a statement that stops the job has changed nothing.
 //!
+//! An ALTER that the target takes its time for is waited for by its table alone: [`super::lag`].
+//!
 //! A statement that the full copy may have seen the effect of is another matter: [`unsettled`].
 
 use std::collections::{HashMap, HashSet};
@@ -31,12 +33,13 @@ use std::sync::Arc;
 use crossbeam_channel as channel;
 
 use super::join::swap::in_place;
+use super::lag::Alterations;
 use crate::config::Ddl;
 use crate::mysql::binlog::Statement;
 use crate::mysql::connect::Patience;
 use crate::mysql::value::ValueOptions;
 use crate::schema::{Mapping, MappingOptions, SchemaChange, TableName};
-use crate::state::{DefinitionChanges, Join, LetterMove};
+use crate::state::{DefinitionChanges, Join, Lag, LetterMove};
 
 mod columns;
 mod copy;
@@ -47,6 +50,8 @@ mod tests;
 mod unsettled;
 
 pub use unsettled::Unsettled;
+
+pub(in crate::apply) use run::shortened;
 
 /// The tables of the job at one place of the log.
 #[derive(Debug, Clone, Default)]
@@ -59,6 +64,8 @@ pub struct Followed {
     left: HashSet<TableName>,
     /// Tables that are being copied while the stream goes on ([`super::join`]).
     joins: HashMap<TableName, Join>,
+    /// Tables that the target is still altering ([`super::lag`]); their mappings are what they become.
+    lags: HashMap<TableName, Lag>,
     /// Tables whose copy the stream has not passed yet.
     unsettled: HashMap<TableName, Unsettled>,
 }
@@ -75,6 +82,7 @@ impl Followed {
             passed: passed.into_iter().collect(),
             left: left.into_iter().collect(),
             joins: HashMap::new(),
+            lags: HashMap::new(),
             unsettled: HashMap::new(),
         }
     }
@@ -83,6 +91,28 @@ impl Followed {
     pub fn with_joins(mut self, joins: impl IntoIterator<Item = (TableName, Join)>) -> Followed {
         self.joins = joins.into_iter().collect();
         self
+    }
+
+    #[must_use]
+    pub fn with_lags(mut self, lags: impl IntoIterator<Item = (TableName, Lag)>) -> Followed {
+        self.lags = lags.into_iter().collect();
+        self
+    }
+
+    /// Why the table is not where the others are.
+    pub(super) fn lag(&self, table: &TableName) -> Option<&Lag> {
+        self.lags.get(table)
+    }
+
+    pub(super) fn lags(&self) -> impl ExactSizeIterator<Item = (&TableName, &Lag)> {
+        self.lags.iter()
+    }
+
+    /// As it is when the table has caught up.
+    pub(super) fn caught_up(&self, table: &TableName) -> Followed {
+        let mut next = self.clone();
+        next.lags.remove(table);
+        next
     }
 
     /// The copy of the table that is under way.
@@ -138,11 +168,16 @@ impl Followed {
         let begun = next.joins.iter().filter(|(name, join)| self.joins.get(*name) != Some(*join));
         let joins =
             over.map(|name| (name.clone(), None)).chain(begun.map(|(name, join)| (name.clone(), Some(join.clone()))));
+        let over = self.lags.keys().filter(|name| !next.lags.contains_key(*name));
+        let begun = next.lags.iter().filter(|(name, lag)| self.lags.get(*name) != Some(*lag));
+        let lags =
+            over.map(|name| (name.clone(), None)).chain(begun.map(|(name, lag)| (name.clone(), Some(lag.clone()))));
         DefinitionChanges {
             tables: tables.collect(),
             passed: differing(&self.passed, &next.passed),
             left: differing(&self.left, &next.left),
             joins: joins.collect(),
+            lags: lags.collect(),
             settled: self.unsettled.keys().filter(|name| !next.unsettled.contains_key(*name)).cloned().collect(),
             ..DefinitionChanges::default()
         }
@@ -175,11 +210,13 @@ pub struct Changer {
     followed: Arc<Followed>,
     /// Behind a statement whose transaction has not ended.
     pending: Option<(Arc<Followed>, DefinitionChanges)>,
+    /// What the target does while the stream goes on.
+    pub(super) alterations: Alterations,
 }
 
 impl Changer {
-    pub fn new(rules: Rules, patience: Patience, followed: Arc<Followed>) -> Changer {
-        Changer { rules, patience, followed, pending: None }
+    pub fn new(rules: Rules, patience: Patience, followed: Arc<Followed>, alterations: Alterations) -> Changer {
+        Changer { rules, patience, followed, pending: None, alterations }
     }
 
     /// The tables at the checkpoint.

@@ -10,10 +10,11 @@ use super::{Change, Followed};
 use crate::apply::commit::Committer;
 use crate::apply::flush::Epoch;
 use crate::apply::join::swap::patiently;
+use crate::apply::lag::Running;
 use crate::config::OnImpossible;
 use crate::mysql::binlog::Statement;
 use crate::schema::{SchemaChange, TableName};
-use crate::state::{Checkpoint, DefinitionChanges, LetterChanges, RunningChange, now_micros};
+use crate::state::{Checkpoint, DefinitionChanges, Lag, LetterChanges, RunningChange, now_micros};
 use crate::target::Target;
 use crate::{Error, Result, step};
 
@@ -34,10 +35,17 @@ impl<T: Target> Committer<T> {
             tracing::warn!("{}: {warning}", place(&statement));
         }
         step::reached("change-planned");
-        self.take_steps(&epoch, &statement, &planned.steps)?;
-        step::reached("change-done");
+        let lagging = if asked { None } else { self.may_lag(&epoch, &statement, &planned) };
+        let going_on = self.take_steps(&epoch, &statement, &planned.steps, lagging.is_some())?;
+        if going_on.is_none() {
+            step::reached("change-done");
+        }
 
-        let Plan { followed, counts, letters, .. } = planned;
+        let Plan { mut followed, counts, letters, .. } = planned;
+        let lags = going_on.zip(lagging);
+        if let Some((_, (table, lag))) = &lags {
+            followed.lags.insert(table.clone(), lag.clone());
+        }
         let followed = Arc::new(followed);
         let mut definitions = DefinitionChanges {
             history: epoch.history.clone(),
@@ -63,9 +71,40 @@ impl<T: Target> Committer<T> {
             let (kind, outcome) = (kind.key(), outcome.as_str());
             tracing::info!("{}: {kind} {outcome}: {}", place(&statement), shortened(&statement.sql));
         }
+        if let Some((altering, (table, lag))) = lags {
+            step::reached("lag-begun");
+            tracing::info!("{}: the rows of {table} wait for the target, the other tables go on", place(&statement));
+            self.goes_on(&table, &lag, altering);
+        }
+        self.show_changing();
         // A flusher that is gone has failed by itself.
         let _ = reply.send(followed);
         Ok(())
+    }
+
+    /// The table whose rows may wait for the last step, while the others go on.
+    fn may_lag(&self, epoch: &Epoch, statement: &Statement, plan: &Plan) -> Option<(TableName, Lag)> {
+        // Inside a transaction the checkpoint cannot move, and with atomicTransactions all tables stand at one place.
+        if epoch.begin == epoch.end || self.options.together {
+            return None;
+        }
+        let Some(Step::Alter { before, after, was }) = plan.steps.last() else { return None };
+        let mapping = plan.followed.mappings().find(|mapping| mapping.target.name == after.name)?;
+        let table = &mapping.source.name;
+        // A copy that begins is another table's matter, and gets the stream's rows at once.
+        if mapping.twin.is_some() || plan.followed.join(table).is_some() {
+            return None;
+        }
+        let lag = Lag {
+            number: self.checkpoint.epoch + 1,
+            since: epoch.end.clone(),
+            statement: statement.sql.clone(),
+            begun: now_micros(),
+            before: before.clone(),
+            after: after.clone(),
+            was: was.clone(),
+        };
+        Some((table.clone(), lag))
     }
 
     fn close_change(&mut self, epoch: Epoch, followed: &Arc<Followed>, definitions: &DefinitionChanges) -> Result<()> {
@@ -77,10 +116,13 @@ impl<T: Target> Committer<T> {
             saved_at: now_micros(),
             ..*last
         };
-        self.store.close_epoch_with(&self.checkpoint, &LetterChanges::default(), &epoch.prepared, Some(definitions))?;
+        let (letters, parked) = (LetterChanges::default(), epoch.parked);
+        self.store.close_epoch_with(&self.checkpoint, &letters, &epoch.prepared, &parked.changes, Some(definitions))?;
+        parked.written();
         step::reached("change-written");
         self.letters.follow(followed.mappings())?;
         self.changer.followed = Arc::clone(followed);
+        self.changer.alterations.keep(followed);
         self.progress.committed(&self.checkpoint);
         Ok(())
     }
@@ -134,9 +176,16 @@ impl<T: Target> Committer<T> {
         found
     }
 
-    fn take_steps(&self, epoch: &Epoch, statement: &Statement, steps: &[Step]) -> Result<()> {
+    /// Takes the steps, one after another. With `lags` the last may be given back if it goes on.
+    fn take_steps(
+        &self,
+        epoch: &Epoch,
+        statement: &Statement,
+        steps: &[Step],
+        lags: bool,
+    ) -> Result<Option<Running<Result<()>>>> {
         if steps.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let text = serde_json::to_string(steps)
             .map_err(|error| Error::definite("the steps of a schema change cannot be written down").caused_by(error))?;
@@ -163,28 +212,19 @@ impl<T: Target> Committer<T> {
         self.progress.changing(Some(begun.since));
         for (number, step) in steps.iter().enumerate().skip(begun.done as usize) {
             tracing::info!("{}: {step} …", place(statement));
-            self.unless_leaving(self.take_patiently(step)).map_err(|error| at(statement, error))?;
+            let is_last = number + 1 == steps.len();
+            let going_on = match step {
+                Step::Alter { before, after, was } if lags && is_last => self.soon(self.alter(before, after, was)),
+                _ => self.unless_leaving(patiently(self.changer.patience, || self.take(step))).map(|()| None),
+            };
+            if let Some(going_on) = going_on.map_err(|error| at(statement, error))? {
+                return Ok(Some(going_on));
+            }
             step::reached("change-step-done");
             self.store.change_goes_on(number as u64 + 1)?;
             step::reached("change-step-written");
         }
-        self.progress.changing(None);
-        Ok(())
-    }
-
-    /// Again and again while the failure is a passing one.
-    async fn take_patiently(&self, step: &Step) -> Result<()> {
-        let mut pauses = self.changer.patience.pauses();
-        loop {
-            match self.take(step).await {
-                Err(error) if error.is_transient() => {
-                    let pause = pauses.take();
-                    tracing::warn!(%error, ?pause, "{step}: failed, trying again");
-                    tokio::time::sleep(pause).await;
-                }
-                taken => return taken,
-            }
-        }
+        Ok(None)
     }
 
     async fn take(&self, step: &Step) -> Result<()> {
@@ -217,7 +257,7 @@ fn place(statement: &Statement) -> String {
 }
 
 /// The first 300 characters of a statement.
-fn shortened(sql: &str) -> String {
+pub(in crate::apply) fn shortened(sql: &str) -> String {
     match sql.char_indices().nth(300) {
         Some((end, _)) => format!("{}…", &sql[..end]),
         None => sql.to_owned(),

@@ -2,17 +2,16 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use super::super::batch::Batch;
-use super::super::dead_letter::Policy;
 use super::super::sample::{Sample, position};
+use super::super::scripted::{self, Script, Scripted};
 use super::*;
 use crate::mysql::binlog::RowsKind;
 use crate::mysql::position::Position;
 use crate::ring::Budget;
-use crate::state::PreparedChanges;
-use crate::target::{Loaded, Pressure, Version};
+use crate::target::{Loaded, Pressure};
 
 /// A target that notes, at each load, what the state store says at that moment.
-struct Scripted {
+struct Noting {
     store: Arc<Store>,
     /// What `load` answers; empty: it is in.
     answers: Mutex<VecDeque<Error>>,
@@ -30,28 +29,8 @@ struct Seen {
     checkpoint: Option<Position>,
 }
 
-impl Target for Scripted {
-    async fn check(&self, _: &[String]) -> Vec<Error> {
-        Vec::new()
-    }
-
-    async fn version(&self) -> Result<Version> {
-        Ok(Version { major: 3, minor: 5, patch: 0 })
-    }
-
-    fn ddl(&self, _: &TargetTable) -> Vec<String> {
-        Vec::new()
-    }
-
-    async fn ensure_table(&self, _: &TargetTable) -> Result<bool> {
-        Ok(false)
-    }
-
-    async fn check_table(&self, _: &TargetTable) -> Result<bool> {
-        Ok(true)
-    }
-
-    async fn load(&self, load: &Load) -> Result<Loaded> {
+impl Script for Noting {
+    fn load(&self, load: &Load) -> Result<Loaded> {
         let seen = Seen {
             label: load.label.clone(),
             intent: self.store.intent()?,
@@ -62,7 +41,7 @@ impl Target for Scripted {
         self.answers.lock().unwrap().pop_front().map_or(Ok(Loaded::default()), Err)
     }
 
-    async fn label_state(&self, _: &str, _: &str) -> Result<LabelState> {
+    fn label_state(&self, _: &str) -> Result<LabelState> {
         Ok(self.states.lock().unwrap().pop_front().unwrap_or(LabelState::Finished))
     }
 
@@ -71,11 +50,9 @@ impl Target for Scripted {
     }
 }
 
-const POLICY: Policy = Policy { on_error: OnError::Exit, max_letters: 0, halve: true };
-
 struct Scene {
     runtime: tokio::runtime::Runtime,
-    target: Arc<Scripted>,
+    target: Arc<Scripted<Noting>>,
     store: Arc<Store>,
     _folder: tempfile::TempDir,
 }
@@ -84,7 +61,7 @@ impl Scene {
     fn new() -> Scene {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(folder.path(), "it").unwrap());
-        let target = Scripted {
+        let target = Noting {
             store: Arc::clone(&store),
             answers: Mutex::default(),
             states: Mutex::default(),
@@ -92,31 +69,11 @@ impl Scene {
             seen: Mutex::default(),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        Scene { runtime, target: Arc::new(target), store, _folder: folder }
+        Scene { runtime, target: Arc::new(Scripted(target)), store, _folder: folder }
     }
 
-    fn committer(&self) -> Committer<Scripted> {
-        Committer {
-            target: Arc::clone(&self.target),
-            store: Arc::clone(&self.store),
-            options: LoadOptions {
-                job: "it_0".into(),
-                binary: BinaryText::Base64,
-                part_bytes: 1 << 20,
-                parallel: 2,
-                together: false,
-            },
-            progress: Arc::default(),
-            pace: Pace::of(Duration::ZERO, 1000),
-            runtime: self.runtime.handle().clone(),
-            leave: CancellationToken::new(),
-            errands: Errands::default(),
-            letters: Arc::new(DeadLetters::new(&self.store, POLICY, [&Sample::new().mapping]).unwrap()),
-            checkpoint: self.store.checkpoint().unwrap().unwrap_or_else(|| Checkpoint::at(position(0))),
-            pieces: Pieces::default(),
-            changer: crate::apply::sample::changer(),
-            numbers: Numbers::default(),
-        }
+    fn committer(&self) -> Committer<Scripted<Noting>> {
+        scripted::committer(&self.target, &self.store, self.runtime.handle())
     }
 
     fn seen(&self) -> Vec<Seen> {
@@ -129,17 +86,7 @@ fn epoch(begin: u64, end: u64, rows: &[(i32, &str)]) -> Epoch {
     let mut batch = Batch::default();
     let event = sample.event(RowsKind::Insert, rows);
     batch.add(&sample.mapping, &sample.plan, &event, Budget::new(1).hold(0)).unwrap();
-    Epoch {
-        begin: position(begin),
-        end: position(end),
-        committed_at: end,
-        batch,
-        anew: false,
-        prepared: PreparedChanges::default(),
-        change: None,
-        task: None,
-        history: None,
-    }
+    Epoch { committed_at: end, batch, ..Epoch::between(position(begin), position(end)) }
 }
 
 #[test]
@@ -189,17 +136,7 @@ fn other_content_and_other_epochs_have_other_labels() {
 #[test]
 fn an_epoch_without_rows_only_moves_the_checkpoint() {
     let scene = Scene::new();
-    let empty = Epoch {
-        begin: position(0),
-        end: position(100),
-        committed_at: 0,
-        batch: Batch::default(),
-        anew: false,
-        prepared: PreparedChanges::default(),
-        change: None,
-        task: None,
-        history: None,
-    };
+    let empty = Epoch { ..Epoch::between(position(0), position(100)) };
     scene.committer().commit(empty).unwrap();
     assert_eq!(scene.seen(), []);
     assert_eq!(scene.store.checkpoint().unwrap().unwrap().position, position(100));

@@ -1,25 +1,19 @@
 //! Epochs with bad rows, against a target that refuses what it is told to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use proptest::prelude::*;
-use tokio_util::sync::CancellationToken;
 
 use super::super::batch::Batch;
-use super::super::commit::{Committer, LoadOptions, Pieces, settle};
-use super::super::encode::BinaryText;
-use super::super::errand::Errands;
+use super::super::commit::{Committer, settle};
 use super::super::flush::Epoch;
-use super::super::pace::Pace;
-use super::super::row_hash::Numbers;
 use super::super::sample::{Sample, position};
+use super::super::scripted::{self, Script, Scripted};
 use super::*;
 use crate::mysql::binlog::RowsKind;
 use crate::ring::Budget;
-use crate::schema::TargetTable;
-use crate::state::{Checkpoint, DeadLetter, Filter, LetterCounts, LetterState, PreparedChanges};
-use crate::target::{LabelState, Loaded, Reason, Version};
+use crate::state::{DeadLetter, DefinitionChanges, Filter, LetterCounts, LetterState};
+use crate::target::{LabelState, Loaded, Reason};
 
 /// Refuses every load with a row whose text begins with `bad`, unless mended. Keeps what it takes, by key.
 #[derive(Default)]
@@ -37,28 +31,8 @@ struct Picky {
     store: Mutex<Option<Arc<Store>>>,
 }
 
-impl Target for Picky {
-    async fn check(&self, _: &[String]) -> Vec<Error> {
-        Vec::new()
-    }
-
-    async fn version(&self) -> Result<Version> {
-        Ok(Version { major: 3, minor: 5, patch: 0 })
-    }
-
-    fn ddl(&self, _: &TargetTable) -> Vec<String> {
-        Vec::new()
-    }
-
-    async fn ensure_table(&self, _: &TargetTable) -> Result<bool> {
-        Ok(false)
-    }
-
-    async fn check_table(&self, _: &TargetTable) -> Result<bool> {
-        Ok(true)
-    }
-
-    async fn load(&self, load: &Load) -> Result<Loaded> {
+impl Script for Picky {
+    fn load(&self, load: &Load) -> Result<Loaded> {
         let open = self.store.lock().unwrap().as_ref().unwrap().open_loads()?;
         assert!(open.iter().any(|name| name.label == load.label), "a load that is not written down goes out");
         *self.loads.lock().unwrap() += 1;
@@ -98,14 +72,14 @@ impl Target for Picky {
         Ok(Loaded::default())
     }
 
-    async fn label_state(&self, _: &str, label: &str) -> Result<LabelState> {
+    fn label_state(&self, label: &str) -> Result<LabelState> {
         Ok(if self.labels.lock().unwrap().contains(label) { LabelState::Finished } else { LabelState::Unknown })
     }
 }
 
 struct Scene {
     runtime: tokio::runtime::Runtime,
-    target: Arc<Picky>,
+    target: Arc<Scripted<Picky>>,
     store: Arc<Store>,
     policy: Policy,
     _folder: tempfile::TempDir,
@@ -120,31 +94,13 @@ impl Scene {
         let store = Arc::new(Store::open(folder.path(), "it").unwrap());
         let target = Picky { counts, store: Mutex::new(Some(Arc::clone(&store))), ..Picky::default() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        Scene { runtime, target: Arc::new(target), store, policy, _folder: folder }
+        Scene { runtime, target: Arc::new(Scripted(target)), store, policy, _folder: folder }
     }
 
-    fn committer(&self) -> Committer<Picky> {
-        Committer {
-            target: Arc::clone(&self.target),
-            store: Arc::clone(&self.store),
-            options: LoadOptions {
-                job: "it_0".into(),
-                binary: BinaryText::Base64,
-                part_bytes: 1 << 20,
-                parallel: 2,
-                together: false,
-            },
-            progress: Arc::default(),
-            pace: Pace::of(Duration::ZERO, 1000),
-            pieces: Pieces::default(),
-            changer: crate::apply::sample::changer(),
-            numbers: Numbers::default(),
-            runtime: self.runtime.handle().clone(),
-            leave: CancellationToken::new(),
-            errands: Errands::default(),
-            letters: Arc::new(DeadLetters::new(&self.store, self.policy, [&Sample::new().mapping]).unwrap()),
-            checkpoint: self.store.checkpoint().unwrap().unwrap_or_else(|| Checkpoint::at(position(0))),
-        }
+    fn committer(&self) -> Committer<Scripted<Picky>> {
+        let letters = DeadLetters::new(&self.store, self.policy, [&Sample::new().mapping]).unwrap();
+        let committer = scripted::committer(&self.target, &self.store, self.runtime.handle());
+        Committer { letters: Arc::new(letters), ..committer }
     }
 
     /// One epoch, as a job that was started for it would bring it in.
@@ -188,17 +144,7 @@ fn epoch(number: u64, changes: &[Change<'_>]) -> Epoch {
         let event = sample.event(kind, &[(*id, text)]);
         batch.add(&sample.mapping, &sample.plan, &event, Budget::new(1).hold(0)).unwrap();
     }
-    Epoch {
-        begin: position(number * 100),
-        end: position(number * 100 + 100),
-        committed_at: 1,
-        batch,
-        anew: false,
-        prepared: PreparedChanges::default(),
-        change: None,
-        task: None,
-        history: None,
-    }
+    Epoch { committed_at: 1, batch, ..Epoch::between(position(number * 100), position(number * 100 + 100)) }
 }
 
 const BATCH: Policy = Policy { on_error: OnError::BatchDirtyData, max_letters: 0, halve: true };
@@ -331,6 +277,25 @@ fn what_is_refused_again_is_open_again_and_the_rest_is_in() {
     let counts = scene.store.letter_counts().unwrap();
     assert_eq!(counts, LetterCounts { open: 1, resolved: 1, ..LetterCounts::default() });
     assert_eq!(scene.store.open_loads().unwrap(), []);
+}
+
+#[test]
+fn letters_of_a_table_that_lags_are_sent_again_when_it_has_caught_up() {
+    let scene = Scene::new(BATCH, false);
+    scene.commit(0, &[(1, "bad", false)]).unwrap();
+    let sample = Sample::new();
+    let lags = |lag| DefinitionChanges {
+        lags: vec![(sample.mapping.source.name.clone(), lag)],
+        ..DefinitionChanges::default()
+    };
+    scene.store.change_definitions(&lags(Some(sample.lag(2))), &position(100)).unwrap();
+    scene.ask_for_retry();
+    *scene.target.mended.lock().unwrap() = true;
+    scene.run(None).unwrap();
+    assert_eq!(scene.store.letter_counts().unwrap(), LetterCounts { retry: 1, ..LetterCounts::default() });
+    scene.store.change_definitions(&lags(None), &position(100)).unwrap();
+    scene.run(None).unwrap();
+    assert_eq!(scene.store.letter_counts().unwrap(), LetterCounts { resolved: 1, ..LetterCounts::default() });
 }
 
 #[test]

@@ -5,11 +5,9 @@ use tokio::sync::oneshot;
 
 use super::{Epoch, Filling, Flusher, committer_gone};
 use crate::Result;
-use crate::apply::batch::Batch;
 use crate::apply::join::{Begin, Begun, Copied, Errand, Finish, Left, Loaded, Loading, Task, Watch, Watched, Watching};
 use crate::mysql::binlog::{Place, Statement};
 use crate::schema::{SchemaChange, TableName};
-use crate::state::PreparedChanges;
 
 impl Flusher {
     /// Does what is due.
@@ -136,6 +134,9 @@ impl Flusher {
         };
         let heard = filling.heard;
         self.change(filling, Statement::of_job(place, reason), vec![change], history, true)?;
+        // A table that lagged may be copied instead.
+        self.lagging.left()?;
+        filling.held_again = filling.held.is_some();
         filling.heard = heard;
         _ = reply.send(Begun::Yes);
         Ok(())
@@ -154,18 +155,9 @@ impl Flusher {
     }
 
     /// Has the committer do something by itself. All before it is in.
-    fn task(&self, filling: &mut Filling, task: Task) -> Result<()> {
-        let epoch = Epoch {
-            begin: filling.position.clone(),
-            end: filling.position.clone(),
-            committed_at: 0,
-            batch: Batch::default(),
-            anew: false,
-            prepared: PreparedChanges::default(),
-            change: None,
-            history: None,
-            task: Some(task),
-        };
+    pub(super) fn task(&self, filling: &mut Filling, task: Task) -> Result<()> {
+        let here = &filling.position;
+        let epoch = Epoch { task: Some(task), ..Epoch::between(here.clone(), here.clone()) };
         self.hand_over(filling, epoch)?;
         self.wait_for_flight(filling)
     }

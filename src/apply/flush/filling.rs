@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::super::batch::Batch;
-use crate::mysql::binlog::{Place, RowsEvent};
+use crate::mysql::binlog::{Place, RowsEvent, Slot};
 use crate::mysql::position::{Gtid, GtidSet, Position};
 use crate::ring::Entry;
 use crate::{Error, Result};
@@ -36,6 +36,10 @@ pub(super) struct Filling {
     pub(super) anew: bool,
     pub(super) closed_at: Instant,
     pub(super) in_flight: bool,
+    /// Read, and not looked at before some table has caught up.
+    pub(super) held: Option<Entry<Slot>>,
+    /// One has.
+    pub(super) held_again: bool,
 }
 
 /// File and offset of a rows event.
@@ -47,6 +51,29 @@ pub(super) struct Torn {
 }
 
 impl Filling {
+    pub(super) fn new(start: Position) -> Filling {
+        Filling {
+            batch: Batch::default(),
+            begin: start.clone(),
+            position: start,
+            committed_at: 0,
+            heard: false,
+            moved: true,
+            at_end: false,
+            open: Vec::new(),
+            open_bytes: 0,
+            open_at: None,
+            in_transaction: false,
+            in_pieces: false,
+            torn: None,
+            anew: false,
+            closed_at: Instant::now(),
+            in_flight: false,
+            held: None,
+            held_again: false,
+        }
+    }
+
     /// The open transaction's rows do not count.
     pub(super) fn cut_off(&mut self, gtid: Option<Gtid>) {
         self.open.clear();

@@ -43,6 +43,8 @@ pub(super) struct Known {
     pub(super) _columns: Option<Arc<ImageColumns>>,
     pub(super) mapping: Arc<Mapping>,
     pub(super) plan: EventPlan,
+    /// The table lags: the lag's number.
+    pub(super) lag: Option<u64>,
 }
 
 impl Tables {
@@ -79,6 +81,7 @@ impl Tables {
             _columns: event.columns.clone(),
             mapping: Arc::clone(mapping),
             plan,
+            lag: self.followed.lag(name).map(|lag| lag.number),
         };
         Ok(Some(self.known.entry(seen).or_insert(known)))
     }
@@ -88,6 +91,11 @@ impl Tables {
         self.row_hashes = followed.has_row_hashes();
         self.followed = followed;
         self.known.clear();
+    }
+
+    /// Some table lags.
+    pub(super) fn lag(&self) -> bool {
+        self.followed.lags().len() > 0
     }
 
     /// A statement stands inside the transaction that is being read.

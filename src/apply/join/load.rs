@@ -6,6 +6,7 @@ use super::swap;
 use crate::apply::change::Followed;
 use crate::apply::commit::{Committer, name};
 use crate::apply::encode::{Encoder, Op};
+use crate::apply::lag::CatchUp;
 use crate::apply::selected::Selected;
 use crate::apply::unwritable::Unwritable;
 use crate::mysql::position::Position;
@@ -17,11 +18,13 @@ use crate::state::LoadName;
 use crate::target::{Load, Target};
 use crate::{Error, Result, step};
 
-/// What the committer does for a copy between two epochs.
+/// What the committer does for one table between two epochs.
 pub(crate) enum Task {
     Load(Copied),
     /// All of a table's chunks are in; gets the tables as they are from here on.
     Finish(TableName, crossbeam_channel::Sender<Arc<Followed>>),
+    /// Rows that were parked.
+    CatchUp(CatchUp),
 }
 
 /// A chunk's rows that are to go in.
@@ -40,6 +43,7 @@ impl<T: Target> Committer<T> {
     pub(in crate::apply) fn task(&mut self, at: &Position, task: Task) -> Result<()> {
         match task {
             Task::Load(copied) => self.load_chunk(at, copied),
+            Task::CatchUp(rows) => self.catch_up(at, rows),
             Task::Finish(table, reply) => {
                 let followed = self.finish_copy(&table)?;
                 // A flusher that is gone has failed by itself.

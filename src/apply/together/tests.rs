@@ -1,28 +1,19 @@
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
-use tokio_util::sync::CancellationToken;
 
 use super::super::batch::Batch;
-use super::super::commit::{LoadOptions, Pieces, settle};
-use super::super::encode::BinaryText;
-use super::super::errand::Errands;
+use super::super::commit::settle;
 use super::super::flush::Epoch;
 use super::super::label::is_transaction;
-use super::super::pace::Pace;
-use super::super::row_hash::Numbers;
 use super::super::sample::{Sample, position};
+use super::super::scripted::{self, Script, Scripted};
 use super::*;
-use crate::apply::dead_letter::{DeadLetters, Policy};
-use crate::config::OnError;
 use crate::mysql::binlog::RowsKind;
 use crate::ring::Budget;
-use crate::schema::TargetTable;
-use crate::state::{Checkpoint, PreparedChanges, Store};
-use crate::target::{Format, LabelState, Loaded, NameTry, Version};
+use crate::state::Store;
+use crate::target::{Format, Loaded, NameTry};
 
 /// A target that notes what it is asked for, and what is written down at that moment.
-struct Scripted {
+struct Noting {
     store: Arc<Store>,
     /// Tries of the next transactions that are out.
     failing: Mutex<u32>,
@@ -36,37 +27,13 @@ enum Seen {
     Ended(String),
 }
 
-impl Target for Scripted {
-    async fn check(&self, _: &[String]) -> Vec<Error> {
-        Vec::new()
-    }
-
-    async fn version(&self) -> Result<Version> {
-        Ok(Version { major: 4, minor: 0, patch: 0 })
-    }
-
-    fn ddl(&self, _: &TargetTable) -> Vec<String> {
-        Vec::new()
-    }
-
-    async fn ensure_table(&self, _: &TargetTable) -> Result<bool> {
-        Ok(false)
-    }
-
-    async fn check_table(&self, _: &TargetTable) -> Result<bool> {
-        Ok(true)
-    }
-
-    async fn load(&self, load: &Load) -> Result<Loaded> {
+impl Script for Noting {
+    fn load(&self, load: &Load) -> Result<Loaded> {
         self.seen.lock().unwrap().push(Seen::Plain(load.label.clone()));
         Ok(Loaded::default())
     }
 
-    async fn label_state(&self, _: &str, _: &str) -> Result<LabelState> {
-        Ok(LabelState::Finished)
-    }
-
-    async fn load_together(&self, loads: &[Load], name: NameTry<'_>) -> Result<Loaded> {
+    fn load_together(&self, loads: &[Load], name: NameTry<'_>) -> Result<Loaded> {
         let failing = std::mem::take(&mut *self.failing.lock().unwrap());
         for number in 0..=failing {
             let label = name(number)?;
@@ -78,7 +45,7 @@ impl Target for Scripted {
         if failing > 0 { Err(Error::definite("too many filtered rows")) } else { Ok(Loaded::default()) }
     }
 
-    async fn end_transaction(&self, _: &str, label: &str) -> Result<()> {
+    fn end_transaction(&self, label: &str) -> Result<()> {
         self.seen.lock().unwrap().push(Seen::Ended(label.to_owned()));
         Ok(())
     }
@@ -86,7 +53,7 @@ impl Target for Scripted {
 
 struct Scene {
     runtime: tokio::runtime::Runtime,
-    target: Arc<Scripted>,
+    target: Arc<Scripted<Noting>>,
     store: Arc<Store>,
     _folder: tempfile::TempDir,
 }
@@ -95,9 +62,9 @@ impl Scene {
     fn new() -> Scene {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(folder.path(), "it").unwrap());
-        let target = Scripted { store: Arc::clone(&store), failing: Mutex::default(), seen: Mutex::default() };
+        let target = Noting { store: Arc::clone(&store), failing: Mutex::default(), seen: Mutex::default() };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        Scene { runtime, target: Arc::new(target), store, _folder: folder }
+        Scene { runtime, target: Arc::new(Scripted(target)), store, _folder: folder }
     }
 
     /// Commits an epoch whose bodies are cut at `part_bytes`.
@@ -108,50 +75,11 @@ impl Scene {
         let mut batch = Batch::default();
         let event = sample.event(RowsKind::Insert, rows);
         batch.add(&sample.mapping, &sample.plan, &event, Budget::new(1).hold(0)).unwrap();
-        let prepared = PreparedChanges::default();
-        epochs
-            .send(Epoch {
-                begin: position(begin),
-                end: position(end),
-                committed_at: end,
-                batch,
-                anew: false,
-                prepared,
-                change: None,
-                task: None,
-                history: None,
-            })
-            .unwrap();
+        epochs.send(Epoch { committed_at: end, batch, ..Epoch::between(position(begin), position(end)) }).unwrap();
         drop(epochs);
-        Committer {
-            target: Arc::clone(&self.target),
-            store: Arc::clone(&self.store),
-            options: LoadOptions {
-                job: "it_0".into(),
-                binary: BinaryText::Base64,
-                part_bytes,
-                parallel: 2,
-                together: true,
-            },
-            progress: Arc::default(),
-            pace: Pace::of(Duration::ZERO, 1000),
-            pieces: Pieces::default(),
-            changer: crate::apply::sample::changer(),
-            numbers: Numbers::default(),
-            runtime: self.runtime.handle().clone(),
-            leave: CancellationToken::new(),
-            errands: Errands::default(),
-            letters: Arc::new(
-                DeadLetters::new(
-                    &self.store,
-                    Policy { on_error: OnError::Exit, max_letters: 0, halve: true },
-                    [&sample.mapping],
-                )
-                .unwrap(),
-            ),
-            checkpoint: self.store.checkpoint().unwrap().unwrap_or_else(|| Checkpoint::at(position(0))),
-        }
-        .run(&epochs_in, &done)
+        let mut committer = scripted::committer(&self.target, &self.store, self.runtime.handle());
+        (committer.options.part_bytes, committer.options.together) = (part_bytes, true);
+        committer.run(&epochs_in, &done)
     }
 
     fn seen(&self) -> Vec<Seen> {

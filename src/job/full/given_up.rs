@@ -124,7 +124,7 @@ impl Shared {
     }
 
     /// Asks the source something, again and again while the failure is a passing one. `None`: leaving.
-    fn ask<R>(&self, question: impl AsyncFn(&mut Conn, &Lookup) -> Result<R>) -> Result<Option<R>> {
+    fn ask<R>(&self, mut question: impl AsyncFnMut(&mut Conn, &Lookup) -> Result<R>) -> Result<Option<R>> {
         let mut pauses = self.patience.pauses();
         loop {
             let kept = self.witness.lock().unwrap_or_else(PoisonError::into_inner).take();

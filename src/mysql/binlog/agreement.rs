@@ -2,11 +2,12 @@
 //!
 //! Rows carry no names, so a definition that is not the one the rows were written with would put values into the
 //! wrong columns, in silence. Everything the table map tells is compared: the number of columns, each one's type with
-//! its length, digits or precision, and where the server writes them, signedness, names and members.
+//! its length, digits or precision, and where the server writes them, signedness, names, character sets, members and the
+//! primary key.
 
 use super::table_map::{MapColumn, TableMap, Wire};
 use crate::Error;
-use crate::mysql::value::charset_max_bytes;
+use crate::mysql::value::{Charset, charset_max_bytes};
 use crate::schema::{Column, ColumnType, Table};
 
 const ANOTHER_TABLE: &str = "the table's definition is not the one that these rows were written with: it was changed by \
@@ -30,7 +31,41 @@ pub(in crate::mysql) fn check(table: &Table, map: &TableMap) -> Result<(), Error
             return Err(Error::definite(message).hint(ANOTHER_TABLE));
         }
     }
+    if let Some((log, definition)) = keys_differ(table, map) {
+        let message = format!("table {}: the log has {log}, the definition {definition}", table.name);
+        return Err(Error::definite(message).hint(ANOTHER_TABLE));
+    }
     Ok(())
+}
+
+/// What the log has and what the definition has, where the server tells of keys, and theirs differ.
+///
+/// Both servers take the first unique key without NULLs for the primary one where there is none, and log it as that.
+fn keys_differ(table: &Table, map: &TableMap) -> Option<(String, String)> {
+    if !map.has_names() {
+        return None;
+    }
+    let logged = map.primary_key();
+    let agree = match (table.primary && !table.key.is_empty(), logged) {
+        (true, logged) => logged == Some(&table.key),
+        (false, None) => true,
+        // From a state store that did not keep them.
+        (false, Some(_)) if table.charset.is_none() || !table.knows_indexes() => true,
+        (false, Some(logged)) => {
+            let parts: Vec<Option<usize>> = logged.iter().copied().map(Some).collect();
+            table.indexes.iter().any(|index| index.unique && index.columns == parts)
+        }
+    };
+    if agree {
+        return None;
+    }
+    let told = |key: &[usize]| {
+        let names = key.iter().filter_map(|&index| table.columns.get(index)).map(|column| column.name.as_str());
+        format!("the key ({})", names.collect::<Vec<_>>().join(", "))
+    };
+    let none = || "no such key".to_owned();
+    let defined = if table.primary { told(&table.key) } else { none() };
+    Some((logged.map_or_else(|| "no key".to_owned(), told), defined))
 }
 
 pub(super) fn unreadable(table: &Table, column: &str, wire: Wire) -> Error {
@@ -68,23 +103,58 @@ fn difference(column: &Column, logged: &MapColumn) -> Option<(String, String)> {
     {
         return Some((format!("the name {name}"), format!("the name {}", column.name)));
     }
-    if let (ColumnType::Enum { members } | ColumnType::Set { members }, Some(logged)) = (&column.ty, &logged.members) {
-        if members.len() != logged.len() {
-            return Some((format!("{} members", logged.len()), format!("{} members", members.len())));
-        }
-        // The log's are in the column's character set: compare those that read the same in any.
-        for (member, logged) in members.iter().zip(logged) {
-            if let Ok(logged) = std::str::from_utf8(logged)
-                && logged.is_ascii()
-                && !logged.contains('\0')
-                && member.is_ascii()
-                && member != logged
-            {
-                return Some((format!("the member {logged:?}"), format!("the member {member:?}")));
-            }
-        }
+    if let (Some(defined), Some(logged)) = (charset(&column.ty), logged.charset)
+        && defined != logged
+    {
+        return Some((format!("the character set {logged}"), format!("{defined} ({:?})", column.ty)));
+    }
+    if let (ColumnType::Vector { dimensions }, Some(logged)) = (&column.ty, logged.dimensions)
+        && *dimensions != logged
+    {
+        return Some((format!("{logged} dimensions"), format!("{dimensions}")));
+    }
+    if let (ColumnType::Enum { members } | ColumnType::Set { members }, Some(named)) = (&column.ty, &logged.members) {
+        return members_differ(members, named, logged.charset);
     }
     None
+}
+
+fn members_differ(members: &[String], logged: &[Vec<u8>], charset: Option<&str>) -> Option<(String, String)> {
+    if members.len() != logged.len() {
+        return Some((format!("{} members", logged.len()), format!("{} members", members.len())));
+    }
+    let charset = charset.and_then(Charset::named);
+    members.iter().zip(logged).find_map(|(member, logged)| {
+        let logged = match &charset {
+            Some(charset) => member_text(logged, charset)?,
+            // In a character set that is not told: what reads the same in any can be compared.
+            None => std::str::from_utf8(logged).ok().filter(|text| is_plain(text) && is_plain(member))?.to_owned(),
+        };
+        (*member != logged).then(|| (format!("the member {logged:?}"), format!("the member {member:?}")))
+    })
+}
+
+/// A member as the definition would have it; `None`: it is no text, which a server lets pass.
+pub(in crate::mysql) fn member_text(logged: &[u8], charset: &Charset) -> Option<String> {
+    let mut buffer = Vec::new();
+    let text = charset.decode(logged, &mut buffer).ok()?;
+    std::str::from_utf8(text).ok().map(str::to_owned)
+}
+
+fn is_plain(text: &str) -> bool {
+    text.is_ascii() && !text.contains('\0')
+}
+
+/// The character set that the log tells of a column of this type, if it is known.
+fn charset(ty: &ColumnType) -> Option<&str> {
+    match ty {
+        ColumnType::Char { charset, .. } | ColumnType::Varchar { charset, .. } | ColumnType::Text { charset, .. } => {
+            Some(if charset == "utf8" { "utf8mb3" } else { charset })
+        }
+        ColumnType::Binary { .. } | ColumnType::Varbinary { .. } | ColumnType::Blob { .. } => Some("binary"),
+        ColumnType::Uuid | ColumnType::Inet4 | ColumnType::Inet6 => Some("binary"),
+        _ => None,
+    }
 }
 
 /// The forms in which a column's values may be logged, the usual one first. Of old forms of times the log does not tell
@@ -125,3 +195,6 @@ fn expected(ty: &ColumnType) -> Vec<Wire> {
         ColumnType::Inet4 => vec![Wire::Text { bytes: 4 }],
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -246,9 +246,11 @@ impl ValueWriter for Counter {
 /// A definition that agrees with the map, as far as one exists; `variant` chooses among types of the same form.
 fn definition(map: &TableMap, variant: usize) -> Option<Mapping> {
     let columns = map.columns().iter().enumerate().map(|(index, column)| {
-        let charset = || ["utf8mb4", "latin1", "utf16", "gbk"][(variant / 2) % 4].to_owned();
+        let any = ["utf8mb4", "latin1", "utf16", "gbk"][(variant / 2) % 4];
+        let charset = || column.charset.unwrap_or(any).to_owned();
         let chars = |bytes: u16| Some(u32::from(bytes) / charset_max_bytes(&charset())?);
-        let binary = variant.is_multiple_of(2);
+        let binary = column.charset.map_or(variant.is_multiple_of(2), |charset| charset == "binary");
+        let own = variant / 2 % 3;
         let size = |length_bytes| match length_bytes {
             1 => LobSize::Tiny,
             2 => LobSize::Plain,
@@ -269,9 +271,9 @@ fn definition(map: &TableMap, variant: usize) -> Option<Mapping> {
             Wire::Bit { bits } => ColumnType::Bit { bits: u8::try_from(bits).ok()? },
             Wire::Varchar { bytes } if binary => ColumnType::Varbinary { bytes: bytes.into() },
             Wire::Varchar { bytes } => ColumnType::Varchar { chars: chars(bytes)?, charset: charset() },
-            Wire::Text { bytes: 16 } if binary => ColumnType::Uuid,
-            Wire::Text { bytes: 16 } => ColumnType::Inet6,
-            Wire::Text { bytes: 4 } => ColumnType::Inet4,
+            Wire::Text { bytes: 16 } if binary && own == 0 => ColumnType::Uuid,
+            Wire::Text { bytes: 16 } if binary && own == 1 => ColumnType::Inet6,
+            Wire::Text { bytes: 4 } if binary && own == 0 => ColumnType::Inet4,
             Wire::Text { bytes } if binary => ColumnType::Binary { bytes: bytes.into() },
             Wire::Text { bytes } => ColumnType::Char { chars: chars(bytes)?, charset: charset() },
             Wire::Enum { bytes } => {
@@ -282,7 +284,7 @@ fn definition(map: &TableMap, variant: usize) -> Option<Mapping> {
             Wire::Blob { length_bytes } => ColumnType::Text { size: size(length_bytes), charset: charset() },
             Wire::Json { .. } => ColumnType::Json,
             Wire::Geometry { .. } => ColumnType::Geometry,
-            Wire::Vector { .. } => ColumnType::Vector { dimensions: 4 },
+            Wire::Vector { .. } => ColumnType::Vector { dimensions: column.dimensions.unwrap_or(4) },
             Wire::Year => ColumnType::Year,
             Wire::Date => ColumnType::Date,
             Wire::Time { digits } => ColumnType::Time { digits },

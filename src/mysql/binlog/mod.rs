@@ -29,7 +29,7 @@ mod text;
 mod undecided;
 mod xid;
 
-pub(in crate::mysql) use agreement::check as agrees;
+pub(in crate::mysql) use agreement::{check as agrees, member_text};
 pub use columns::{ColumnBits, ImageColumns};
 pub use event_plan::EventPlan;
 pub(crate) use filler::write_any;
@@ -40,7 +40,8 @@ pub use start::{resolve, scan, with_gtids};
 pub use stored::{Damaged, StoredRows};
 pub use table_map::TableMap;
 #[cfg(test)]
-pub(in crate::mysql) use table_map::tests::of as table_map_of;
+pub(in crate::mysql) use table_map::tests::{of as table_map_of, whole as full_table_map_of};
+pub(in crate::mysql) use table_map::{MapColumn, Wire};
 pub use undecided::{Moment, Undecided};
 pub use xid::Xid;
 

@@ -20,6 +20,8 @@ use std::fmt;
 use crate::schema::TableName;
 use crate::{Error, Result};
 
+mod optional;
+
 /// What the log says of a table before its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TableMap {
@@ -27,6 +29,7 @@ pub struct TableMap {
     pub name: TableName,
     columns: Vec<MapColumn>,
     has_names: bool,
+    primary_key: Option<Vec<usize>>,
     body: Box<[u8]>,
 }
 
@@ -41,6 +44,10 @@ pub struct MapColumn {
     pub name: Option<String>,
     /// The members' bytes, in the column's own character set.
     pub members: Option<Vec<Vec<u8>>>,
+    /// Of a text, ENUM or SET, with `binary` for bytes; only with FULL, as is the next one.
+    pub charset: Option<&'static str>,
+    /// Of a VECTOR.
+    pub dimensions: Option<u32>,
 }
 
 /// How a column's values lie in a row image: type code and metadata together.
@@ -173,6 +180,12 @@ impl TableMap {
     pub fn has_names(&self) -> bool {
         self.has_names
     }
+
+    /// The primary key's columns in key order, where the server wrote them: a map with names and without them is of a table
+    /// that has no primary key.
+    pub fn primary_key(&self) -> Option<&[usize]> {
+        self.primary_key.as_deref()
+    }
 }
 
 fn head<'a>(reader: &mut Reader<'a>) -> Option<(u64, &'a str, &'a str)> {
@@ -195,9 +208,11 @@ fn parse(reader: &mut Reader<'_>) -> Option<TableMap> {
     for (index, &code) in codes.iter().enumerate() {
         let nullable = nulls[index / 8] & (1 << (index % 8)) != 0;
         let wire = wire(code, &mut metadata)?;
-        columns.push(MapColumn { wire, nullable, unsigned: None, name: None, members: None });
+        let untold =
+            MapColumn { wire, nullable, unsigned: None, name: None, members: None, charset: None, dimensions: None };
+        columns.push(untold);
     }
-    let mut map = TableMap { table_id, name, columns, has_names: false, body: Box::default() };
+    let mut map = TableMap { table_id, name, columns, has_names: false, primary_key: None, body: Box::default() };
     while !reader.bytes.is_empty() {
         let kind = reader.integer(1)? as u8;
         let length = reader.length()?;
@@ -268,56 +283,6 @@ fn wire(code: u8, metadata: &mut Reader<'_>) -> Option<Wire> {
     })
 }
 
-// Kinds of optional fields (`Optional_metadata_field_type`). Those of character sets are not read: which columns they
-// number differs between the servers (MariaDB counts geometries), and the definition has the character sets.
-const SIGNEDNESS: u8 = 1;
-const COLUMN_NAME: u8 = 4;
-const SET_STR_VALUE: u8 = 5;
-const ENUM_STR_VALUE: u8 = 6;
-
-impl TableMap {
-    fn optional(&mut self, kind: u8, content: &mut Reader<'_>) -> Option<()> {
-        match kind {
-            SIGNEDNESS => {
-                // One bit for each numeric column, the first in the highest bit.
-                let numeric = self.columns.iter_mut().filter(|column| is_numeric(column.wire));
-                for (index, column) in numeric.enumerate() {
-                    let Some(byte) = content.bytes.get(index / 8) else { break };
-                    column.unsigned = Some(byte & (0x80 >> (index % 8)) != 0);
-                }
-            }
-            COLUMN_NAME => {
-                for column in &mut self.columns {
-                    let length = content.length()?;
-                    column.name = Some(std::str::from_utf8(content.take(length)?).ok()?.to_owned());
-                }
-                self.has_names = true;
-            }
-            SET_STR_VALUE => self.members(content, |wire| matches!(wire, Wire::Set { .. }))?,
-            ENUM_STR_VALUE => self.members(content, |wire| matches!(wire, Wire::Enum { .. }))?,
-            _ => {}
-        }
-        Some(())
-    }
-
-    fn members(&mut self, content: &mut Reader<'_>, wanted: fn(Wire) -> bool) -> Option<()> {
-        for column in self.columns.iter_mut().filter(|column| wanted(column.wire)) {
-            let count = content.length()?;
-            let mut members = Vec::new();
-            for _ in 0..count {
-                let length = content.length()?;
-                members.push(content.take(length)?.to_vec());
-            }
-            column.members = Some(members);
-        }
-        Some(())
-    }
-}
-
-fn is_numeric(wire: Wire) -> bool {
-    matches!(wire, Wire::Integer { .. } | Wire::Float | Wire::Double | Wire::Decimal { .. } | Wire::Year)
-}
-
 struct Reader<'a> {
     bytes: &'a [u8],
 }
@@ -357,6 +322,7 @@ impl<'a> Reader<'a> {
 pub(super) mod tests {
     use proptest::prelude::*;
 
+    use super::optional::{COLUMN_NAME, ENUM_STR_VALUE, SIGNEDNESS};
     use super::*;
     use crate::schema::{ColumnType, Table};
 
@@ -387,7 +353,7 @@ pub(super) mod tests {
         body
     }
 
-    /// What a server writes for a table of INT and VARCHAR columns, with the columns' names or without.
+    /// What a server writes for a table of INT and VARCHAR columns, with the names of columns and the key or without.
     pub(in crate::mysql) fn of(table: &Table, names: bool) -> TableMap {
         let columns: Vec<(u8, Vec<u8>, bool)> = table
             .columns
@@ -402,7 +368,21 @@ pub(super) mod tests {
             std::iter::once(column.name.len() as u8).chain(column.name.bytes()).collect::<Vec<u8>>()
         });
         let optional = if names { vec![(COLUMN_NAME, named.collect())] } else { Vec::new() };
-        TableMap { name: table.name.clone(), ..TableMap::parse(&body(&columns, &optional)).unwrap() }
+        let primary_key = names.then(|| table.key.clone());
+        TableMap { name: table.name.clone(), primary_key, ..TableMap::parse(&body(&columns, &optional)).unwrap() }
+    }
+
+    /// The same with all that `binlog_row_metadata=FULL` has of it: signs and character sets too.
+    pub(in crate::mysql) fn whole(table: &Table) -> TableMap {
+        let mut map = of(table, true);
+        for (column, logged) in table.columns.iter().zip(&mut map.columns) {
+            match &column.ty {
+                ColumnType::Varchar { charset, .. } if charset == "utf8mb4" => logged.charset = Some("utf8mb4"),
+                ColumnType::Integer { unsigned, .. } => logged.unsigned = Some(*unsigned),
+                other => panic!("{other:?}"),
+            }
+        }
+        map
     }
 
     #[test]

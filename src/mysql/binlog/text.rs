@@ -46,7 +46,27 @@ pub(super) fn decode(bytes: &[u8], collation: Option<u16>) -> Result<Cow<'_, str
 
 /// The character set of a collation.
 pub(super) fn charset(collation: u16) -> &'static str {
-    Collation::resolve(collation.into()).charset
+    known_charset(collation).unwrap_or("unknown")
+}
+
+/// The same, or `None` for a number that is not known.
+///
+/// MariaDB has two families of its own: those without padding have the number of their twin with padding and 1024, and
+/// the `uca1400` ones 256 numbers for each character set (`my_uca1400_collation_build_id`).
+pub(super) fn known_charset(collation: u16) -> Option<&'static str> {
+    let number = match collation {
+        2048.. => {
+            return ["utf8mb3", "utf8mb4", "ucs2", "utf16", "utf32"].get(usize::from(collation - 2048) / 256).copied();
+        }
+        1024.. => collation - 1024,
+        _ => collation,
+    };
+    let charset = Collation::resolve(number.into()).charset;
+    match charset {
+        "unknown" => None,
+        "utf8" => Some("utf8mb3"),
+        charset => Some(charset),
+    }
 }
 
 #[cfg(test)]
@@ -59,5 +79,23 @@ mod tests {
         assert_eq!(decode(b"na\xefve", Some(8)).unwrap(), "naïve");
         assert_eq!(decode(b"\xc4\xe3", Some(28)).unwrap(), "你");
         assert!(decode(b"na\xefve", Some(255)).is_err());
+    }
+
+    #[test]
+    fn collations_of_mariadb_have_the_numbers_that_it_gives_them() {
+        for (number, name) in [
+            (33, Some("utf8mb3")),
+            (63, Some("binary")),
+            (255, Some("utf8mb4")),
+            (1070, Some("utf8mb4")),
+            (1032, Some("latin1")),
+            (2048, Some("utf8mb3")),
+            (2304, Some("utf8mb4")),
+            (3072, Some("utf32")),
+            (0, None),
+            (60_000, None),
+        ] {
+            assert_eq!(known_charset(number), name, "{number}");
+        }
     }
 }

@@ -45,6 +45,7 @@ const VARIABLES: &[&str] = &[
     "binlog_expire_logs_seconds",
     "binlog_format",
     "binlog_row_image",
+    "binlog_row_metadata",
     "binlog_row_value_options",
     "expire_logs_days",
     "explicit_defaults_for_timestamp",

@@ -292,9 +292,9 @@ fn drop_clause(cursor: &mut Cursor<'_>) -> Result<TableChange, Unread> {
         return Ok(TableChange::Nothing);
     }
     if cursor.words(&["CONSTRAINT"]) {
-        if_exists(cursor);
+        let if_exists = if_exists(cursor);
         return cursor.name().map(|name| match key_or_primary(name) {
-            TableChange::DropKey(name) => TableChange::DropConstraint(name),
+            TableChange::DropKey(name) => TableChange::DropConstraint { name, if_exists },
             primary => primary,
         });
     }

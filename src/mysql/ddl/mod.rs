@@ -119,7 +119,10 @@ pub enum TableChange {
     /// Of any kind but the primary one.
     DropKey(String),
     /// `DROP CONSTRAINT`: a unique key, or one of the constraints that matter nothing.
-    DropConstraint(String),
+    DropConstraint {
+        name: String,
+        if_exists: bool,
+    },
     RenameKey {
         old: String,
         new: String,
@@ -143,7 +146,7 @@ impl TableChange {
             TableChange::AddKey(key) if key.kind == KeyKind::Plain => true,
             // Without a primary key it may be the one that rows are told apart by, or become it.
             TableChange::AddKey(key) if key.kind == KeyKind::Unique => table.primary,
-            TableChange::DropKey(_) | TableChange::DropConstraint(_) => table.primary,
+            TableChange::DropKey(_) | TableChange::DropConstraint { .. } => table.primary,
             _ => false,
         }
     }

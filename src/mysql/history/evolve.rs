@@ -90,8 +90,13 @@ pub(super) fn create(name: TableName, changes: &[TableChange], rules: Rules<'_>)
 pub(super) fn alter(before: &Table, changes: &[TableChange], rules: Rules<'_>) -> Result<Evolved, String> {
     let charsets = Charsets::read(before, changes, rules)?;
     let clauses = Clauses::read(before, changes, rules.mariadb);
-    let placed = columns::place(before, &clauses, &charsets, rules)?;
+    let mut placed = columns::place(before, &clauses, &charsets, rules)?;
     let keys = keys::keys(before, &clauses.keys, &placed)?;
+    if !rules.explicit_timestamps {
+        // MySQL lets no part of a primary key have the implied zero.
+        let without = keys.primary.as_deref().filter(|_| !rules.mariadb).unwrap_or_default();
+        columns::imply_timestamps(&mut placed, &clauses, without);
+    }
     let (mut columns, was): (Vec<Column>, Vec<Option<usize>>) =
         placed.into_iter().map(|placed| (placed.column, placed.was)).unzip();
     for &part in keys.primary.iter().flatten() {

@@ -8,7 +8,8 @@
 //! set of a database that was never seen, a model table outside the job. Then today's catalogue is asked, which may already
 //! be further than the log. So what it says is only a proposal, and rows are its test: the table map in front of the
 //! table's next rows has to agree with it in every type and, because types alone prove little, in every column's name,
-//! which the server writes with `binlog_row_metadata=FULL`. Where it does not agree or has no names, the job stops.
+//! which the server writes with `binlog_row_metadata=FULL`. Where it does not agree, the map is the definition, as far as it
+//! tells one (`told`). Where that leaves something open or the map has no names, the job stops.
 //!
 //! ```text
 //! CREATE, not understood   -> Create at once (the table is empty), `Provisional` until the first table map
@@ -37,6 +38,7 @@ mod past;
 mod rename;
 mod shadow;
 mod surroundings;
+mod told;
 
 use evolve::{Evolved, Rules};
 use known::{HistoryState, Known, Shadow};
@@ -179,27 +181,34 @@ impl History {
                  finds out by itself what such a statement did",
             ));
         }
-        let table = match &before {
-            Some((table, true)) => Arc::clone(table),
-            _ => match self.catalogue(name)? {
-                Some(table) => Arc::new(table),
-                None => {
-                    return Err(unknown(
-                        "the statement could not be read, and the source no longer has the table",
-                        "leave the table out with source.excludeTables",
-                    ));
-                }
-            },
+        let proposed = match &before {
+            Some((table, true)) => Some(Table::clone(table)),
+            _ => self.catalogue(name)?,
         };
-        super::binlog::agrees(&table, map).map_err(|error| {
-            unknown(
-                &format!("the source's catalogue has another one by now ({})", error.message()),
-                "begin a new job (another `name`) behind this place, or with startup: initial",
-            )
-        })?;
+        let agreed = match &proposed {
+            Some(table) => super::binlog::agrees(table, map)
+                .map_err(|error| format!("the source's catalogue has another one by now ({})", error.message())),
+            None => Err("the statement could not be read, and the source no longer has the table".to_owned()),
+        };
+        let table = match (proposed, agreed) {
+            (Some(table), Ok(())) => table,
+            (proposed, Err(why)) => told::told(map, proposed.as_ref(), &self.surroundings).map_err(|untold| {
+                unknown(
+                    &format!("{why}, and the log does not tell it all: {untold}"),
+                    "begin a new job (another `name`) behind this place, or with startup: initial, or leave the table out with \
+                     source.excludeTables",
+                )
+            })?,
+            (None, Ok(())) => return Ok(Vec::new()),
+        };
+        let table = Arc::new(table);
         let changes = match before {
-            Some((_, true)) => Vec::new(),
-            Some((before, false)) => shadow::by_names(before, Arc::clone(&table), shadow::Lineage::Unknown),
+            Some((before, _))
+                if Arc::ptr_eq(&before, &table) || before.columns == table.columns && before.key == table.key =>
+            {
+                Vec::new()
+            }
+            Some((before, _)) => shadow::by_names(before, Arc::clone(&table), shadow::Lineage::Unknown),
             None => vec![SchemaChange::Create(Arc::clone(&table))],
         };
         self.state.tables.insert(name.clone(), Known::Sure(table));
@@ -447,6 +456,7 @@ impl History {
     /// What is no DDL on tables is either of no importance, or rows as text.
     fn not_ddl(&self, statement: &Statement) -> Result<Vec<SchemaChange>> {
         match classify(&statement.sql, &statement.database) {
+            // Also of one that is left out though it matches: a view of that name would change another table's rows.
             Effect::Tables(Change::Rows, _) if self.named(statement).iter().any(|name| self.is_ours(name)) => {
                 Err(stops(statement, "it may change rows of a replicated table, which the log does not have").hint(
                     "set binlog_format=ROW at the source, for all sessions; begin a new job (another `name`) behind this place, or \

@@ -2,25 +2,51 @@
 //!
 //! The statements between the start and the log's present end say so. A table that none of them touches is as the
 //! catalogue has it. One that was made since is not there yet; the statement that makes it comes. One that was changed
-//! since had another definition, which neither the catalogue nor a statement tells: the job does not begin.
+//! since had another definition, which neither the catalogue nor a statement tells, but the log does where it is
+//! written with `binlog_row_metadata=FULL`:
+//!
+//! ```text
+//! start │ rows … ALTER …     the first rows' table map tells it: the job begins with that
+//! start │ ALTER … rows …     `Lost`: the table is the job's from its first rows on, whose map tells it then
+//! ```
+//!
+//! Without FULL the job does not begin.
 //!
 //! `CREATE TABLE IF NOT EXISTS` makes a table, unless rows of it came before; if it was there all the same, its definition
 //! is held against the table map of its next rows, as every definition is.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use super::super::binlog::statement::{Change, Effect, classify};
-use super::super::binlog::{Slot, Statement};
-use super::super::ddl::{self, Ddl};
+use super::super::binlog::{RowsEvent, Slot, Statement, TableMap};
+use super::super::ddl::{self, Ddl, TableChange};
+use super::known::Known;
+use super::told::told;
 use super::{History, described};
-use crate::schema::TableName;
+use crate::schema::{Index, Table, TableName};
 use crate::{Error, Result};
 
 #[derive(Default)]
 struct Fate {
-    /// Rows of it are in the log before anything was done to it.
-    rows: bool,
+    /// That of the first rows, if they come before anything was done to it.
+    map: Option<Arc<TableMap>>,
+    /// Images that leave columns out.
+    partial: bool,
     first: Option<First>,
+    /// Keys came or went, in whatever way.
+    keys: bool,
+    /// The table's default character set was perhaps another.
+    charset: bool,
+}
+
+impl Fate {
+    fn rows(&mut self, event: &RowsEvent) {
+        if self.first.is_none() && self.map.is_none() {
+            self.map = Some(Arc::clone(&event.table));
+        }
+        self.partial |= event.columns.is_some();
+    }
 }
 
 enum First {
@@ -48,8 +74,7 @@ impl Past {
     pub fn see(&mut self, slot: &Slot) {
         match slot {
             Slot::Rows(event) | Slot::XaRows { event, .. } => {
-                let fate = self.fates.entry(event.table.name.clone()).or_default();
-                fate.rows |= fate.first.is_none();
+                self.fates.entry(event.table.name.clone()).or_default().rows(event);
             }
             Slot::Statement(statement) => self.statement(statement),
             _ => {}
@@ -61,27 +86,62 @@ impl Past {
     /// # Errors
     /// Definite: a table's definition then is not known.
     pub fn history(mut self) -> Result<History> {
-        for (name, fate) in &self.fates {
-            match &fate.first {
-                Some(First::Changed(statement)) if fate.rows || self.history.state.tables.contains_key(name) => {
-                    return Err(Error::definite(format!(
-                        "table {name} has been changed since the place where the job is to begin, and its definition then is not \
-                         known: {statement}"
-                    ))
-                    .hint(
-                        "begin behind that statement (`startup`), or with startup: initial, or leave the table out with \
-                         source.excludeTables",
-                    ));
-                }
-                Some(_) => {
-                    self.history.state.tables.remove(name);
-                }
-                None => {}
-            }
+        for (name, fate) in std::mem::take(&mut self.fates) {
+            let today = match self.history.state.tables.get(&name) {
+                Some(Known::Sure(table)) => Some(Arc::clone(table)),
+                _ => None,
+            };
+            let then = match &fate.first {
+                None => today.map(|today| Known::Sure(unchanged(today, &fate))),
+                Some(First::Made) => None,
+                Some(First::Changed(statement)) => self.changed_since(&name, today, &fate, statement)?,
+            };
+            match then {
+                Some(known) => self.history.state.tables.insert(name, known),
+                None => self.history.state.tables.remove(&name),
+            };
         }
         let databases = &self.databases;
         self.history.state.databases.retain(|name, _| !databases.contains(name));
         Ok(self.history)
+    }
+
+    /// A table that was there and was another then.
+    fn changed_since(
+        &self,
+        name: &TableName,
+        today: Option<Arc<Table>>,
+        fate: &Fate,
+        statement: &str,
+    ) -> Result<Option<Known>> {
+        let surroundings = &self.history.surroundings;
+        let unknown = |why: &str| {
+            Error::definite(format!(
+                "table {name} has been changed since the place where the job is to begin, and its definition then is not \
+                 known ({why}): {statement}"
+            ))
+            .hint(
+                "begin behind that statement (`startup`), or with startup: initial, or leave the table out with \
+                 source.excludeTables; a log that is written with binlog_row_metadata=FULL and binlog_row_image=FULL tells \
+                 definitions by itself",
+            )
+        };
+        let lost = || Known::Lost { statement: statement.to_owned() };
+        match &fate.map {
+            Some(_) if fate.partial => {
+                Err(unknown("row images leave out columns whose defaults the log does not tell"))
+            }
+            Some(map) => {
+                let table = told(map, today.as_deref(), surroundings).map_err(|why| unknown(&why))?;
+                let charset = today.filter(|_| !fate.charset).and_then(|today| today.charset.clone());
+                Ok(Some(Known::Sure(Arc::new(Table { charset, ..table }))))
+            }
+            None if today.is_some() && !surroundings.full_metadata => {
+                Err(unknown("the log tells no names of columns: binlog_row_metadata is not FULL"))
+            }
+            None if today.is_some() || (surroundings.wanted)(name) => Ok(Some(lost())),
+            None => Ok(None),
+        }
     }
 
     fn statement(&mut self, statement: &Statement) {
@@ -96,6 +156,8 @@ impl Past {
             Err(_) => {
                 if let Effect::Tables(change, tables) = classify(&statement.sql, &statement.database) {
                     for table in tables {
+                        let name = self.history.fold(table.clone());
+                        self.fates.entry(name).or_default().charset = true;
                         match change {
                             Change::Create | Change::Drop => self.made(table, statement),
                             _ => self.changed(table, statement),
@@ -109,17 +171,25 @@ impl Past {
     fn ddl(&mut self, ddl: Ddl, statement: &Statement) {
         match ddl {
             Ddl::CreateTable(create) => {
-                let there = self.fates.get(&self.history.fold(create.table.clone())).is_some_and(|fate| fate.rows);
+                let there =
+                    self.fates.get(&self.history.fold(create.table.clone())).is_some_and(|fate| fate.map.is_some());
                 if !(there && create.if_not_exists) {
                     self.made(create.table, statement);
                 }
             }
             Ddl::AlterTable(alter) => {
-                let known = self.history.state.tables.get(&self.history.fold(alter.table.clone()));
-                let harmless = known.and_then(super::Known::present).is_some_and(|table| alter.is_harmless(table));
+                let name = self.history.fold(alter.table.clone());
+                let known = self.history.state.tables.get(&name).and_then(Known::present);
+                let harmless = known.is_some_and(|table| alter.is_harmless(table));
+                let fate = self.fates.entry(name).or_default();
+                fate.keys |= alter.changes.iter().any(|change| !matches!(change, TableChange::Nothing));
+                let sets = |change: &TableChange| {
+                    matches!(change, TableChange::DefaultCharset(_) | TableChange::ConvertCharset(_))
+                };
+                fate.charset |= alter.changes.iter().any(sets);
                 if !harmless {
                     let renamed = alter.changes.iter().find_map(|change| match change {
-                        ddl::TableChange::RenameTo(to) => Some(to.clone()),
+                        TableChange::RenameTo(to) => Some(to.clone()),
                         _ => None,
                     });
                     self.changed(alter.table, statement);
@@ -152,14 +222,29 @@ impl Past {
     /// It was not there; unless rows of it were before.
     fn made(&mut self, table: TableName, statement: &Statement) {
         let fate = self.fates.entry(self.history.fold(table)).or_default();
-        let first = || if fate.rows { First::Changed(described(statement)) } else { First::Made };
-        if fate.first.is_none() {
-            fate.first = Some(first());
-        }
+        // What it is today says nothing of what it was.
+        fate.charset = true;
+        let there = fate.map.is_some();
+        fate.first.get_or_insert_with(|| if there { First::Changed(described(statement)) } else { First::Made });
     }
 
     fn changed(&mut self, table: TableName, statement: &Statement) {
         let fate = self.fates.entry(self.history.fold(table)).or_default();
         fate.first.get_or_insert_with(|| First::Changed(described(statement)));
     }
+}
+
+/// A table that has its definition of then, but for keys that tell no rows apart and the default character set.
+fn unchanged(today: Arc<Table>, fate: &Fate) -> Arc<Table> {
+    if !fate.keys && !fate.charset {
+        return today;
+    }
+    let mut then = Table::clone(&today);
+    if fate.keys {
+        then.indexes = vec![Index::unknown(false)];
+    }
+    if fate.charset {
+        then.charset = None;
+    }
+    Arc::new(then)
 }

@@ -19,6 +19,10 @@ pub struct Surroundings {
     pub lower_case_table_names: u8,
     /// `explicit_defaults_for_timestamp` of the server, for statements that do not tell their session's.
     pub explicit_timestamps: bool,
+    /// `binlog_row_metadata` is FULL: the log tells definitions.
+    pub full_metadata: bool,
+    /// `binlog_row_image` is FULL.
+    pub whole_images: bool,
     pub no_key: NoKeyTables,
     /// Which tables are replicated, those that do not exist yet included; never a shadow table.
     pub wanted: Arc<dyn Fn(&TableName) -> bool + Send + Sync>,
@@ -34,6 +38,8 @@ impl Default for Surroundings {
             mariadb: false,
             lower_case_table_names: 0,
             explicit_timestamps: true,
+            full_metadata: true,
+            whole_images: true,
             no_key: NoKeyTables::UniqueKey,
             wanted: Arc::new(|_| false),
             shadows: ShadowNames::default(),
@@ -46,10 +52,13 @@ impl Surroundings {
     /// For a job that replicates what `filter` matches.
     pub fn new(info: &ServerInfo, filter: TableFilter, no_key: NoKeyTables) -> Self {
         let explicit = info.variable("explicit_defaults_for_timestamp");
+        let full = |name: &str| info.variable(name).is_some_and(|value| value.eq_ignore_ascii_case("FULL"));
         Surroundings {
             mariadb: info.flavor == Flavor::Mariadb,
             lower_case_table_names: info.lower_case_table_names,
             explicit_timestamps: !explicit.is_some_and(|value| matches!(value, "OFF" | "0")),
+            full_metadata: full("binlog_row_metadata"),
+            whole_images: full("binlog_row_image"),
             no_key,
             shadows: filter.shadows().clone(),
             wanted: Arc::new(move |name| filter.matches(name)),

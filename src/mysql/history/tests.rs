@@ -5,6 +5,8 @@ use crate::config::ShadowNames;
 use crate::mysql::binlog::StatementSession;
 use crate::schema::{Column, ColumnType, IntegerSize};
 
+mod past;
+
 fn int() -> ColumnType {
     ColumnType::Integer { size: IntegerSize::Int, unsigned: false }
 }
@@ -287,7 +289,7 @@ fn a_row_format_of_its_own_mode_is_read() {
 
 mod unread {
     use super::*;
-    use crate::mysql::binlog::table_map_of;
+    use crate::mysql::binlog::{full_table_map_of, table_map_of};
 
     /// A history over `T` whose catalogue has what the mutex holds.
     fn with_catalogue() -> (History, Arc<Mutex<Option<Table>>>) {
@@ -356,6 +358,24 @@ mod unread {
         assert!(later.contains("the log has the name a, the definition the name c"), "{later}");
         let gone = reason(None, &t, true);
         assert!(gone.contains("no longer has the table"), "{gone}");
+    }
+
+    #[test]
+    fn rows_with_whole_definitions_need_no_catalogue() {
+        let logged = table(&["ALTER TABLE t ADD c INT AFTER id"]);
+        for now in [None, Some(table(&["ALTER TABLE t DROP a"]))] {
+            let (mut history, held) = with_catalogue();
+            read(&mut history, UNREAD);
+            held.lock().unwrap().clone_from(&now);
+            let changes = history.map(&full_table_map_of(&logged), "x:1").unwrap();
+            assert_eq!(changes.iter().map(short).collect::<Vec<_>>(), ["alter shop.t(id c a b; id) was id - a b"]);
+        }
+        // Defaults are not in it.
+        let (mut history, _) = with_catalogue();
+        history.surroundings.whole_images = false;
+        read(&mut history, UNREAD);
+        let error = history.map(&full_table_map_of(&logged), "x:1").unwrap_err().to_string();
+        assert!(error.contains("binlog_row_image is not FULL"), "{error}");
     }
 
     #[test]
@@ -514,69 +534,6 @@ mod tools {
             ["refill shop.t(id a b; id a): its key has other columns"]
         );
         assert_eq!(swapped("ALTER TABLE _t_new ENGINE=InnoDB"), [""; 0]);
-    }
-}
-
-/// A job that begins in the past, with `t` as the catalogue has it now.
-mod past {
-    use super::*;
-    use crate::mysql::binlog::{RowsEvent, RowsKind, Slot, table_map_of};
-
-    enum Seen {
-        Rows(&'static str),
-        Statement(&'static str),
-    }
-    use Seen::{Rows, Statement as Said};
-
-    fn begun(seen: &[Seen]) -> Result<Vec<String>> {
-        let today = after(&[T, "CREATE TABLE u (id INT PRIMARY KEY)"]);
-        let t = Table::clone(today.tables().next().unwrap());
-        let mut past = Past::new(today);
-        for seen in seen {
-            past.see(&match seen {
-                Said(sql) => Slot::Statement(statement(sql)),
-                Rows(name) => Slot::Rows(RowsEvent {
-                    table: Arc::new(table_map_of(&Table { name: TableName::new("shop", *name), ..t.clone() }, false)),
-                    kind: RowsKind::Insert,
-                    columns: None,
-                    images: Default::default(),
-                    file: "binlog.000001".into(),
-                    offset: 4,
-                    gtid: None,
-                }),
-            });
-        }
-        Ok(past.history()?.tables().map(|table| columns(table)).collect())
-    }
-
-    #[test]
-    fn a_table_is_there_from_the_statement_on_that_makes_it() {
-        let (t, u) = ("shop.t(id a b; id)", "shop.u(id; id)");
-        for (seen, there) in [
-            (&[Rows("t"), Said("ALTER TABLE t ADD INDEX (a)"), Said("TRUNCATE t"), Rows("t")][..], &[t, u][..]),
-            (&[Said(T), Rows("t"), Said("ALTER TABLE t DROP a")], &[u]),
-            (&[Said("DROP TABLE IF EXISTS t"), Said(T), Rows("t")], &[u]),
-            (&[Rows("t"), Said("CREATE TABLE IF NOT EXISTS t (id INT PRIMARY KEY)")], &[t, u]),
-            (&[Said("CREATE TABLE x LIKE t"), Said("RENAME TABLE x TO other.x"), Said("DROP TABLE other.x")], &[t, u]),
-            (&[Said("ALTER TABLE gone ADD c INT"), Said("DROP TABLE gone")], &[t, u]),
-        ] {
-            assert_eq!(begun(seen).unwrap(), there);
-        }
-    }
-
-    #[test]
-    fn a_table_that_was_another_then_is_not_guessed() {
-        for seen in [
-            &[Said("ALTER TABLE t ADD b VARCHAR(10)")][..],
-            &[Rows("t"), Said("DROP TABLE t"), Said(T)],
-            &[Rows("gone"), Said("DROP TABLE gone")],
-            &[Rows("t"), Said("DROP DATABASE shop"), Said(T)],
-            &[Said("RENAME TABLE t TO x, u TO t, x TO u")],
-            &[Said("ALTER TABLE t ADD SYSTEM VERSIONING")],
-        ] {
-            let error = begun(seen).unwrap_err().to_string();
-            assert!(error.contains("has been changed since") && error.contains("binlog.000001:200"), "{error}");
-        }
     }
 }
 

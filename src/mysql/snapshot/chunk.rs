@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SnapshotTable;
 use super::key::{Key, range};
+use super::spread::{Spread, WALKED};
 use super::table::read_error;
 use crate::mysql::connect::Session;
 use crate::schema::TableName;
@@ -43,12 +44,14 @@ impl Chunk {
 pub struct ChunkPlanner {
     table: Arc<SnapshotTable>,
     next: Option<(u64, Option<Key>)>,
+    /// `None`: nobody has looked yet.
+    spread: Option<Option<Spread>>,
 }
 
 impl ChunkPlanner {
     /// Begins at the table's first row.
     pub fn new(table: Arc<SnapshotTable>) -> Self {
-        ChunkPlanner { table, next: Some((0, None)) }
+        ChunkPlanner { table, next: Some((0, None)), spread: None }
     }
 
     /// Goes on behind `last`, the last chunk that was planned before.
@@ -59,14 +62,31 @@ impl ChunkPlanner {
     }
 
     /// The next chunk, of `chunk_rows` rows (at least 1); `None` when the last one was given. The walk reads `chunk_rows` entries of the index at
-    /// the server and brings one key. After an error the same call may be made again. A table always has at least one
+    /// the server and brings one key. More than 10,000 rows of a table whose key is one whole number are not walked; then
+    /// the chunk may have from a quarter to one and a half times as many, as far as the server's estimates are right. After an error the same call may be made again. A table always has at least one
     /// chunk, and the last may be empty.
     pub async fn next(&mut self, conn: &mut impl Session, chunk_rows: u64) -> Result<Option<Chunk>> {
         let Some((number, lower)) = self.next.clone() else { return Ok(None) };
         let upper =
-            if self.table.key.is_empty() { None } else { self.bound(conn, lower.as_ref(), chunk_rows.max(1)).await? };
+            if self.table.key.is_empty() { None } else { self.upper(conn, lower.as_ref(), chunk_rows.max(1)).await? };
         self.next = upper.clone().map(|upper| (number + 1, Some(upper)));
         Ok(Some(Chunk { table: self.table.name.clone(), number, lower, upper }))
+    }
+
+    async fn upper(&mut self, conn: &mut impl Session, lower: Option<&Key>, chunk_rows: u64) -> Result<Option<Key>> {
+        if chunk_rows > WALKED {
+            let table = Arc::clone(&self.table);
+            let spread = match &mut self.spread {
+                Some(spread) => spread,
+                unknown => unknown.insert(Spread::of(conn, &table).await?),
+            };
+            if let Some(spread) = spread
+                && let Some(bound) = spread.bound(conn, &table, lower, chunk_rows).await?
+            {
+                return Ok(Some(bound));
+            }
+        }
+        self.bound(conn, lower, chunk_rows).await
     }
 
     /// The key `chunk_rows` rows behind `lower`, if there are so many.

@@ -37,6 +37,22 @@ impl Key {
     }
 }
 
+impl KeyValue {
+    pub(super) fn whole_number(&self) -> Option<i128> {
+        match self {
+            KeyValue::Integer(value) => Some((*value).into()),
+            KeyValue::Unsigned(value) => Some((*value).into()),
+            _ => None,
+        }
+    }
+
+    /// `None`: no column has one so large.
+    pub(super) fn of_whole_number(value: i128) -> Option<KeyValue> {
+        let signed = i64::try_from(value).map(KeyValue::Integer);
+        signed.or_else(|_| u64::try_from(value).map(KeyValue::Unsigned)).ok()
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum KeyValue {
@@ -109,6 +125,11 @@ impl KeyColumn {
 
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// INT and its kin, and YEAR.
+    pub(super) fn is_whole_number(&self) -> bool {
+        matches!(self.kind, KeyKind::Integer)
     }
 
     /// The column as a SELECT lists it, for `value`.

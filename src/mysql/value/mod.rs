@@ -21,7 +21,7 @@ mod network;
 mod number;
 mod temporal;
 
-pub(crate) use charset::max_bytes as charset_max_bytes;
+pub(crate) use charset::{Charset, max_bytes as charset_max_bytes};
 pub(crate) use formatter::Formatter;
 #[cfg(test)]
 pub(crate) use formatter::tests;

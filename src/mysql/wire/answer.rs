@@ -66,7 +66,9 @@ fn values(mut packet: &[u8], columns: usize) -> Option<Vec<Value>> {
 /// A length-encoded integer; `Some(None)` is the mark for NULL.
 #[inline]
 pub(super) fn length(bytes: &mut &[u8]) -> Option<Option<u64>> {
-    let width = match bytes.try_get_u8().ok()? {
+    let (first, rest) = bytes.split_first()?;
+    *bytes = rest;
+    let width = match *first {
         short @ 0..=250 => return Some(Some(short.into())),
         251 => return Some(None),
         252 => 2,

@@ -4,6 +4,8 @@
 //! `FAILED`. The words for each failure come from StarRocks' sources and its SDK; servers of other versions
 //! word some of them differently, so what is on neither list is tried a few times and then given up.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::http::Answer;
@@ -162,6 +164,11 @@ pub(super) fn judge(answer: &Answer, rows: u64) -> Verdict {
     }
 }
 
+/// How long the load took to be committed and published.
+pub(super) fn publish_time(answer: &Answer) -> Option<Duration> {
+    parse(&answer.text).get("CommitAndPublishTimeMs").and_then(number).map(Duration::from_millis)
+}
+
 /// A success that did not read every row has lost some, whatever its status says.
 fn counted(json: &Value, rows: u64, from: &impl std::fmt::Display) -> Verdict {
     match json.get("NumberTotalRows").and_then(number) {
@@ -244,6 +251,13 @@ mod tests {
     fn success_and_publish_timeout_are_in() {
         assert!(matches!(judged(r#"{"Status":"Success","NumberTotalRows":3}"#), Verdict::In { already: false }));
         assert!(matches!(judged(r#"{"Status":"Publish Timeout"}"#), Verdict::In { already: false }));
+    }
+
+    #[test]
+    fn an_answer_tells_how_long_its_load_took_to_be_published() {
+        let told = |text: &str| publish_time(&answer(200, text, true));
+        assert_eq!(told(r#"{"Status":"Success","CommitAndPublishTimeMs":17}"#), Some(Duration::from_millis(17)));
+        assert_eq!(told(r#"{"Status":"Success"}"#), None);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
 use tracing::warn;
 
-use super::answer::{Again, Verdict, classify, field, judge, parse};
+use super::answer::{Again, Verdict, classify, field, judge, parse, publish_time};
 use super::http::{Answer, Http, Lost, encode_segment};
 use super::refused;
 use crate::config;
@@ -210,6 +210,7 @@ impl StreamLoad {
             let began = answer.as_ref().map_or_else(|lost| lost.began, |answer| answer.began);
             let from = answer.as_ref().ok().map(|answer| answer.from.clone());
             let visible = answer.as_ref().is_ok_and(says_visible);
+            let publish = answer.as_ref().ok().and_then(publish_time);
             let verdict = match answer {
                 Ok(answer) => judge(&answer, load.rows),
                 Err(Lost { began: true, error }) => Verdict::Undecided(error),
@@ -221,7 +222,7 @@ impl StreamLoad {
             let error = match verdict {
                 Verdict::In { already } => {
                     self.is_in(load, visible);
-                    return Ok(Loaded { retries, already });
+                    return Ok(Loaded { retries, already, publish: publish.filter(|_| !already) });
                 }
                 Verdict::Running => Error::transient("an earlier try under the same label was under way"),
                 Verdict::Undecided(error) => error,
@@ -256,7 +257,7 @@ impl StreamLoad {
             match self.settle(load).await {
                 Fate::In => {
                     self.is_in(load, false);
-                    return Ok(Loaded { retries, already: true });
+                    return Ok(Loaded { retries, already: true, publish: None });
                 }
                 Fate::NotIn { reason } => {
                     settled = true;

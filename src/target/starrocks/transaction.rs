@@ -31,7 +31,7 @@
 //! commit nothing is gained here, since all loads are of one cluster.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::header::{HeaderMap, HeaderValue};
 use tracing::warn;
@@ -110,6 +110,8 @@ fn unspeakable(table: &TargetTable) -> Option<Error> {
 enum Attempt {
     In {
         already: bool,
+        /// From the call to commit until it is known to be in.
+        publish: Option<Duration>,
     },
     /// An earlier run's try has this label; it is out for good.
     Used,
@@ -155,9 +157,9 @@ impl StreamLoad {
             number += 1;
             let at = || format!("transaction {label} of {rows} rows in database {database}");
             let Out { error, again, error_url } = match self.attempt(database, &label, &loads).await {
-                Attempt::In { already } => {
+                Attempt::In { already, publish } => {
                     self.is_in_database(database, &label);
-                    return Ok(Loaded { retries, already });
+                    return Ok(Loaded { retries, already, publish });
                 }
                 Attempt::Used => continue,
                 Attempt::Out(out) => out,
@@ -191,7 +193,7 @@ impl StreamLoad {
             Ok(true) => {}
             Ok(false) => {
                 return match self.end(database, label).await {
-                    Ended::In => Attempt::In { already: true },
+                    Ended::In => Attempt::In { already: true, publish: None },
                     Ended::Out { .. } => Attempt::Used,
                 };
             }
@@ -206,12 +208,13 @@ impl StreamLoad {
                 return Attempt::Out(Out { error: out.error.context(&load.table), ..out });
             }
         }
+        let committing = Instant::now();
         let committed = self.call("commit", database, label, Some(self.load_timeout * 2)).await;
         if let Err(error) = &committed {
             warn!("transaction {label}: {error}; asking for the label's state");
         }
         match self.end(database, label).await {
-            Ended::In => Attempt::In { already: false },
+            Ended::In => Attempt::In { already: false, publish: committed.is_ok().then(|| committing.elapsed()) },
             Ended::Out { reason } => Attempt::Out(refused(committed, &reason)),
         }
     }

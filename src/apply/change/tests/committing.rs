@@ -3,92 +3,50 @@
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
-use tokio_util::sync::CancellationToken;
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::Error;
 use crate::apply::batch::Batch;
-use crate::apply::commit::{Committer, LoadOptions, Pieces};
-use crate::apply::dead_letter::{DeadLetters, Policy};
-use crate::apply::encode::BinaryText;
+use crate::apply::commit::Committer;
 use crate::apply::flush::Epoch;
-use crate::apply::pace::Pace;
-use crate::apply::row_hash::Numbers;
+use crate::apply::lag::{Alterations, Altered, CatchUp, GRACE, Parked};
 use crate::apply::sample::position;
-use crate::config::OnError;
-use crate::schema::{Mapping, TargetTable};
-use crate::state::{Checkpoint, PreparedChanges, Store};
-use crate::target::{LabelState, Load, Loaded, Target, Version};
+use crate::apply::scripted::{self, Script, Scripted};
+use crate::schema::Mapping;
+use crate::state::{ParkedRows, Store};
 
 /// A target that notes what it is asked for, and fails when it is told to.
 struct Noting {
     asked: Mutex<Vec<String>>,
     /// The answers to the next calls; none: done.
     answers: Mutex<VecDeque<Result<()>>>,
+    /// What an ALTER waits for.
+    gate: Semaphore,
     cannot: Vec<String>,
 }
 
-impl Noting {
-    fn note(&self, what: String) -> Result<()> {
+impl Script for Noting {
+    fn change(&self, what: String) -> Result<()> {
         self.asked.lock().unwrap().push(what);
         self.answers.lock().unwrap().pop_front().unwrap_or(Ok(()))
     }
-}
 
-impl Target for Noting {
-    async fn check(&self, _: &[String]) -> Vec<Error> {
-        Vec::new()
+    async fn altering(&self) {
+        drop(self.gate.acquire().await);
     }
 
-    async fn version(&self) -> Result<Version> {
-        Ok(Version { major: 3, minor: 5, patch: 0 })
-    }
-
-    fn ddl(&self, _: &TargetTable) -> Vec<String> {
-        Vec::new()
-    }
-
-    async fn ensure_table(&self, table: &TargetTable) -> Result<bool> {
-        self.note(format!("create {}", table.name)).map(|()| true)
-    }
-
-    async fn check_table(&self, _: &TargetTable) -> Result<bool> {
-        Ok(true)
-    }
-
-    async fn load(&self, _: &Load) -> Result<Loaded> {
-        Ok(Loaded::default())
-    }
-
-    async fn label_state(&self, _: &str, _: &str) -> Result<LabelState> {
-        Ok(LabelState::Finished)
-    }
-
-    async fn alter_table(&self, before: &TargetTable, after: &TargetTable, _: &[Option<usize>]) -> Result<()> {
-        self.note(format!("alter {}: {} to {} columns", before.name, before.columns.len(), after.columns.len()))
-    }
-
-    fn cannot_alter(&self, _: &TargetTable, _: &TargetTable, _: &[Option<usize>]) -> Vec<String> {
+    fn cannot_alter(&self) -> Vec<String> {
         self.cannot.clone()
-    }
-
-    async fn truncate_table(&self, table: &TableName) -> Result<()> {
-        self.note(format!("truncate {table}"))
-    }
-
-    async fn drop_table(&self, table: &TableName) -> Result<()> {
-        self.note(format!("drop {table}"))
-    }
-
-    async fn rename_table(&self, from: &TableName, to: &TableName) -> Result<()> {
-        self.note(format!("rename {from} to {to}"))
     }
 }
 
 struct Scene {
     runtime: tokio::runtime::Runtime,
-    target: Arc<Noting>,
+    target: Arc<Scripted<Noting>>,
     store: Arc<Store>,
+    ends: channel::Sender<Altered>,
+    altered: channel::Receiver<Altered>,
     _folder: tempfile::TempDir,
 }
 
@@ -97,13 +55,14 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(folder.path(), "it").unwrap());
         let cannot = cannot.iter().map(|&why| why.to_owned()).collect();
-        let target = Noting { asked: Mutex::default(), answers: Mutex::default(), cannot };
+        let target = Noting { asked: Mutex::default(), answers: Mutex::default(), gate: Semaphore::new(1), cannot };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-        Scene { runtime, target: Arc::new(target), store, _folder: folder }
+        let (ends, altered) = channel::unbounded();
+        Scene { runtime, target: Arc::new(Scripted(target)), store, ends, altered, _folder: folder }
     }
 
     /// As a start makes it: with the tables that the store has, or with these.
-    fn committer(&self, first: &[&Arc<Table>]) -> Committer<Noting> {
+    fn committer(&self, first: &[&Arc<Table>]) -> Committer<Scripted<Noting>> {
         let stored = self.store.definitions().unwrap();
         let followed = match stored.since {
             None => followed(first),
@@ -114,30 +73,14 @@ impl Scene {
                 }),
                 stored.passed,
                 stored.left,
-            ),
+            )
+            .with_lags(self.store.lags().unwrap()),
         };
-        let policy = Policy { on_error: OnError::Exit, max_letters: 0, halve: true };
-        Committer {
-            errands: crate::apply::errand::Errands::default(),
-            target: Arc::clone(&self.target),
-            store: Arc::clone(&self.store),
-            options: LoadOptions {
-                job: "it_0".into(),
-                binary: BinaryText::Base64,
-                part_bytes: 1 << 20,
-                parallel: 1,
-                together: false,
-            },
-            progress: Arc::default(),
-            pace: Pace::of(std::time::Duration::ZERO, 1000),
-            runtime: self.runtime.handle().clone(),
-            leave: CancellationToken::new(),
-            letters: Arc::new(DeadLetters::new(&self.store, policy, followed.mappings()).unwrap()),
-            checkpoint: self.store.checkpoint().unwrap().unwrap_or_else(|| Checkpoint::at(position(0))),
-            pieces: Pieces::default(),
-            numbers: Numbers::default(),
-            changer: Changer::new(rules(&[]), Patience::default(), Arc::new(followed)),
-        }
+        let mut committer = scripted::committer(&self.target, &self.store, self.runtime.handle());
+        committer.letters.follow(followed.mappings()).unwrap();
+        let alterations = Alterations::new(self.ends.clone());
+        committer.changer = Changer::new(rules(&[]), Patience::default(), Arc::new(followed), alterations);
+        committer
     }
 
     fn asked(&self) -> Vec<String> {
@@ -150,17 +93,7 @@ impl Scene {
 }
 
 fn epoch(begin: u64, end: u64) -> Epoch {
-    Epoch {
-        begin: position(begin),
-        end: position(end),
-        committed_at: 7,
-        batch: Batch::default(),
-        anew: false,
-        prepared: PreparedChanges::default(),
-        change: None,
-        task: None,
-        history: Some("{}".into()),
-    }
+    Epoch { committed_at: 7, history: Some("{}".into()), ..Epoch::between(position(begin), position(end)) }
 }
 
 /// A statement between the two places, and what the flusher is told of it.
@@ -235,7 +168,10 @@ fn a_passing_failure_of_a_step_is_tried_again() {
     let t = table("t", vec![int("id")]);
     scene.answer([Err(Error::transient("restarting")), Err(Error::transient("restarting"))]);
     let change = [alter(&t, vec![int("id"), int("n")], &[("n", "")])];
-    scene.committer(&[&t]).change(epoch(0, 100), statement("ALTER TABLE t ADD n INT", &change).0).unwrap();
+    let mut committer = scene.committer(&[&t]);
+    committer.change(epoch(0, 100), statement("ALTER TABLE t ADD n INT", &change).0).unwrap();
+    // The pauses are longer than what everybody waits for.
+    assert!(scene.altered.recv().unwrap().result.is_ok());
     assert_eq!(scene.asked(), ["alter shop.t: 1 to 2 columns"; 3]);
 }
 
@@ -282,4 +218,91 @@ fn a_statement_of_a_transaction_that_was_lost_leaves_no_definition() {
     committer.change(epoch(0, 0), statement("CREATE TABLE t …", &create).0).unwrap();
     committer.commit(Epoch { anew: true, ..epoch(0, 200) }).unwrap();
     assert!(scene.store.definitions().unwrap().tables.is_empty());
+}
+
+#[test]
+fn a_table_whose_alter_takes_its_time_lags_and_an_end_that_is_written_down_is_not_asked_for_again() {
+    let scene = Scene::new(&[]);
+    let (t, u) = (table("t", vec![int("id")]), table("u", vec![int("id")]));
+    let change = [alter(&t, vec![int("id"), int("n")], &[("n", "")])];
+    let mut committer = scene.committer(&[&t, &u]);
+    let gate = scene.runtime.block_on(scene.target.gate.acquire()).unwrap();
+    let (change, replied) = statement("ALTER TABLE t ADD n INT", &change);
+    committer.change(epoch(0, 100), change).unwrap();
+    let followed = replied.try_recv().unwrap();
+    assert!(followed.lag(&name("t")).is_some_and(|lag| lag.number == 1 && lag.since == position(100)));
+    assert!(followed.lag(&name("u")).is_none());
+    assert_eq!(scene.store.checkpoint().unwrap().unwrap().position, position(100));
+    let columns: Vec<_> =
+        scene.store.definitions().unwrap().tables.iter().map(|(table, _)| table.columns.len()).collect();
+    assert_eq!(columns, [2], "the rows behind the statement are read with it");
+    assert_eq!((scene.store.running_change().unwrap(), scene.store.lags().unwrap().len()), (None, 1));
+    assert!(committer.progress.snapshot().changing > std::time::Duration::ZERO);
+    assert_eq!(scene.asked(), ["alter shop.t: 1 to 2 columns"]);
+
+    // The process dies here, and the next one finds out what the target has done.
+    drop(committer);
+    let mut committer = scene.committer(&[]);
+    committer.alter_again().unwrap();
+    drop(gate);
+    let altered = scene.altered.recv().unwrap();
+    assert!(altered.result.is_ok() && altered.number == 1 && altered.table == name("t"));
+    assert_eq!(scene.asked(), ["alter shop.t: 1 to 2 columns"]);
+    drop(committer);
+    let mut committer = scene.committer(&[]);
+    committer.alter_again().unwrap();
+    assert!(scene.altered.try_recv().unwrap().result.is_ok());
+    assert_eq!(scene.asked().len(), 0, "rows of the new shape may be in");
+
+    let (reply, caught_up) = channel::bounded(1);
+    let rows = CatchUp { table: name("t"), batch: Batch::default(), part: None, last: Some(reply) };
+    committer.catch_up(&position(100), rows).unwrap();
+    assert!(caught_up.recv().unwrap().lag(&name("t")).is_none());
+    assert_eq!(scene.store.lags().unwrap(), []);
+    assert_eq!(committer.progress.snapshot().changing, std::time::Duration::ZERO);
+}
+
+#[test]
+fn everything_waits_for_an_alter_inside_a_transaction_and_where_epochs_become_visible_whole() {
+    for (together, begin) in [(false, 100), (true, 0)] {
+        let scene = Scene::new(&[]);
+        let t = table("t", vec![int("id")]);
+        let change = [alter(&t, vec![int("id"), int("n")], &[("n", "")])];
+        let mut committer = scene.committer(&[&t]);
+        committer.options.together = together;
+        let gate = scene.runtime.block_on(scene.target.gate.acquire()).unwrap();
+        let (change, replied) = statement("ALTER TABLE t ADD n INT", &change);
+        let changing = std::thread::spawn(move || committer.change(epoch(begin, 100), change));
+        assert!(replied.recv_timeout(GRACE * 2).is_err(), "it did not wait");
+        drop(gate);
+        assert!(replied.recv().unwrap().lag(&name("t")).is_none());
+        changing.join().unwrap().unwrap();
+    }
+}
+
+#[test]
+fn a_table_that_lags_and_is_to_be_copied_is_altered_no_more() {
+    let scene = Scene::new(&[]);
+    let t = table("t", vec![int("id")]);
+    let mut committer = scene.committer(&[&t]);
+    let _gate = scene.runtime.block_on(scene.target.gate.acquire()).unwrap();
+    let change = [alter(&t, vec![int("id"), int("n")], &[("n", "")])];
+    committer.change(epoch(0, 100), statement("ALTER TABLE t ADD n INT", &change).0).unwrap();
+    let mut parked = Parked::default();
+    parked.changes.came.push(ParkedRows { number: 1, rows: vec![0] });
+    committer.commit(Epoch { parked, ..epoch(100, 200) }).unwrap();
+    assert_eq!(scene.store.parked_bytes().unwrap(), 1);
+    scene.store.ask_for_copies(&[(name("t"), crate::state::Asked::Again)]).unwrap();
+    let mut committer = scene.committer(&[]);
+    scene.asked();
+    committer.alter_again().unwrap();
+    let now = Arc::new(committer.changer.followed().mapping(&name("t")).unwrap().source.clone());
+    let refill = [SchemaChange::Refill { table: now, reason: "towpath recopy".into() }];
+    let (change, replied) = statement("towpath recopy", &refill);
+    committer.change(epoch(200, 200), Change { asked: true, ..change }).unwrap();
+    assert_eq!(scene.asked(), ["drop shop.t__towpath_new", "create shop.t__towpath_new"]);
+    let followed = replied.try_recv().unwrap();
+    let join = followed.join(&name("t")).unwrap();
+    assert_eq!((join.serves.as_ref(), join.live), (Some(&name("t")), false), "nobody knows its columns");
+    assert_eq!((scene.store.lags().unwrap().len(), scene.store.parked_bytes().unwrap()), (0, 0));
 }

@@ -149,10 +149,14 @@ fn a_statement_that_the_full_copy_may_have_seen_has_the_table_copied_again() {
     let job = unsettled(&before);
     let swapped = alter(&before, vec![int("id"), int("y"), int("x")], &[("y", "x"), ("x", "y")]);
     let anew = ["drop table shop.a", "create table shop.a"];
-    let behind = step_words(&job, &[swapped.clone()], &between(500, 600));
+    let behind = step_words(&job, std::slice::from_ref(&swapped), &between(500, 600));
     assert_eq!(behind, ["alter table shop.a"], "no chunk has seen it");
-    assert_eq!(step_words(&job, &[swapped.clone()], &between(499, 600)), anew);
-    assert_eq!(step_words(&job, &[swapped.clone()], &Case { span: None, ..case() }), anew, "its place is not known");
+    assert_eq!(step_words(&job, std::slice::from_ref(&swapped), &between(499, 600)), anew);
+    assert_eq!(
+        step_words(&job, std::slice::from_ref(&swapped), &Case { span: None, ..case() }),
+        anew,
+        "its place is not known"
+    );
     assert_eq!(step_words(&job, &[refill(&before)], &between(10, 20)), anew);
     let plan = plan(&job, &[swapped], &said("ALTER TABLE …"), &rules(&[]), &between(10, 20)).unwrap();
     let join = plan.followed.join(&name("a")).unwrap();

@@ -43,8 +43,8 @@ pub(super) struct KeyClauses<'a> {
     pub(super) added: Vec<KeyDefinition>,
     pub(super) drops_primary: bool,
     pub(super) dropped: Vec<&'a str>,
-    /// Of unique keys only: what else the name may stand for is not followed.
-    pub(super) constraints_dropped: Vec<&'a str>,
+    /// Of unique keys only: what else the name may stand for is not followed. With whether it may be missing.
+    pub(super) constraints_dropped: Vec<(&'a str, bool)>,
     /// Old name and new.
     pub(super) renamed: Vec<(&'a str, &'a str)>,
 }
@@ -91,7 +91,9 @@ impl<'a> Clauses<'a> {
                 TableChange::AddKey(key) => clauses.keys.added.push(key.clone()),
                 TableChange::DropPrimaryKey => clauses.keys.drops_primary = true,
                 TableChange::DropKey(name) => clauses.keys.dropped.push(name),
-                TableChange::DropConstraint(name) => clauses.keys.constraints_dropped.push(name),
+                TableChange::DropConstraint { name, if_exists } => {
+                    clauses.keys.constraints_dropped.push((name, *if_exists));
+                }
                 TableChange::RenameKey { old, new } => clauses.keys.renamed.push((old, new)),
                 TableChange::ConvertCharset(_)
                 | TableChange::DefaultCharset(_)

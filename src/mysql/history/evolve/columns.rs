@@ -28,7 +28,7 @@ pub(super) struct Placed<'a> {
     /// The old name that a clause named it by: keys find it by that, and by its name if there is none.
     pub(super) change: Option<&'a str>,
     /// The clause that defines it, as an index.
-    clause: Option<usize>,
+    pub(super) clause: Option<usize>,
 }
 
 /// # Errors
@@ -105,9 +105,6 @@ pub(super) fn place<'a>(
     if let Some((_, twice)) = twice {
         return Err(format!("column {} would be there twice", twice.column.name));
     }
-    if !rules.explicit_timestamps {
-        imply_timestamps(&mut columns, clauses);
-    }
     Ok(columns)
 }
 
@@ -175,22 +172,23 @@ fn has_generated_key(table: &Table) -> bool {
             .is_some_and(|column| column.name == "my_row_id" && column.invisible && column.ty == unsigned)
 }
 
-/// Without `explicit_defaults_for_timestamp` the table's first TIMESTAMP gets DEFAULT CURRENT_TIMESTAMP, if it is NOT NULL
-/// and has no other default (`promote_first_timestamp_column`); a later one that a clause defines gets zero.
-fn imply_timestamps(columns: &mut [Placed<'_>], clauses: &Clauses<'_>) {
+/// Without `explicit_defaults_for_timestamp` a TIMESTAMP that a clause defines NOT NULL and without a default gets one:
+/// CURRENT_TIMESTAMP if it is the table's first (`promote_first_timestamp_column`), else zero, but for some.
+pub(super) fn imply_timestamps(columns: &mut [Placed<'_>], clauses: &Clauses<'_>, never_zero: &[usize]) {
     let mut first = true;
-    for placed in columns {
+    for (index, placed) in columns.iter_mut().enumerate() {
         let column = &mut placed.column;
         if !matches!(column.ty, ColumnType::Timestamp { .. }) {
             continue;
         }
         let definition = placed.clause.and_then(|clause| clauses.defined.get(clause)).map(|defined| defined.definition);
         let plain = !column.nullable && column.default.is_none() && column.generated == Generated::No;
-        let updates = definition.is_some_and(|definition| definition.on_update);
-        if plain && first && !updates {
-            column.default = Some(DefaultValue::CurrentTimestamp);
-        } else if plain && definition.is_some() {
-            column.default = default_value(&column.ty, &DefaultClause::Literal("0".to_owned()));
+        if let Some(definition) = definition.filter(|_| plain) {
+            column.default = match first && !definition.on_update {
+                true => Some(DefaultValue::CurrentTimestamp),
+                false if never_zero.contains(&index) => None,
+                false => default_value(&column.ty, &DefaultClause::Literal("0".to_owned())),
+            };
         }
         first = false;
     }

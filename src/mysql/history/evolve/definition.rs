@@ -69,7 +69,11 @@ impl Charsets {
 /// # Errors
 /// Why its type cannot be known.
 pub(super) fn column(definition: &ColumnDefinition, charsets: &Charsets, rules: Rules<'_>) -> Result<Column, String> {
-    let charset = charsets.of(definition);
+    let charset = match definition.ty.text.as_str() {
+        // MariaDB's is a LONGTEXT in this set, and is converted as one.
+        "json" if rules.mariadb => charsets.convert.clone().or_else(|| Some("utf8mb4".to_owned())),
+        _ => charsets.of(definition),
+    };
     let ty = column_type(&definition.ty.text, charset.as_deref(), rules)
         .map_err(|problem| format!("column {}: {problem}", definition.name))?;
     let nullable = match (definition.nullable, &ty) {
@@ -99,9 +103,7 @@ fn column_type(text: &str, charset: Option<&str>, rules: Rules<'_>) -> Result<Co
     };
     let known = || charset.ok_or_else(|| "the table's default character set is not known".to_owned());
     let text = match (word, length) {
-        ("json", None) if rules.mariadb => {
-            return Ok(ColumnType::Text { size: LobSize::Long, charset: "utf8mb4".into() });
-        }
+        ("json", _) if rules.mariadb => "longtext",
         ("real", _) if rules.real_as_float => "float",
         ("bit", Some(0)) => "bit(1)",
         ("decimal", Some(0)) => "decimal(10,0)",
@@ -113,7 +115,7 @@ fn column_type(text: &str, charset: Option<&str>, rules: Rules<'_>) -> Result<Co
         ("blob", Some(bytes)) => return Ok(ColumnType::Blob { size: lob_size(bytes) }),
         _ => text,
     };
-    let ty = match word {
+    let ty = match if text == "longtext" { text } else { word } {
         "char" | "varchar" | "tinytext" | "text" | "mediumtext" | "longtext" => {
             catalogue_type::parse_written(text, Some(known()?))?
         }

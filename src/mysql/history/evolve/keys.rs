@@ -5,11 +5,12 @@
 //!
 //! Indexes that the servers make for foreign keys by themselves are not followed: they decide about no rows.
 
+use super::super::charset::max_bytes;
 use super::clauses::KeyClauses;
 use super::columns::Placed;
 use super::{no_column, same};
 use crate::mysql::ddl::{KeyDefinition, KeyKind};
-use crate::schema::{Index, Table};
+use crate::schema::{ColumnType, Index, Table};
 
 /// Over indexes into the new columns.
 pub(super) struct Keys {
@@ -21,15 +22,23 @@ pub(super) struct Keys {
 /// # Errors
 /// A key over a column that is not there.
 pub(super) fn keys(before: &Table, clauses: &KeyClauses<'_>, columns: &[Placed<'_>]) -> Result<Keys, String> {
-    let mut keys = kept(before, clauses, columns);
+    let mut keys = kept(before, clauses, columns)?;
+    if !before.knows_indexes() {
+        sure(before, clauses, columns, &keys)?;
+    }
     for key in &clauses.added {
         keys.add(key, columns)?;
+        if key.kind == KeyKind::Primary {
+            // Now it is certain which it is.
+            let unknown = |index: &&mut Index| index.name.is_empty();
+            keys.indexes.iter_mut().filter(unknown).for_each(|index| *index = Index::unknown(false));
+        }
     }
     keys.indexes.sort_by(|left, right| left.name.cmp(&right.name));
     Ok(keys)
 }
 
-fn kept(before: &Table, clauses: &KeyClauses<'_>, columns: &[Placed<'_>]) -> Keys {
+fn kept(before: &Table, clauses: &KeyClauses<'_>, columns: &[Placed<'_>]) -> Result<Keys, String> {
     // A part is looked for by its old column's name, and the first of the new list that had it or has it is taken: a column
     // that is dropped and added anew keeps its place in a key.
     let now = |old: usize| {
@@ -38,9 +47,16 @@ fn kept(before: &Table, clauses: &KeyClauses<'_>, columns: &[Placed<'_>]) -> Key
     };
     let primary: Vec<usize> = before.key.iter().filter_map(|&old| now(old)).collect();
     let stays = before.primary && !clauses.drops_primary && !primary.is_empty();
+    let mut dropped: Vec<&str> = clauses.dropped.clone();
+    for (name, if_exists) in &clauses.constraints_dropped {
+        let unique = before.indexes.iter().find(|index| index.unique && same(name, &index.name));
+        if *if_exists && unique.is_some_and(|index| may_be_hashed(before, index)) {
+            return Err(format!("it is not certain whether DROP CONSTRAINT IF EXISTS {name} finds the unique key"));
+        }
+        dropped.extend(unique.map(|index| index.name.as_str()));
+    }
     let indexes = before.indexes.iter().filter_map(|index| {
-        let is = |name: &&str| same(name, &index.name);
-        if clauses.dropped.iter().any(is) || index.unique && clauses.constraints_dropped.iter().any(is) {
+        if dropped.iter().any(|name| same(name, &index.name)) {
             return None;
         }
         let parts: Vec<Option<usize>> = index
@@ -55,7 +71,54 @@ fn kept(before: &Table, clauses: &KeyClauses<'_>, columns: &[Placed<'_>]) -> Key
         let name = renamed.map_or_else(|| index.name.clone(), |(_, new)| (*new).to_owned());
         (!parts.is_empty()).then_some(Index { name, unique: index.unique, columns: parts })
     });
-    Keys { primary: stays.then_some(primary), indexes: indexes.collect() }
+    Ok(Keys { primary: stays.then_some(primary), indexes: indexes.collect() })
+}
+
+/// MariaDB keeps unique keys that are too long for an index as hashes, and does not find those as constraints. How much
+/// of a column is in a key the definition does not say.
+fn may_be_hashed(table: &Table, index: &Index) -> bool {
+    const SHORTEST_LIMIT: u64 = 767;
+    let bytes = index.columns.iter().map(|part| {
+        let column = part.and_then(|part| table.columns.get(part));
+        match column.map(|column| &column.ty) {
+            Some(ColumnType::Char { chars, charset } | ColumnType::Varchar { chars, charset }) => {
+                u64::from(*chars) * max_bytes(charset).unwrap_or(4)
+            }
+            Some(ColumnType::Binary { bytes } | ColumnType::Varbinary { bytes }) => u64::from(*bytes),
+            None
+            | Some(ColumnType::Text { .. } | ColumnType::Blob { .. } | ColumnType::Json | ColumnType::Geometry) => {
+                u64::MAX / 64
+            }
+            Some(_) => 30,
+        }
+    });
+    bytes.sum::<u64>() > SHORTEST_LIMIT
+}
+
+/// Of a table whose indexes are not all known: whether it is certain what becomes of its key, which may be the primary one or
+/// a unique one that stands in for it.
+fn sure(before: &Table, clauses: &KeyClauses<'_>, columns: &[Placed<'_>], kept: &Keys) -> Result<(), String> {
+    let adds_primary = clauses.added.iter().any(|key| key.kind == KeyKind::Primary);
+    if adds_primary {
+        return Ok(());
+    }
+    let known = |name: &str| before.indexes.iter().any(|index| same(&index.name, name));
+    let nullable =
+        |&part: &usize| columns.get(part).is_some_and(|placed| placed.clause.is_some() && placed.column.nullable);
+    let certain = match &kept.primary {
+        // There was no key at all, or it is gone and nothing else is known.
+        None => !before.primary && !clauses.drops_primary,
+        Some(_) if before.knows_key() => true,
+        Some(primary) => {
+            let constraints = clauses.constraints_dropped.iter().map(|(name, _)| name);
+            clauses.dropped.iter().chain(constraints).all(|name| known(name)) && !primary.iter().any(nullable)
+        }
+    };
+    if certain {
+        Ok(())
+    } else {
+        Err("the table's definition is from the log, which does not tell all of its keys".to_owned())
+    }
 }
 
 impl Keys {

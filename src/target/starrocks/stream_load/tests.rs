@@ -54,7 +54,7 @@ async fn the_fe_gets_headers_only_and_the_be_gets_password_and_body() {
     let be = Scripted::start(vec![Step::Take(SUCCESS.into())]).await;
     let fe = Scripted::start(vec![to(&be)]).await;
     let loaded = loader(&[&fe]).load(&load()).await.unwrap();
-    assert_eq!(loaded, Loaded { retries: 0, already: false });
+    assert_eq!(loaded, Loaded { retries: 0, already: false, publish: None });
 
     let (at_fe, at_be) = (&fe.seen()[0], &be.seen()[0]);
     assert_eq!(at_fe.body, b"", "no byte of the body may reach the FE");
@@ -143,7 +143,7 @@ async fn a_chain_of_redirects_without_an_end_is_cut() {
 #[tokio::test]
 async fn publish_timeout_is_in() {
     let be = Scripted::start(vec![Step::Take(r#"{"Status":"Publish Timeout","NumberTotalRows":2}"#.into())]).await;
-    assert_eq!(loader(&[&be]).load(&load()).await.unwrap(), Loaded { retries: 0, already: false });
+    assert_eq!(loader(&[&be]).load(&load()).await.unwrap(), Loaded { retries: 0, already: false, publish: None });
 }
 
 #[tokio::test]
@@ -152,7 +152,7 @@ async fn a_finished_label_is_in_without_a_body() {
         r#"{"Status":"Label Already Exists","ExistingJobStatus":"FINISHED","Message":"Label [l1] has already been used."}"#,
     )])
     .await;
-    assert_eq!(loader(&[&be]).load(&load()).await.unwrap(), Loaded { retries: 0, already: true });
+    assert_eq!(loader(&[&be]).load(&load()).await.unwrap(), Loaded { retries: 0, already: true, publish: None });
     assert_eq!(be.seen()[0].body, b"");
 }
 
@@ -169,18 +169,26 @@ async fn a_running_label_is_asked_for_until_it_is_visible() {
 #[tokio::test]
 async fn a_running_label_that_aborts_is_sent_again() {
     let fe = Scripted::start(vec![Step::json(RUNNING), Step::state("ABORTED"), Step::Take(SUCCESS.into())]).await;
-    assert_eq!(loader(&[&fe]).load(&load()).await.unwrap(), Loaded { retries: 1, already: false });
+    assert_eq!(loader(&[&fe]).load(&load()).await.unwrap(), Loaded { retries: 1, already: false, publish: None });
 }
 
 #[tokio::test]
 async fn an_answer_lost_after_the_body_is_decided_by_the_label() {
     for state in ["COMMITTED", "VISIBLE"] {
         let fe = Scripted::start(vec![Step::TakeAndVanish, Step::state(state)]).await;
-        assert_eq!(loader(&[&fe]).load(&load()).await.unwrap(), Loaded { retries: 0, already: true }, "{state}");
+        assert_eq!(
+            loader(&[&fe]).load(&load()).await.unwrap(),
+            Loaded { retries: 0, already: true, publish: None },
+            "{state}"
+        );
     }
     for state in ["UNKNOWN", "ABORTED"] {
         let fe = Scripted::start(vec![Step::TakeAndVanish, Step::state(state), Step::Take(SUCCESS.into())]).await;
-        assert_eq!(loader(&[&fe]).load(&load()).await.unwrap(), Loaded { retries: 1, already: false }, "{state}");
+        assert_eq!(
+            loader(&[&fe]).load(&load()).await.unwrap(),
+            Loaded { retries: 1, already: false, publish: None },
+            "{state}"
+        );
         assert_eq!(fe.seen()[2].header("label"), Some("l1"), "the label stays");
     }
 }
@@ -224,7 +232,7 @@ async fn without_an_fe_a_lost_answer_is_decided_by_sending_again() {
     .await;
     let params = Params { retry_count: 1, ..params() };
     let loader = StreamLoad::new(&target(vec![be.address.clone()]), &params).unwrap();
-    assert_eq!(loader.load(&load()).await.unwrap(), Loaded { retries: 2, already: true });
+    assert_eq!(loader.load(&load()).await.unwrap(), Loaded { retries: 2, already: true, publish: None });
 }
 
 #[tokio::test]
@@ -249,8 +257,12 @@ async fn an_address_that_fails_is_left_for_the_next_one() {
     let second = Scripted::start(vec![Step::Take(SUCCESS.into()); 2]).await;
     let addresses = vec![dead().await, first.address.clone(), second.address.clone()];
     let loader = StreamLoad::new(&target(addresses), &params()).unwrap();
-    assert_eq!(loader.load(&load()).await.unwrap(), Loaded { retries: 2, already: false });
-    assert_eq!(loader.load(&load()).await.unwrap(), Loaded { retries: 0, already: false }, "the others rest");
+    assert_eq!(loader.load(&load()).await.unwrap(), Loaded { retries: 2, already: false, publish: None });
+    assert_eq!(
+        loader.load(&load()).await.unwrap(),
+        Loaded { retries: 0, already: false, publish: None },
+        "the others rest"
+    );
     assert_eq!((first.seen().len(), second.seen().len()), (1, 2));
 }
 
@@ -314,7 +326,10 @@ async fn a_server_that_stops_taking_the_body_is_left_and_the_label_asked_for() {
     // More than the sockets of both sides hold.
     let large = Load { body: Bytes::from(vec![b'1'; 32 << 20]), ..load() };
     let loaded = tokio::time::timeout(Duration::from_secs(60), loader.load(&large)).await;
-    assert_eq!(loaded.expect("it waits for the whole load's time").unwrap(), Loaded { retries: 1, already: false });
+    assert_eq!(
+        loaded.expect("it waits for the whole load's time").unwrap(),
+        Loaded { retries: 1, already: false, publish: None }
+    );
 }
 
 #[tokio::test]
@@ -323,7 +338,7 @@ async fn a_server_that_never_answers_is_left() {
     let other = Scripted::start(vec![Step::Take(SUCCESS.into())]).await;
     let params = Params { so_timeout_sec: 1, ..params() };
     let loader = StreamLoad::new(&target(vec![silent.address.clone(), other.address.clone()]), &params).unwrap();
-    assert_eq!(loader.load(&load()).await.unwrap(), Loaded { retries: 1, already: false });
+    assert_eq!(loader.load(&load()).await.unwrap(), Loaded { retries: 1, already: false, publish: None });
 }
 
 #[tokio::test]
@@ -436,7 +451,7 @@ async fn a_connection_that_was_closed_while_it_rested_costs_no_try() {
     let be = Scripted::start(vec![Step::TakeAndHangUp(SUCCESS.into()); 3]).await;
     let loader = loader(&[&be]);
     for _ in 0..3 {
-        assert_eq!(loader.load(&load()).await.unwrap(), Loaded { retries: 0, already: false });
+        assert_eq!(loader.load(&load()).await.unwrap(), Loaded { retries: 0, already: false, publish: None });
     }
 }
 
