@@ -1,6 +1,11 @@
 //! gh-ost and pt-online-schema-change, statement by statement as these tools send them (`go/logic/applier.go` and `migrator.go` of
 //! gh-ost 1.1; `bin/pt-online-schema-change` of percona-toolkit 3), while an application writes: they end well, they are given
 //! up, they come again. Behind them both sides have the same columns and rows, and each change was applied once.
+//!
+//! The table is called `T` because that sorts before the names that the tools make of it. A RENAME locks in the order of names: of
+//! `_t_del, _t_gho, t` it would wait for the sentry first and come to `t` only when that is dropped, perhaps after the lock on
+//! `t` is released and the application has written once more, to a table that is then thrown away. gh-ost makes sure with
+//! `performance_schema.metadata_locks` (its pull request 1536), which MariaDB has switched off.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,7 +34,7 @@ struct Written {
     row: Option<(i64, String)>,
 }
 
-/// An application that writes to `t` by the columns that every version of it has.
+/// An application that writes to `T` by the columns that every version of it has.
 struct Application {
     stop: Arc<AtomicBool>,
     connection: u32,
@@ -44,7 +49,7 @@ impl Application {
         conn.query_drop(format!("USE {database}")).await.unwrap();
         let (stop, (tell, written)) = (Arc::new(AtomicBool::new(false)), mpsc::unbounded_channel());
         let (stopped, connection) = (Arc::clone(&stop), conn.id());
-        let rows: Vec<(i64, i64, String)> = conn.query("SELECT id, n, v FROM t").await.unwrap();
+        let rows: Vec<(i64, i64, String)> = conn.query("SELECT id, n, v FROM T").await.unwrap();
         let task = tokio::spawn(async move {
             let mut rows: BTreeMap<i64, (i64, String)> = rows.into_iter().map(|(id, n, v)| (id, (n, v))).collect();
             let (mut random, mut number) = (StdRng::from_os_rng(), 0);
@@ -55,19 +60,19 @@ impl Application {
                 let row = (number, format!("written {number}"));
                 let (sql, changed) = match (rows.contains_key(&id), random.random_range(0..4)) {
                     (false, _) => (
-                        format!("INSERT INTO t (id, n, v, kept) VALUES ({id}, {}, '{}', 'kept {id}')", row.0, row.1),
+                        format!("INSERT INTO T (id, n, v, kept) VALUES ({id}, {}, '{}', 'kept {id}')", row.0, row.1),
                         vec![(id, Some(row))],
                     ),
-                    (true, 0) => (format!("DELETE FROM t WHERE id = {id}"), vec![(id, None)]),
+                    (true, 0) => (format!("DELETE FROM T WHERE id = {id}"), vec![(id, None)]),
                     (true, 1) if !rows.contains_key(&other) => (
                         format!(
-                            "UPDATE t SET id = {other}, n = {}, v = '{}', kept = 'kept {other}' WHERE id = {id}",
+                            "UPDATE T SET id = {other}, n = {}, v = '{}', kept = 'kept {other}' WHERE id = {id}",
                             row.0, row.1
                         ),
                         vec![(id, None), (other, Some(row))],
                     ),
                     (true, _) => {
-                        (format!("UPDATE t SET n = {}, v = '{}' WHERE id = {id}", row.0, row.1), vec![(id, Some(row))])
+                        (format!("UPDATE T SET n = {}, v = '{}' WHERE id = {id}", row.0, row.1), vec![(id, Some(row))])
                     }
                 };
                 match conn.query_drop(&sql).await {
@@ -97,14 +102,14 @@ impl Application {
     }
 }
 
-/// A tool at work on `t`.
+/// A tool at work on `T`.
 struct Tool<'a> {
     source: &'static Shared,
     database: &'a str,
     conn: Conn,
 }
 
-/// The columns that `t` has before and behind a change, in any case.
+/// The columns that `T` has before and behind a change, in any case.
 const SHARED: &str = "`id`, `n`, `v`, `kept`";
 
 impl<'a> Tool<'a> {
@@ -117,6 +122,12 @@ impl<'a> Tool<'a> {
     async fn run(&mut self, sql: &str) {
         let sql = sql.replace("{db}", self.database);
         self.conn.query_drop(&sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+
+    /// How many rows a table has, and a sum over them.
+    async fn rows_of(&mut self, table: &str) -> (u64, String) {
+        let sql = format!("SELECT COUNT(*), CAST(SUM(CRC32(CONCAT_WS(',', {SHARED}))) AS CHAR) FROM `{table}`");
+        self.conn.query_first(sql).await.unwrap().unwrap()
     }
 
     /// Copies all rows in chunks, by the tool's own statement.
@@ -142,11 +153,11 @@ async fn catch_up(tool: &mut Tool<'_>, application: &mut Application) {
     while let Ok(Written { id, row }) = application.written.try_recv() {
         match row {
             Some((n, v)) => {
-                let columns = format!("replace /* gh-ost `{{db}}`.`_t_gho` */ into `{{db}}`.`_t_gho` ({SHARED})");
+                let columns = format!("replace /* gh-ost `{{db}}`.`_T_gho` */ into `{{db}}`.`_T_gho` ({SHARED})");
                 tool.run(&format!("{columns} values ({id}, {n}, '{v}', 'kept {id}')")).await;
             }
             None => {
-                tool.run(&format!("delete /* gh-ost `{{db}}`.`_t_gho` */ from `{{db}}`.`_t_gho` where ((`id` = {id}))"))
+                tool.run(&format!("delete /* gh-ost `{{db}}`.`_T_gho` */ from `{{db}}`.`_T_gho` where ((`id` = {id}))"))
                     .await
             }
         }
@@ -170,10 +181,10 @@ async fn is_locked_out(tool: &mut Tool<'_>, connection: u32) {
 
 async fn gh_ost(tool: &mut Tool<'_>, application: &mut Application, alter: &str, cut_over: CutOver) {
     for statement in [
-        "drop /* gh-ost */ table if exists `{db}`.`_t_gho`",
-        "drop /* gh-ost */ table if exists `{db}`.`_t_del`",
-        "drop /* gh-ost */ table if exists `{db}`.`_t_ghc`",
-        "create /* gh-ost */ table `{db}`.`_t_ghc` (
+        "drop /* gh-ost */ table if exists `{db}`.`_T_gho`",
+        "drop /* gh-ost */ table if exists `{db}`.`_T_del`",
+        "drop /* gh-ost */ table if exists `{db}`.`_T_ghc`",
+        "create /* gh-ost */ table `{db}`.`_T_ghc` (
             id bigint auto_increment,
             last_update timestamp not null DEFAULT CURRENT_TIMESTAMP ON UPDATE CURRENT_TIMESTAMP,
             hint varchar(64) charset ascii not null,
@@ -181,14 +192,14 @@ async fn gh_ost(tool: &mut Tool<'_>, application: &mut Application, alter: &str,
             primary key(id),
             unique key hint_uidx(hint)
         ) auto_increment=256",
-        "create /* gh-ost */ table `{db}`.`_t_gho` like `{db}`.`t`",
+        "create /* gh-ost */ table `{db}`.`_T_gho` like `{db}`.`T`",
     ] {
         tool.run(statement).await;
     }
-    tool.run(&format!("alter /* gh-ost */ table `{{db}}`.`_t_gho` {alter}")).await;
+    tool.run(&format!("alter /* gh-ost */ table `{{db}}`.`_T_gho` {alter}")).await;
     let state = |id: u32, hint: &str, value: &str| {
         format!(
-            "insert /* gh-ost */ into `{{db}}`.`_t_ghc` (id, hint, value) values (NULLIF({id}, 0), '{hint}', '{value}')
+            "insert /* gh-ost */ into `{{db}}`.`_T_ghc` (id, hint, value) values (NULLIF({id}, 0), '{hint}', '{value}')
              on duplicate key update last_update=NOW(), value=VALUES(value)"
         )
     };
@@ -196,102 +207,117 @@ async fn gh_ost(tool: &mut Tool<'_>, application: &mut Application, alter: &str,
     // What is written from here on is read from the log.
     while application.written.try_recv().is_ok() {}
     let insert = format!(
-        "insert /* gh-ost `{{db}}`.`t` */ ignore into `{{db}}`.`_t_gho` ({SHARED}) \
-         (select {SHARED} from `{{db}}`.`t` force index (`PRIMARY`) where ({{range}}) lock in share mode)"
+        "insert /* gh-ost `{{db}}`.`T` */ ignore into `{{db}}`.`_T_gho` ({SHARED}) \
+         (select {SHARED} from `{{db}}`.`T` force index (`PRIMARY`) where ({{range}}) lock in share mode)"
     );
     tool.copy(&insert).await;
     catch_up(tool, application).await;
     tool.run(&state(1, "heartbeat", "2026-01-01T00:00:00Z")).await;
-    tool.run(&state(0, "state at 1", "AllEventsUpToLockProcessed:1")).await;
     if cut_over == CutOver::Never {
-        for table in ["_t_ghc", "_t_gho"] {
+        for table in ["_T_ghc", "_T_gho"] {
             tool.run(&format!("drop /* gh-ost */ table if exists `{{db}}`.`{table}`")).await;
         }
         return;
     }
     let mut locking = Tool::new(tool.source, tool.database).await;
-    if cut_over == CutOver::TwoStep {
+    let all_processed =
+        |number: u32| state(0, &format!("state at {number}"), &format!("AllEventsUpToLockProcessed:{number}"));
+    let locked = if cut_over == CutOver::TwoStep {
         locking.run("set session lock_wait_timeout:=60").await;
-        locking.run("lock /* gh-ost */ tables `{db}`.`t` write").await;
+        locking.run("lock /* gh-ost */ tables `{db}`.`T` write").await;
         is_locked_out(tool, application.connection).await;
+        tool.run(&all_processed(1)).await;
         catch_up(tool, application).await;
-        locking.run("alter /* gh-ost */ table `{db}`.`t` rename `_t_del`").await;
-        // A server that keeps to the lock under the new name refuses the other table until then.
-        locking.run("unlock tables").await;
-        locking.run("alter /* gh-ost */ table `{db}`.`_t_gho` rename `t`").await;
+        let locked = locking.rows_of("T").await;
+        locking.run("alter /* gh-ost */ table `{db}`.`T` rename `_T_del`").await;
+        tool.run("alter /* gh-ost */ table `{db}`.`_T_gho` rename `T`").await;
+        locking.run("unlock /* gh-ost */ tables").await;
+        locked
     } else {
         // The first try does not come to its end: the sentry is dropped and the lock released without a RENAME.
-        for succeeds in [false, true] {
-            locking
-                .run("create /* gh-ost */ table `{db}`.`_t_del` (id int auto_increment primary key) engine=InnoDB comment='ghost-cut-over-sentry'")
-                .await;
-            locking.run("lock /* gh-ost */ tables `{db}`.`t` write, `{db}`.`_t_del` write").await;
-            is_locked_out(tool, application.connection).await;
-            catch_up(tool, application).await;
-            let mut renaming = Tool::new(tool.source, tool.database).await;
-            let id = renaming.conn.id();
-            let rename = succeeds.then(|| {
-                let database = tool.database.to_owned();
-                tokio::spawn(async move {
-                    let sql = format!(
-                        "rename /* gh-ost */ table `{database}`.`t` to `{database}`.`_t_del`, `{database}`.`_t_gho` to `{database}`.`t`"
-                    );
-                    renaming.conn.query_drop(sql).await.unwrap();
-                })
-            });
-            if succeeds {
-                is_locked_out(tool, id).await;
-            }
-            locking.run("drop /* gh-ost */ table if exists `{db}`.`_t_del`").await;
-            locking.run("unlock tables").await;
-            if let Some(rename) = rename {
-                rename.await.unwrap();
-            }
-        }
-    }
-    for table in ["_t_ghc", "_t_del"] {
+        lock_and_rename(tool, &mut locking, application, &all_processed(1), false).await;
+        lock_and_rename(tool, &mut locking, application, &all_processed(2), true).await
+    };
+    assert_eq!(tool.rows_of("_T_del").await, locked, "the tool lost what the application wrote");
+    for table in ["_T_ghc", "_T_del"] {
         tool.run(&format!("drop /* gh-ost */ table if exists `{{db}}`.`{table}`")).await;
     }
 }
 
+/// Returns the rows that the table had under the lock.
+async fn lock_and_rename(
+    tool: &mut Tool<'_>,
+    locking: &mut Tool<'_>,
+    application: &mut Application,
+    all_processed: &str,
+    renames: bool,
+) -> (u64, String) {
+    tool.run("create /* gh-ost */ table `{db}`.`_T_del` (id int auto_increment primary key) engine=InnoDB comment='ghost-cut-over-sentry'")
+        .await;
+    locking.run("lock /* gh-ost */ tables `{db}`.`T` write, `{db}`.`_T_del` write").await;
+    is_locked_out(tool, application.connection).await;
+    tool.run(all_processed).await;
+    catch_up(tool, application).await;
+    let locked = locking.rows_of("T").await;
+    let mut rename = None;
+    if renames {
+        let mut renaming = Tool::new(tool.source, tool.database).await;
+        let (id, database) = (renaming.conn.id(), tool.database.to_owned());
+        rename = Some(tokio::spawn(async move {
+            let sql = format!(
+                "rename /* gh-ost */ table `{database}`.`T` to `{database}`.`_T_del`, `{database}`.`_T_gho` to `{database}`.`T`"
+            );
+            renaming.conn.query_drop(sql).await.unwrap();
+        }));
+        // For `T`'s lock: it is the first that it asks for.
+        is_locked_out(tool, id).await;
+    }
+    locking.run("drop /* gh-ost */ table if exists `{db}`.`_T_del`").await;
+    locking.run("unlock /* gh-ost */ tables").await;
+    if let Some(rename) = rename {
+        rename.await.unwrap();
+    }
+    locked
+}
+
 async fn pt_osc(tool: &mut Tool<'_>, alter: &str, cuts_over: bool) {
-    let (_, create): (String, String) = tool.conn.query_first("SHOW CREATE TABLE t").await.unwrap().unwrap();
-    tool.run(&create.replacen("CREATE TABLE `t`", "CREATE TABLE `{db}`.`_t_new`", 1)).await;
-    tool.run(&format!("ALTER TABLE `{{db}}`.`_t_new` {alter}")).await;
+    let (_, create): (String, String) = tool.conn.query_first("SHOW CREATE TABLE T").await.unwrap().unwrap();
+    tool.run(&create.replacen("CREATE TABLE `T`", "CREATE TABLE `{db}`.`_T_new`", 1)).await;
+    tool.run(&format!("ALTER TABLE `{{db}}`.`_T_new` {alter}")).await;
     let handler = "BEGIN DECLARE CONTINUE HANDLER FOR 1146 begin end;";
     let new = "NEW.`id`, NEW.`n`, NEW.`v`, NEW.`kept`";
-    let replace = format!("REPLACE INTO `{{db}}`.`_t_new` ({SHARED}) VALUES ({new});");
+    let replace = format!("REPLACE INTO `{{db}}`.`_T_new` ({SHARED}) VALUES ({new});");
     for (name, event, does) in [
-        ("del", "DELETE", "DELETE IGNORE FROM `{db}`.`_t_new` WHERE `{db}`.`_t_new`.`id` <=> OLD.`id`;".to_owned()),
+        ("del", "DELETE", "DELETE IGNORE FROM `{db}`.`_T_new` WHERE `{db}`.`_T_new`.`id` <=> OLD.`id`;".to_owned()),
         (
             "upd",
             "UPDATE",
             format!(
-                "DELETE IGNORE FROM `{{db}}`.`_t_new` WHERE !(OLD.`id` <=> NEW.`id`) AND `{{db}}`.`_t_new`.`id` <=> OLD.`id`; {replace}"
+                "DELETE IGNORE FROM `{{db}}`.`_T_new` WHERE !(OLD.`id` <=> NEW.`id`) AND `{{db}}`.`_T_new`.`id` <=> OLD.`id`; {replace}"
             ),
         ),
         ("ins", "INSERT", replace.clone()),
     ] {
         let trigger = format!(
-            "CREATE TRIGGER `pt_osc_{{db}}_t_{name}` AFTER {event} ON `{{db}}`.`t` FOR EACH ROW {handler} {does} END"
+            "CREATE TRIGGER `pt_osc_{{db}}_T_{name}` AFTER {event} ON `{{db}}`.`T` FOR EACH ROW {handler} {does} END"
         );
         tool.run(&trigger).await;
     }
     let insert = format!(
-        "INSERT LOW_PRIORITY IGNORE INTO `{{db}}`.`_t_new` ({SHARED}) SELECT {SHARED} FROM `{{db}}`.`t` FORCE INDEX(`PRIMARY`) \
+        "INSERT LOW_PRIORITY IGNORE INTO `{{db}}`.`_T_new` ({SHARED}) SELECT {SHARED} FROM `{{db}}`.`T` FORCE INDEX(`PRIMARY`) \
          WHERE {{range}} LOCK IN SHARE MODE /*pt-online-schema-change 4711 copy nibble*/"
     );
     tool.copy(&insert).await;
     if cuts_over {
-        tool.run("ANALYZE TABLE `{db}`.`_t_new` /* pt-online-schema-change */").await;
-        tool.run("RENAME TABLE `{db}`.`t` TO `{db}`.`_t_old`, `{db}`.`_t_new` TO `{db}`.`t`").await;
-        tool.run("DROP TABLE IF EXISTS `{db}`.`_t_old`").await;
+        tool.run("ANALYZE TABLE `{db}`.`_T_new` /* pt-online-schema-change */").await;
+        tool.run("RENAME TABLE `{db}`.`T` TO `{db}`.`_T_old`, `{db}`.`_T_new` TO `{db}`.`T`").await;
+        tool.run("DROP TABLE IF EXISTS `{db}`.`_T_old`").await;
     }
     for name in ["del", "upd", "ins"] {
-        tool.run(&format!("DROP TRIGGER IF EXISTS `{{db}}`.`pt_osc_{{db}}_t_{name}`")).await;
+        tool.run(&format!("DROP TRIGGER IF EXISTS `{{db}}`.`pt_osc_{{db}}_T_{name}`")).await;
     }
     if !cuts_over {
-        tool.run("DROP TABLE IF EXISTS `{db}`.`_t_new`").await;
+        tool.run("DROP TABLE IF EXISTS `{db}`.`_T_new`").await;
     }
 }
 
@@ -300,9 +326,9 @@ async fn both_tools(source: &'static Shared) {
     let database = source.database("online").await;
     let mut tool = Tool::new(source, &database).await;
     let columns = "id BIGINT PRIMARY KEY, n BIGINT NOT NULL, v VARCHAR(40), kept VARCHAR(40), gone INT DEFAULT 1";
-    tool.run(&format!("CREATE TABLE t ({columns})")).await;
+    tool.run(&format!("CREATE TABLE T ({columns})")).await;
     let rows: Vec<String> = (1..=ROWS).map(|id| format!("({0}, 0, 'first', 'kept {0}')", id * 2)).collect();
-    tool.run(&format!("INSERT INTO t (id, n, v, kept) VALUES {}", rows.join(", "))).await;
+    tool.run(&format!("INSERT INTO T (id, n, v, kept) VALUES {}", rows.join(", "))).await;
     let target = Target::start().await;
     let settings = "params: {realFlushPauseSec: 0}";
     let job = Job::new(source.port(), &target, &format!("{database}.*"), "", settings);
@@ -327,7 +353,7 @@ async fn both_tools(source: &'static Shared) {
     assert_equal(source.port(), &target, &database).await;
     assert_same_columns(source, &target, &database).await;
     let columns = "SELECT GROUP_CONCAT(COLUMN_NAME ORDER BY COLUMN_NAME) FROM information_schema.columns \
-                   WHERE TABLE_SCHEMA = '{db}' AND TABLE_NAME = 't'";
+                   WHERE TABLE_SCHEMA = '{db}' AND TABLE_NAME = 'T'";
     let there: Option<String> = tool.conn.query_first(columns.replace("{db}", &database)).await.unwrap();
     assert_eq!(there.as_deref(), Some("a2,a3,a5,a6,id,kept,n,v"), "the tools did what was asked");
     let status = job.status().await;
