@@ -21,6 +21,7 @@ mod join;
 mod large_events;
 mod live_settings;
 mod metrics;
+mod online_tools;
 mod prometheus;
 mod proof;
 mod proxy;

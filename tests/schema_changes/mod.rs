@@ -1,5 +1,6 @@
 //! Statements on replicated tables, on real servers.
 
+mod copied;
 mod following;
 mod lagging;
 pub(crate) use following::assert_same_columns;
