@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use mysql_async::Conn;
 
+use super::moved::Moved;
 use super::pending::Pending;
 use super::servers::SourceReader;
 use super::{Options, Subject};
 use crate::mysql::position::{self, Position};
+use crate::schema::TableName;
 use crate::state::{Stage, Store};
 use crate::{Error, Result};
 
@@ -118,6 +120,15 @@ impl<'s> Clock<'s> {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Which rows of the table the source has changed since `position`, which the job was waited for.
+    pub(crate) async fn moved_since(&mut self, position: &Position, table: &TableName) -> Result<Moved> {
+        // A job that only copies reads no log, so its user may not be allowed to; and then it brings nothing.
+        if self.stand()?.stage == Stage::Done && self.now().await? == *position {
+            return Ok(Moved::none(table));
+        }
+        self.pending.moved_since(position, table).await
     }
 
     /// A replica has to show at least what the target has: waits until it does.

@@ -4,8 +4,8 @@
 //! carries the data: no row images, no Stream Load, no formatter. [`canonical`] gives each cell one form by its meaning.
 //!
 //! [`checksum`] lets both servers add up what they can. [`table`] tells how all rows of a table are compared in bounded memory,
-//! [`multiset`] how those of a table without a key; [`settle`] how rows that differ are told from rows that are on their way, and
-//! [`pending`] how that is known of a job that does not go on. [`definition`] sees to it that both sides' definitions are of
+//! [`multiset`] how those of a table without a key; [`settle`] how rows that differ are told from rows that are on their way,
+//! [`moved`] how that is proved, and [`pending`] how it is known of a job that does not go on. [`definition`] sees to it that both sides' definitions are of
 //! one moment. What is found goes into the state store at the run's end ([`crate::state`]); before
 //! that it is in files without a name, so a run that is killed leaves nothing behind.
 
@@ -16,6 +16,7 @@ mod definition;
 mod keyed;
 mod layout;
 mod literal;
+mod moved;
 mod multiset;
 mod pace;
 mod pending;

@@ -15,9 +15,8 @@
 //!            source S0      │ wait   target T0, S1  │ wait   T1, S2
 //! ```
 //! As for rows with keys ([`settle`]): what S0 counts of a row lies before P0 and so is in T0. Where S1 counts the same, the row
-//! stood still between them, and T0 has to show that count. A difference is one that two such looks in a row
-//! find, and S1 serves both. From the second reading on only the rows whose counts differed are counted, in memory. A row may have
-//! gone and come back between two looks, which hides nothing: it's the count that is compared.
+//! stood still between them, and T0 has to show that count. Of a difference that two such looks in a row find, where S1
+//! serves both, the log is asked whether the row was written since P ([`super::moved`]): only if not, it counts. From the second reading on only the rows whose counts differed are counted, in memory.
 //!
 //! Of a job that does not come to P the log tells which rows it has still to bring ([`super::pending`]).
 //!
@@ -105,6 +104,7 @@ impl Multiset<'_, '_, '_> {
         let mut open = seen.differing(self.options.max_differences.saturating_add(1))?;
         drop(seen);
         report.gave_up = open.len() as u64 > self.options.max_differences;
+        let mut unproved = None;
         for round in 0..ROUNDS {
             if open.is_empty() {
                 return Ok(());
@@ -122,12 +122,14 @@ impl Multiset<'_, '_, '_> {
                 report.unjudged_because = Some(because.clone());
                 self.set_aside(&mut open, checkpoint, report).await?;
             }
-            self.judge(&mut open, &position, report)?;
+            let differing = judge(&mut open);
+            unproved = self.prove(differing, &mut open, &position, report).await?;
             tracing::debug!(table = %self.layout.source, round, left = open.len(), "settling");
         }
         if !open.is_empty() {
             report.unjudged += open.values().map(Suspect::rows).sum::<u64>();
-            report.unjudged_because = Some(format!("they changed each of {ROUNDS} times that they were looked at"));
+            let changed = || format!("they changed each of {ROUNDS} times that they were looked at");
+            report.unjudged_because = Some(unproved.unwrap_or_else(changed));
         }
         Ok(())
     }
@@ -228,21 +230,33 @@ impl Multiset<'_, '_, '_> {
         Ok(())
     }
 
-    /// Takes out the rows that differ for good, and begins the next round.
-    fn judge(&mut self, open: &mut Suspects, position: &Position, report: &mut TableReport) -> Result<()> {
-        let mut differing = Vec::new();
-        for (digest, suspect) in open.iter_mut() {
-            let last = suspect.found.take();
-            let kind = if suspect.there < suspect.after { DifferenceKind::Missing } else { DifferenceKind::Extra };
-            // What changed in between says nothing.
-            suspect.found = (suspect.before == suspect.after).then_some(kind);
-            if suspect.found.is_some() && suspect.found == last {
-                differing.push(*digest);
-            }
-            suspect.before = suspect.after;
+    /// Takes out those of the rows that nobody has written since `position`: they differ. Why nothing can be said of any
+    /// row, if that is so.
+    async fn prove(
+        &mut self,
+        differing: Vec<Digest>,
+        open: &mut Suspects,
+        position: &Position,
+        report: &mut TableReport,
+    ) -> Result<Option<String>> {
+        if differing.is_empty() {
+            return Ok(None);
         }
-        differing.sort_unstable();
+        let moved = match self.clock.moved_since(position, &self.layout.source).await {
+            Ok(moved) => moved,
+            Err(error) => {
+                report.unjudged_because = Some(format!(
+                    "the source's log, which tells whether they have changed meanwhile, cannot be read: {error}"
+                ));
+                let suspects = differing.iter().filter_map(|digest| open.remove(digest));
+                report.unjudged += suspects.map(|suspect| suspect.rows()).sum::<u64>();
+                return Ok(None);
+            }
+        };
         for digest in differing {
+            if moved.has_digest(digest)? {
+                continue;
+            }
             let Some(suspect) = open.remove(&digest) else { continue };
             let kind = suspect.found.unwrap_or(DifferenceKind::Extra);
             match kind {
@@ -257,8 +271,25 @@ impl Multiset<'_, '_, '_> {
                 detail: suspect.line(self.layout, kind, position).to_string(),
             })?;
         }
-        Ok(())
+        Ok(moved.whole().map(str::to_owned))
     }
+}
+
+/// The rows of which two rounds in a row have found the same, in order. Begins the next round.
+fn judge(open: &mut Suspects) -> Vec<Digest> {
+    let mut differing = Vec::new();
+    for (digest, suspect) in open.iter_mut() {
+        let last = suspect.found.take();
+        let kind = if suspect.there < suspect.after { DifferenceKind::Missing } else { DifferenceKind::Extra };
+        // What changed in between says nothing.
+        suspect.found = (suspect.before == suspect.after).then_some(kind);
+        if suspect.found.is_some() && suspect.found == last {
+            differing.push(*digest);
+        }
+        suspect.before = suspect.after;
+    }
+    differing.sort_unstable();
+    differing
 }
 
 /// A row of either side.

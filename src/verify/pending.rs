@@ -20,7 +20,7 @@
 //! Rows of XA transactions that were prepared before C are in the state store, and are in flight too. A statement on a
 //! table makes all of its rows so; the table is left out then.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,11 +28,12 @@ use rusqlite::{Connection, params};
 use twox_hash::XxHash3_128;
 
 use super::layout::Layout;
+use super::moved::Moved;
 use super::servers::{Digest, Tries};
 use super::{Options, Subject};
 use crate::mysql::binlog::statement::{Effect, classify};
 use crate::mysql::binlog::{
-    self, EventPlan, ImageColumns, Overlay, RowsEvent, RowsKind, Slot, Statement, StoredRows, TableMap,
+    self, EventPlan, ImageColumns, Overlay, RowsEvent, RowsKind, Slot, Statement, StoredRows, TableMap, XaStep, Xid,
 };
 use crate::mysql::position::Position;
 use crate::mysql::value::{RowError, ValueOptions, ValueWriter};
@@ -53,12 +54,16 @@ pub(crate) struct Pending<'s> {
 }
 
 /// What was read of the log.
-struct Log {
+pub(super) struct Log {
     tables: HashMap<TableName, Logged>,
     named: Named,
     values: ValueOptions,
-    /// Everything between the checkpoint and this place was read.
+    /// Everything from where it was begun to this place was read.
     read_to: Position,
+    /// XA transactions that were prepared behind where it was begun.
+    prepared: HashSet<Xid>,
+    /// One that was committed and not prepared there: its rows are not among those that were read.
+    unknown: Option<Xid>,
 }
 
 /// One table in the log.
@@ -90,46 +95,28 @@ impl<'s> Pending<'s> {
     /// # Errors
     /// The log cannot be read, or not in the time that the job is waited for.
     pub(crate) async fn read_on(&mut self, checkpoint: &Position, end: &Position) -> Result<()> {
-        let limit = self.options.patience;
-        let reading = tokio::time::timeout(limit, self.read(checkpoint, end));
-        reading.await.unwrap_or_else(|_| {
-            Err(Error::transient(format!("it is longer than can be read in {} s", limit.as_secs()))
-                .hint("give it more time with --patience, or run the job"))
-        })
-    }
-
-    async fn read(&mut self, checkpoint: &Position, end: &Position) -> Result<()> {
+        let (subject, options) = (self.subject, self.options);
         let log = match &mut self.log {
             Some(log) => log,
-            none => none.insert(Log::begin(self.subject, self.options, checkpoint).await?),
-        };
-        let subject = self.subject;
-        let mut tries = Tries::new(self.options.read_patience);
-        // As the job does: a set of transactions means the same on every server.
-        let from = match &log.read_to.gtids {
-            Some(gtids) => Position { file: String::new(), offset: 4, gtids: Some(gtids.clone()) },
-            None => log.read_to.clone(),
-        };
-        loop {
-            let ours: Vec<TableName> = log.tables.keys().cloned().collect();
-            let wanted = Arc::new(move |name: &TableName| ours.contains(name));
-            let noticed = Arc::new(|_: &TableName| false);
-            let id = rand::random_range(REPLICA_IDS);
-            let mut noted = Ok(());
-            let flavor = subject.server.flavor;
-            let mut note = |slot: Slot| {
-                if noted.is_ok() {
-                    noted = log.note(&slot);
+            none => {
+                let mut log = Log::begin(subject, options, &subject.mappings, checkpoint).await?;
+                if let Some(store) = Store::read(&subject.state_dir, &subject.job)? {
+                    log.note_prepared(&store)?;
                 }
-            };
-            let scanned = binlog::scan(&subject.job_connect, flavor, id, &from, (wanted, noticed), &mut note).await;
-            match scanned.and(noted) {
-                Ok(()) => break,
-                Err(error) => tries.again(error).await?,
+                none.insert(log)
             }
-        }
+        };
+        log.read(subject, options).await?;
         log.read_to = end.clone();
         Ok(())
+    }
+
+    /// Which rows of the table the log names from a place to its present end.
+    ///
+    /// # Errors
+    /// As those of `read_on`.
+    pub(crate) async fn moved_since(&self, from: &Position, table: &TableName) -> Result<Moved> {
+        Moved::since(self.subject, self.options, from, table).await
     }
 
     /// Whether the log names the row with this key, as far as it was read.
@@ -139,23 +126,26 @@ impl<'s> Pending<'s> {
 
     /// The same, for the digest of a key; of a table without one the key is the whole row.
     pub(crate) fn has_digest(&self, table: &TableName, key: Digest) -> Result<bool> {
-        let Some((log, logged)) = self.log.as_ref().and_then(|log| Some((log, log.tables.get(table)?))) else {
-            return Ok(false);
-        };
-        Ok(logged.whole.is_some() || log.named.has(logged.number, key)?)
+        self.log.as_ref().map_or(Ok(false), |log| log.has(table, key))
     }
 
     /// What the log does to the table as a whole, in words.
     pub(crate) fn change_of(&self, table: &TableName) -> Option<&str> {
-        self.log.as_ref()?.tables.get(table)?.whole.as_deref()
+        self.log.as_ref()?.change_of(table)
     }
 }
 
 impl Log {
-    async fn begin(subject: &Subject<'_>, options: &Options, checkpoint: &Position) -> Result<Log> {
+    /// Nothing is read yet.
+    pub(super) async fn begin(
+        subject: &Subject<'_>,
+        options: &Options,
+        mappings: &[Arc<Mapping>],
+        from: &Position,
+    ) -> Result<Log> {
         let mut conn = subject.connect.sql(None).await?;
-        let mut tables = HashMap::with_capacity(subject.mappings.len());
-        for (number, mapping) in subject.mappings.iter().enumerate() {
+        let mut tables = HashMap::with_capacity(mappings.len());
+        for (number, mapping) in mappings.iter().enumerate() {
             let stored = subject.starrocks.stored_columns(&mapping.target.name).await?;
             let rules = subject.rules(options);
             let layout = Layout::new(&mut conn, subject.server.flavor, mapping, &stored, &options.columns, &rules);
@@ -166,11 +156,61 @@ impl Log {
             tables.insert(logged.mapping.source.name.clone(), logged);
         }
         let values = ValueOptions { zone: subject.zone.clone(), zero_date: subject.zero_date.clone() };
-        let mut log = Log { tables, named: Named::create()?, values, read_to: checkpoint.clone() };
-        if let Some(store) = Store::read(&subject.state_dir, &subject.job)? {
-            log.note_prepared(&store)?;
+        let (named, read_to) = (Named::create()?, from.clone());
+        Ok(Log { tables, named, values, read_to, prepared: HashSet::new(), unknown: None })
+    }
+
+    /// Reads from where it has come to, to the log's present end.
+    pub(super) async fn read(&mut self, subject: &Subject<'_>, options: &Options) -> Result<()> {
+        let limit = options.patience;
+        let reading = tokio::time::timeout(limit, self.read_to_end(subject, options));
+        reading.await.unwrap_or_else(|_| {
+            Err(Error::transient(format!("it is longer than can be read in {} s", limit.as_secs()))
+                .hint("give it more time with --patience, or run the job"))
+        })
+    }
+
+    async fn read_to_end(&mut self, subject: &Subject<'_>, options: &Options) -> Result<()> {
+        let mut tries = Tries::new(options.read_patience);
+        // As the job does: a set of transactions means the same on every server.
+        let from = match &self.read_to.gtids {
+            Some(gtids) => Position { file: String::new(), offset: 4, gtids: Some(gtids.clone()) },
+            None => self.read_to.clone(),
+        };
+        loop {
+            let ours: Vec<TableName> = self.tables.keys().cloned().collect();
+            let wanted = Arc::new(move |name: &TableName| ours.contains(name));
+            let noticed = Arc::new(|_: &TableName| false);
+            let id = rand::random_range(REPLICA_IDS);
+            let mut noted = Ok(());
+            let flavor = subject.server.flavor;
+            let mut note = |slot: Slot| {
+                if noted.is_ok() {
+                    noted = self.note(slot);
+                }
+            };
+            let scanned = binlog::scan(&subject.job_connect, flavor, id, &from, (wanted, noticed), &mut note).await;
+            match scanned.and(noted) {
+                Ok(()) => return Ok(()),
+                Err(error) => tries.again(error).await?,
+            }
         }
-        Ok(log)
+    }
+
+    /// Whether the row with the key of this digest was named.
+    pub(super) fn has(&self, table: &TableName, key: Digest) -> Result<bool> {
+        let Some(logged) = self.tables.get(table) else { return Ok(false) };
+        Ok(logged.whole.is_some() || self.named.has(logged.number, key)?)
+    }
+
+    /// Why every row of the table has to be taken for named, in words.
+    pub(super) fn change_of(&self, table: &TableName) -> Option<&str> {
+        self.tables.get(table)?.whole.as_deref()
+    }
+
+    /// A committed XA transaction whose rows were not read.
+    pub(super) fn unknown(&self) -> Option<&Xid> {
+        self.unknown.as_ref()
     }
 
     /// Rows of XA transactions whose commit may come behind the checkpoint.
@@ -196,16 +236,18 @@ impl Log {
         Ok(())
     }
 
-    fn note(&mut self, slot: &Slot) -> Result<()> {
+    fn note(&mut self, slot: Slot) -> Result<()> {
         match slot {
-            Slot::Rows(event) | Slot::XaRows { event, .. } => self.note_rows(event),
-            Slot::Statement(statement) => {
-                self.note_statement(statement);
-                Ok(())
+            Slot::Rows(event) | Slot::XaRows { event, .. } => self.note_rows(&event)?,
+            Slot::Statement(statement) => self.note_statement(&statement),
+            Slot::Xa(_, XaStep::Prepared { name, .. }) => {
+                self.prepared.insert(name);
             }
+            Slot::Xa(_, XaStep::Commit(name)) if !self.prepared.contains(&name) => self.unknown = Some(name),
             // What was cut off comes again, and a row too many does no harm.
-            Slot::CutOff(_) | Slot::Commit(_) | Slot::Passed(..) | Slot::Xa(..) => Ok(()),
+            Slot::CutOff(_) | Slot::Commit(_) | Slot::Passed(..) | Slot::Xa(..) => {}
         }
+        Ok(())
     }
 
     fn note_rows(&mut self, event: &RowsEvent) -> Result<()> {
@@ -430,7 +472,7 @@ impl Named {
     }
 }
 
-fn digest(key: &[u8]) -> Digest {
+pub(super) fn digest(key: &[u8]) -> Digest {
     XxHash3_128::oneshot(key)
 }
 

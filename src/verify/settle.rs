@@ -12,9 +12,10 @@
 //! lies before P, so it has reached the target; where `after` shows the same, it did not change since. So a cell that is
 //! equal in `before` and `after` and different at the target differs. A cell that changed in between says nothing.
 //!
-//! A counter may come back to its old value between the two, and a row may be seen a moment before its position can be
-//! named. So a difference counts when two rounds in a row find it, each with a position of its own. A row that changes
-//! in every round is looked at again, up to [`ROUNDS`] times; then it is *unjudged*, which the report says.
+//! A value may have gone and come back between the two, in every round, and a row may be seen a moment before its position can
+//! be named. So of a row that two rounds in a row have found different the log is asked whether it has stood still since
+//! P ([`super::moved`]); only that proves the difference. A row that changes in every round is looked at again, up to
+//! [`ROUNDS`] times; then it is *unjudged*, which the report says.
 //!
 //! A job that does not come to P is no longer waited for. Then the log tells which of the rows it has still to bring
 //! ([`super::pending`]); those are *in flight*, and the others are judged as if the job had come there: what it has still
@@ -37,7 +38,8 @@ use crate::mysql::position::Position;
 use crate::mysql::snapshot::SnapshotTable;
 use crate::state::DifferenceKind;
 
-const ROUNDS: u32 = 10;
+/// So many that a row which is written all the time, and equal half of the times that it is looked at, is found equal.
+const ROUNDS: u32 = 16;
 /// Between two rounds: what has been committed at the target becomes visible.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -72,11 +74,10 @@ enum Verdict {
     Differs(DifferenceKind, Vec<(usize, Value, Value)>),
 }
 
-/// A difference that one round has found.
-#[derive(PartialEq)]
+/// A difference that one round has found, with both values of each column.
 struct Found {
     kind: DifferenceKind,
-    columns: Vec<usize>,
+    columns: Vec<(usize, Value, Value)>,
 }
 
 /// The rows that are not decided, each with what the last round has found.
@@ -87,6 +88,7 @@ impl Settling<'_, '_, '_> {
         let mut settled = Settled::default();
         let mut open: Open = suspects.into_iter().map(|key| (key, None)).collect();
         let mut waited = None;
+        let mut unproved = None;
         for round in 0..ROUNDS {
             if open.is_empty() {
                 return Ok(settled);
@@ -122,16 +124,50 @@ impl Settling<'_, '_, '_> {
                 left = self.not_in_flight(left, checkpoint, &mut open, &mut settled).await?;
             }
             let moving = left.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Moving)).count();
-            for (key, verdict) in left {
-                settled.take(key, verdict, &position, &mut open);
-            }
+            let found_again = left.into_iter().filter_map(|(key, verdict)| take(key, verdict, &mut open)).collect();
+            unproved = self.prove(found_again, &position, &mut open, &mut settled).await?;
             tracing::debug!(table = %self.layout.source, round, rows = keys.len(), moving, left = open.len(), "settling");
         }
         if !open.is_empty() {
             settled.unjudged += open.len() as u64;
-            settled.because = Some(format!("they changed each of {ROUNDS} times that they were looked at"));
+            let changed = || format!("they changed each of {ROUNDS} times that they were looked at");
+            settled.because = Some(unproved.unwrap_or_else(changed));
         }
         Ok(settled)
+    }
+
+    /// Takes out those of the rows that have stood still since `position`: they differ. Why nothing can be said of any row,
+    /// if that is so.
+    async fn prove(
+        &mut self,
+        found: Vec<Vec<u8>>,
+        position: &Position,
+        open: &mut Open,
+        settled: &mut Settled,
+    ) -> Result<Option<String>> {
+        if found.is_empty() {
+            return Ok(None);
+        }
+        let moved = match self.clock.moved_since(position, &self.layout.source).await {
+            Ok(moved) => moved,
+            Err(error) => {
+                settled.because = Some(format!(
+                    "the source's log, which tells whether they have changed meanwhile, cannot be read: {error}"
+                ));
+                settled.unjudged += found.len() as u64;
+                found.iter().for_each(|key| drop(open.remove(key)));
+                return Ok(None);
+            }
+        };
+        for key in found {
+            if !moved.has(&key)?
+                && let Some(Found { kind, columns }) = open.remove(&key).flatten()
+            {
+                let position = position.clone();
+                settled.differences.push(Difference { kind, key, columns, position, dead_letter: false });
+            }
+        }
+        Ok(moved.whole().map(str::to_owned))
     }
 
     /// Those of the rows that the job has not still to bring. The others are decided.
@@ -166,31 +202,24 @@ impl Settling<'_, '_, '_> {
     }
 }
 
-impl Settled {
-    /// A difference that is found for the second time in a row is one.
-    fn take(&mut self, key: Vec<u8>, verdict: Verdict, position: &Position, open: &mut Open) {
-        let found = match verdict {
-            Verdict::Differs(kind, columns) => {
-                let found = Found { kind, columns: columns.iter().map(|column| column.0).collect() };
-                if open.get(&key).is_some_and(|last| last.as_ref().is_some_and(|last| last.again(&found))) {
-                    open.remove(&key);
-                    let position = position.clone();
-                    self.differences.push(Difference { kind, key, columns, position, dead_letter: false });
-                    return;
-                }
-                Some(found)
-            }
-            _ => None,
-        };
-        open.insert(key, found);
-    }
+/// Keeps what one round says of a row. Its key, if the round before has found the same.
+fn take(key: Vec<u8>, verdict: Verdict, open: &mut Open) -> Option<Vec<u8>> {
+    let found = match verdict {
+        Verdict::Differs(kind, columns) => Some(Found { kind, columns }),
+        _ => None,
+    };
+    let last = open.get(&key).and_then(Option::as_ref);
+    let again = found.as_ref().zip(last).is_some_and(|(found, last)| last.again(found));
+    open.insert(key.clone(), found);
+    again.then_some(key)
 }
 
 impl Found {
     /// The same difference, in at least one column.
     fn again(&self, other: &Found) -> bool {
-        let columns: HashSet<usize> = self.columns.iter().copied().collect();
-        self.kind == other.kind && (columns.is_empty() || other.columns.iter().any(|column| columns.contains(column)))
+        let columns: HashSet<usize> = self.columns.iter().map(|column| column.0).collect();
+        self.kind == other.kind
+            && (columns.is_empty() || other.columns.iter().any(|column| columns.contains(&column.0)))
     }
 }
 

@@ -3,6 +3,7 @@
 mod correct;
 mod damage;
 mod flight;
+mod flipping;
 mod keyless;
 mod keys;
 mod left_out;
