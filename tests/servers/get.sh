@@ -257,8 +257,8 @@ get_alone() {
 get_openssl() {
     get_alone openssl lib/libssl.a libssl-dev || return 0
     mkdir -p "$tree/include/openssl" "$tree/lib"
-    cp "$tree"/root/usr/include/openssl/*.h "$tree"/root/usr/include/*/openssl/*.h "$tree/include/openssl/"
-    cp "$tree"/root/usr/lib/*/libssl.a "$tree"/root/usr/lib/*/libcrypto.a "$tree/lib/"
+    cp "$tree/root/usr/include/openssl/"*.h "$tree/root/usr/include/"*/openssl/*.h "$tree/include/openssl/"
+    cp "$tree/root/usr/lib/"*/libssl.a "$tree/root/usr/lib/"*/libcrypto.a "$tree/lib/"
     rm -rf "$tree/root"
     settle openssl
 }
