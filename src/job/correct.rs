@@ -32,6 +32,10 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Rows of one table that are read and sent together.
 const ROWS: u64 = 200;
 
+/// What there is to do about a table whose rows have no key.
+pub(crate) const COPY_BY_ANOTHER_JOB: &str = "leave the table out with source.excludeTables, empty it at the target, and let \
+                                              another job (another `name`) copy it";
+
 /// Beside a running job.
 pub struct Corrector {
     job: config::Job,
@@ -93,7 +97,7 @@ impl Corrector {
         })?;
         if mapping.is_row_hash() {
             return Err(Error::definite(format!("table {name} has no key by which a row could be corrected"))
-                .hint(format!("copy it anew: `towpath recopy JOB {name}`")));
+                .hint(COPY_BY_ANOTHER_JOB));
         }
         if let Some(work) = store.at_work(name, &mapping.target.name)? {
             return Err(Error::definite(format!("table {name}: {work}")).hint("correct it once that is done"));

@@ -86,7 +86,11 @@ async fn counted_under_writers(source: &Shared) {
     let corrected = job.command("correct", &["--run", "2"]).await;
     let said = text(&corrected);
     assert_eq!(corrected.status.code(), Some(3), "{said}");
-    assert!(said.contains(&format!("{database}.t: has no key")) && said.contains("towpath recopy"), "{said}");
+    assert!(
+        said.contains(&format!("{database}.t: has no key"))
+            && said.contains("let another job (another `name`) copy it"),
+        "{said}"
+    );
     assert!(job.stop(running).await.success(), "{}", job.log());
 }
 

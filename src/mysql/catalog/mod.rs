@@ -8,6 +8,7 @@
 //! `ORDINAL_POSITION`, and by `preflight`, which selects from every table.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row};
@@ -23,6 +24,10 @@ pub(super) mod default;
 /// Above this many tables of one database the query reads all of its columns instead of naming tables.
 const NAMED_TABLES: usize = 300;
 
+/// A definition is read by several statements, which show several moments: a table that is renamed between two of them has
+/// no columns, say. So what looks wrong is looked at again, after these pauses.
+const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(200)];
+
 /// Reads the definitions of all tables that `filter` matches, ordered by name. Views, sequences and temporary
 /// tables never match.
 ///
@@ -33,6 +38,21 @@ const NAMED_TABLES: usize = 300;
 /// # Errors
 /// *Definite*: no table matches; a type that cannot be replicated; a table without a key. *Transient*: the connection.
 pub async fn tables(
+    conn: &mut Conn,
+    info: &ServerInfo,
+    filter: &TableFilter,
+    no_key: NoKeyTables,
+) -> Result<Vec<Table>> {
+    for pause in PAUSES {
+        match tables_now(conn, info, filter, no_key).await {
+            Err(error) if !error.is_transient() => tokio::time::sleep(pause).await,
+            read => return read,
+        }
+    }
+    tables_now(conn, info, filter, no_key).await
+}
+
+async fn tables_now(
     conn: &mut Conn,
     info: &ServerInfo,
     filter: &TableFilter,
@@ -100,6 +120,16 @@ pub async fn names(conn: &mut Conn, filter: &TableFilter) -> Result<Vec<TableNam
 /// # Errors
 /// As [`tables`]; a table without a key has an empty one here.
 pub async fn table(conn: &mut Conn, info: &ServerInfo, name: &TableName, no_key: NoKeyTables) -> Result<Option<Table>> {
+    for pause in PAUSES {
+        match table_now(conn, info, name, no_key).await {
+            Err(error) if !error.is_transient() => tokio::time::sleep(pause).await,
+            read => return read,
+        }
+    }
+    table_now(conn, info, name, no_key).await
+}
+
+async fn table_now(conn: &mut Conn, info: &ServerInfo, name: &TableName, no_key: NoKeyTables) -> Result<Option<Table>> {
     show_generated_keys(conn).await;
     let rows = rows(
         conn,
