@@ -1,6 +1,7 @@
 //! Rows whose values go to and fro in step with the comparison are never called different.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ struct Flipping {
     database: String,
     /// How often this is still done, for each table.
     left: Mutex<HashMap<&'static str, u32>>,
+    away: AtomicI32,
 }
 
 impl Flipping {
@@ -85,10 +87,13 @@ impl Flipping {
         self.source.run([format!("UPDATE {}.{table} SET v = {value} WHERE id = 1", self.database)]).await;
     }
 
-    /// The source's other value, and the target has it.
+    /// Another value at the source, and the target has it. It is a new one each time: the last one may still be at the target,
+    /// and be taken back while that is read.
     async fn away(&self, table: &str) {
-        self.set(table, -1).await;
-        while self.target.text(&format!("SELECT v FROM {}.{table} WHERE id = 1", self.database)).await != "-1" {
+        let value = -1 - self.away.fetch_add(1, Ordering::Relaxed);
+        self.set(table, value).await;
+        let look = format!("SELECT v FROM {}.{table} WHERE id = 1", self.database);
+        while self.target.text(&look).await != value.to_string() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -107,7 +112,8 @@ async fn in_step(source: &'static Shared) {
         .await;
     let (target, left) = (Target::start().await, Mutex::default());
     let fe = target.server.fe_addr.port();
-    let (port, flipping) = Flipping { source, target, database: database.clone(), left }.to().await;
+    let away = AtomicI32::default();
+    let (port, flipping) = Flipping { source, target, database: database.clone(), left, away }.to().await;
     let job = Job::at(source.port(), (port, fe), &format!("{database}.*"), "", SETTINGS);
     let running = follow(&job).await;
     let mut there = flipping.target.connect().await;
