@@ -9,7 +9,7 @@ use super::super::change::Followed;
 use crate::mysql::binlog::{EventPlan, ImageColumns, RowsEvent, RowsKind, TableMap};
 use crate::mysql::history::History;
 use crate::mysql::value::ValueOptions;
-use crate::schema::Mapping;
+use crate::schema::{Mapping, TableName};
 use crate::{Error, Result};
 
 /// The tables of the job at the place that is being read, with the plan for each table map, and set of columns in its
@@ -25,6 +25,8 @@ pub struct Tables {
     /// Some table has no key.
     pub(super) row_hashes: bool,
     pub(super) before: Option<Before>,
+    /// The history's revision of which is known whether it awaits any table's rows, and whether it does.
+    awaits: Option<(u64, bool)>,
 }
 
 /// The tables as they were before a statement inside the transaction that is being read.
@@ -50,7 +52,17 @@ pub(super) struct Known {
 impl Tables {
     pub fn new(history: History, followed: Arc<Followed>, values: ValueOptions) -> Self {
         let (stored, row_hashes) = (history.revision(), followed.has_row_hashes());
-        Tables { history, stored, followed, values, known: HashMap::default(), row_hashes, before: None }
+        Tables { history, stored, followed, values, known: HashMap::default(), row_hashes, before: None, awaits: None }
+    }
+
+    /// As [`History::awaits_rows`], which hardly ever has to be asked.
+    pub(super) fn awaits_rows(&mut self, table: &TableName) -> bool {
+        let revision = self.history.revision();
+        let any = match self.awaits {
+            Some((of, any)) if of == revision => any,
+            _ => self.awaits.insert((revision, self.history.awaits_any_rows())).1,
+        };
+        any && self.history.awaits_rows(table)
     }
 
     /// `None`: the table's rows are not replicated.
@@ -116,6 +128,8 @@ impl Tables {
     pub(super) fn undo(&mut self) -> bool {
         let Some(Before { history, stored, followed }) = self.before.take() else { return false };
         (self.history, self.stored) = (history, stored);
+        // Its next revision is another one of the same number.
+        self.awaits = None;
         self.follow(followed);
         true
     }
