@@ -102,11 +102,33 @@ impl Store {
         work(&self.lock()).map_err(|error| failed(self.file.path(), error))
     }
 
+    /// A transaction that is on the disk when this returns, with all before it.
     pub(super) fn transaction<T>(
         &self,
         work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T> {
+        self.run(&mut self.lock(), work)
+    }
+
+    /// A transaction that everybody sees when this returns, and that is on the disk with the next [`Store::transaction`]. A
+    /// power loss before that takes it back: see [`super::file`] for when that may be.
+    pub(super) fn transaction_soon<T>(
+        &self,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
         let mut connection = self.lock();
+        let failed = |error| failed(self.file.path(), error);
+        connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+        let value = self.run(&mut connection, work);
+        connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+        value
+    }
+
+    fn run<T>(
+        &self,
+        connection: &mut Connection,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
         let run = || {
             // Immediate: a second writer (`towpath dead-letters` beside a running job) then waits for its turn.
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -115,7 +137,7 @@ impl Store {
             Ok(value)
         };
         let value = run().map_err(|error| failed(self.file.path(), error))?;
-        self.file.still_there(&connection)?;
+        self.file.still_there(connection)?;
         Ok(value)
     }
 
