@@ -284,7 +284,7 @@ impl Flusher {
         if filling.open_at.is_none() {
             filling.open_at = Some((Arc::clone(&entry.item.file), entry.item.offset));
         }
-        if self.tables.awaits_rows(&entry.item) {
+        if self.tables.awaits_rows(&entry.item.table.name) {
             self.rows_tell(filling, &entry.item)?;
         }
         if filling.in_transaction {

@@ -8,9 +8,10 @@
 //! # When it is on the disk
 //! All transactions of all connections go one behind the other into one log, so what a power loss leaves is the state
 //! after one of them, and at least after the last that waited for the disk. All do (`synchronous=FULL`), but those that
-//! close an epoch: a start from before such a close finds the intent, and does what it does after a process that was killed
-//! there. That is right as long as nothing was done outside that must not be done before the close. Nothing is: whatever
-//! the job does at the target, a load, a schema change, a copy, it writes down first, and waits for the disk.
+//! record how far a copy got ([`super::snapshot`]) and those that close an epoch: a start from before such a close finds the
+//! intent, and does what it does after a process that was killed there. That is right as long as nothing was done outside that
+//! must not be done before the close. Nothing is: whatever the job does at the target, a load, a schema change, a copy, it writes
+//! down first, and waits for the disk.
 //!
 //! # Deleted while the job runs
 //! SQLite goes on writing to a file that has no name any more; all of it would be gone with the process, and the next

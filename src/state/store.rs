@@ -110,17 +110,20 @@ impl Store {
         self.run(&mut self.lock(), work)
     }
 
-    /// A transaction that everybody sees when this returns, and that is on the disk with the next [`Store::transaction`]. A
-    /// power loss before that takes it back: see [`super::file`] for when that may be.
-    pub(super) fn transaction_soon<T>(
+    /// As [`Store::transaction`], for what may be lost when the machine loses its power, because a restart does it again: the
+    /// disk is not waited for. It is there with the next transaction that is waited for, since they lie in one log, in order.
+    pub(super) fn lazy_transaction<T>(
         &self,
         work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T> {
         let mut connection = self.lock();
-        let failed = |error| failed(self.file.path(), error);
-        connection.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+        let waits = |connection: &Connection, mode: &str| {
+            let set = connection.pragma_update(None, "synchronous", mode);
+            set.map_err(|error| failed(self.file.path(), error))
+        };
+        waits(&connection, "NORMAL")?;
         let value = self.run(&mut connection, work);
-        connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+        waits(&connection, "FULL")?;
         value
     }
 

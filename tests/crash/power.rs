@@ -10,13 +10,8 @@ use crate::harness::Job;
 use crate::servers;
 
 /// Each between an epoch's end and whatever waits for the disk next.
-const BETWEEN_EPOCHS: &[(&str, u32)] = &[
-    ("checkpoint-written", 0),
-    ("checkpoint-written", 2),
-    ("epoch-in", 1),
-    ("epoch-closed", 2),
-    ("epoch-encoded", 2),
-];
+const BETWEEN_EPOCHS: &[(&str, u32)] =
+    &[("checkpoint-written", 0), ("checkpoint-written", 2), ("epoch-in", 1), ("epoch-closed", 2), ("epoch-encoded", 2)];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_power_loss_that_takes_the_end_of_an_epoch_loses_nothing_doubles_nothing_and_turns_nothing_back() {

@@ -133,12 +133,7 @@ async fn a_crash_at_a_step_of_an_epoch_loses_nothing_doubles_nothing_and_turns_n
 }
 
 /// `then` is done to what each killed process has left.
-pub(super) async fn killed_at(
-    product: Product,
-    source: &Shared,
-    steps: &[(&str, u32)],
-    then: impl AsyncFn(&Job),
-) {
+pub(super) async fn killed_at(product: Product, source: &Shared, steps: &[(&str, u32)], then: impl AsyncFn(&Job)) {
     let database = source.database("epoch_steps").await;
     let shop = Shop::open(product, &mut source.connect().await, &database).await;
     let target = Outside::start().await;

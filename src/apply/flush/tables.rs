@@ -9,7 +9,7 @@ use super::super::change::Followed;
 use crate::mysql::binlog::{EventPlan, ImageColumns, RowsEvent, RowsKind, TableMap};
 use crate::mysql::history::History;
 use crate::mysql::value::ValueOptions;
-use crate::schema::Mapping;
+use crate::schema::{Mapping, TableName};
 use crate::{Error, Result};
 
 /// The tables of the job at the place that is being read, with the plan for each table map, and set of columns in its
@@ -27,6 +27,8 @@ pub struct Tables {
     /// Some table has no key.
     pub(super) row_hashes: bool,
     pub(super) before: Option<Before>,
+    /// The history's revision of which is known whether it awaits any table's rows, and whether it does.
+    awaits: Option<(u64, bool)>,
 }
 
 /// The tables as they were before a statement inside the transaction that is being read.
@@ -47,8 +49,6 @@ pub(super) struct Known {
     pub(super) plan: EventPlan,
     /// The table lags: the lag's number.
     pub(super) lag: Option<u64>,
-    /// The history's revision at which nothing was awaited of the table's rows.
-    sure_at: Option<u64>,
 }
 
 fn seen(event: &RowsEvent) -> Seen {
@@ -60,7 +60,17 @@ impl Tables {
     pub fn new(history: History, followed: Arc<Followed>, values: ValueOptions) -> Self {
         let (stored, row_hashes) = (history.revision(), followed.has_row_hashes());
         let (known, seen) = (Vec::new(), HashMap::default());
-        Tables { history, stored, followed, values, known, seen, row_hashes, before: None }
+        Tables { history, stored, followed, values, known, seen, row_hashes, before: None, awaits: None }
+    }
+
+    /// As [`History::awaits_rows`], which hardly ever has to be asked.
+    pub(super) fn awaits_rows(&mut self, table: &TableName) -> bool {
+        let revision = self.history.revision();
+        let any = match self.awaits {
+            Some((of, any)) if of == revision => any,
+            _ => self.awaits.insert((revision, self.history.awaits_any_rows())).1,
+        };
+        any && self.history.awaits_rows(table)
     }
 
     /// `None`: the table's rows are not replicated.
@@ -92,40 +102,18 @@ impl Tables {
             mapping: Arc::clone(mapping),
             plan,
             lag: self.followed.lag(name).map(|lag| lag.number),
-            sure_at: None,
         };
         self.seen.insert(seen, self.known.len());
         self.known.push(known);
         Ok(self.known.last())
     }
 
-    /// Whether the history has something to say of this event's rows. To ask it takes a look by name; so the answer is kept
-    /// while it stays what it is.
-    pub(super) fn awaits_rows(&mut self, event: &RowsEvent) -> bool {
-        let revision = self.history.revision();
-        let known = self.seen.get(&seen(event)).and_then(|&known| self.known.get_mut(known));
-        match known {
-            Some(known) if known.sure_at == Some(revision) => false,
-            known => {
-                let awaits = self.history.awaits_rows(&event.table.name);
-                if let (Some(known), false) = (known, awaits) {
-                    known.sure_at = Some(revision);
-                }
-                awaits
-            }
-        }
-    }
-
-    fn forget(&mut self) {
-        self.known.clear();
-        self.seen.clear();
-    }
-
     /// The target shows the tables so from here on.
     pub(super) fn follow(&mut self, followed: Arc<Followed>) {
         self.row_hashes = followed.has_row_hashes();
         self.followed = followed;
-        self.forget();
+        self.known.clear();
+        self.seen.clear();
     }
 
     /// Some table lags.
@@ -151,6 +139,8 @@ impl Tables {
     pub(super) fn undo(&mut self) -> bool {
         let Some(Before { history, stored, followed }) = self.before.take() else { return false };
         (self.history, self.stored) = (history, stored);
+        // Its next revision is another one of the same number.
+        self.awaits = None;
         self.follow(followed);
         true
     }
