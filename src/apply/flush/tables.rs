@@ -21,7 +21,9 @@ pub struct Tables {
     pub(super) stored: u64,
     pub(super) followed: Arc<Followed>,
     pub(super) values: ValueOptions,
-    pub(super) known: HashMap<Seen, Known, FixedState>,
+    known: Vec<Known>,
+    /// Where they are in it.
+    seen: HashMap<Seen, usize, FixedState>,
     /// Some table has no key.
     pub(super) row_hashes: bool,
     pub(super) before: Option<Before>,
@@ -38,7 +40,7 @@ pub(super) struct Before {
 
 /// What an event's plan depends on: the addresses of its table map and its columns, and with columns its kind.
 /// `Known` keeps both alive, so the addresses stay their own.
-pub(super) type Seen = (usize, Option<(usize, RowsKind)>);
+type Seen = (usize, Option<(usize, RowsKind)>);
 
 pub(super) struct Known {
     pub(super) _map: Arc<TableMap>,
@@ -49,10 +51,16 @@ pub(super) struct Known {
     pub(super) lag: Option<u64>,
 }
 
+fn seen(event: &RowsEvent) -> Seen {
+    let columns = event.columns.as_ref().map(|columns| (Arc::as_ptr(columns) as usize, event.kind));
+    (Arc::as_ptr(&event.table) as usize, columns)
+}
+
 impl Tables {
     pub fn new(history: History, followed: Arc<Followed>, values: ValueOptions) -> Self {
         let (stored, row_hashes) = (history.revision(), followed.has_row_hashes());
-        Tables { history, stored, followed, values, known: HashMap::default(), row_hashes, before: None, awaits: None }
+        let (known, seen) = (Vec::new(), HashMap::default());
+        Tables { history, stored, followed, values, known, seen, row_hashes, before: None, awaits: None }
     }
 
     /// As [`History::awaits_rows`], which hardly ever has to be asked.
@@ -67,10 +75,9 @@ impl Tables {
 
     /// `None`: the table's rows are not replicated.
     pub(super) fn of(&mut self, event: &RowsEvent) -> Result<Option<&Known>> {
-        let columns = event.columns.as_ref().map(|columns| (Arc::as_ptr(columns) as usize, event.kind));
-        let seen = (Arc::as_ptr(&event.table) as usize, columns);
-        if self.known.contains_key(&seen) {
-            return Ok(self.known.get(&seen));
+        let seen = seen(event);
+        if let Some(&known) = self.seen.get(&seen) {
+            return Ok(self.known.get(known));
         }
         let name = &event.table.name;
         let Some(mapping) = self.followed.mapping(name) else {
@@ -87,6 +94,7 @@ impl Tables {
             .map_err(|error| error.context(format!("{}:{}", event.file, event.offset)))?;
         if self.known.len() >= 4 * self.followed.mappings().len() + 256 {
             self.known.clear();
+            self.seen.clear();
         }
         let known = Known {
             _map: Arc::clone(&event.table),
@@ -95,7 +103,9 @@ impl Tables {
             plan,
             lag: self.followed.lag(name).map(|lag| lag.number),
         };
-        Ok(Some(self.known.entry(seen).or_insert(known)))
+        self.seen.insert(seen, self.known.len());
+        self.known.push(known);
+        Ok(self.known.last())
     }
 
     /// The target shows the tables so from here on.
@@ -103,6 +113,7 @@ impl Tables {
         self.row_hashes = followed.has_row_hashes();
         self.followed = followed;
         self.known.clear();
+        self.seen.clear();
     }
 
     /// Some table lags.
