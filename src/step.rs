@@ -5,7 +5,7 @@
 //! feature `failpoints` is on for this package's own tests only, and in every other build [`reached`] is nothing.
 
 /// Every step, in the order in which a job gets to them.
-pub const ALL: [&str; 51] = [
+pub const ALL: [&str; 54] = [
     // The schema.
     "position-found",
     "job-begun",
@@ -64,6 +64,11 @@ pub const ALL: [&str; 51] = [
     "copy-load-named",
     "copy-load-in",
     "copy-chunk-in",
+    // That of a table without a key.
+    "copy-anew",
+    "copy-placed",
+    "copy-whole",
+    // Its end.
     "copy-marked",
     "copy-swapped",
     "copy-old-dropped",

@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 use super::Outcome;
 use crate::Result;
 use crate::config::Job;
-use crate::job::{COPY_BY_ANOTHER_JOB, CorrectOptions, Corrected, connect_beside, correct, plan};
+use crate::job::{CorrectOptions, Corrected, connect_beside, copy_anew, correct, plan};
 
 /// Differences that are shown below the counts.
 const SHOWN: usize = 10;
@@ -20,7 +20,7 @@ pub(super) async fn run(path: &Path, options: &CorrectOptions, dry_run: bool) ->
         println!("  {table}: {} to write, {extra} to delete if the source still lacks them", missing + different);
     }
     for table in &plan.without_key {
-        println!("  {table}: has no key, so no single row of it can be corrected; {COPY_BY_ANOTHER_JOB}");
+        println!("  {table}: has no key, so no single row of it can be corrected; {}", copy_anew(table));
     }
     if dry_run {
         plan.differences.iter().for_each(|difference| println!("{}", difference.detail));
