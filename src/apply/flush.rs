@@ -280,7 +280,7 @@ impl Flusher {
         if filling.open_at.is_none() {
             filling.open_at = Some((Arc::clone(&entry.item.file), entry.item.offset));
         }
-        if self.tables.history.awaits_rows(&entry.item.table.name) {
+        if self.tables.awaits_rows(&entry.item.table.name) {
             self.rows_tell(filling, &entry.item)?;
         }
         if filling.in_transaction {

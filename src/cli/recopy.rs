@@ -5,6 +5,7 @@ use std::path::Path;
 use super::Outcome;
 use super::settings::never_run;
 use crate::config::Job;
+use crate::output::sayln;
 use crate::schema::TableName;
 use crate::state::{Asked, Definitions, Stage, Store};
 use crate::{Error, Result};
@@ -24,7 +25,7 @@ pub(super) fn run(path: &Path, tables: &[String]) -> Result<Outcome> {
     store.ask_for_copies(&asked)?;
     let when = if Store::is_running(&job.state_dir, &job.name) { "within seconds" } else { "when the job is started" };
     for (table, _) in &asked {
-        println!("{table} is copied anew {when}; the target's table serves until that is done");
+        sayln!("{table} is copied anew {when}; the target's table serves until that is done");
     }
     Ok(Outcome::Done)
 }

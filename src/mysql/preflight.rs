@@ -32,6 +32,9 @@ const OLDEST_MARIADB: (u16, u16, u16) = (10, 2, 7);
 
 const DAY: u64 = 86_400;
 
+/// Tables that are tried with one round trip.
+const TRIED_TOGETHER: usize = 64;
+
 /// The host name under which a job's dump connection registers at the source (`SHOW REPLICAS`), so that a job knows
 /// its own connection when a run that was killed has left one behind.
 pub fn replica_host(job: &str) -> String {
@@ -466,9 +469,19 @@ async fn check_tables(conn: &mut Conn, job: &Job, tables: &[Table], report: &mut
                 table.name, column.name
             ));
         }
-        let columns: Vec<String> = table.columns.iter().map(|column| quote(&column.name)).collect();
-        let statement = format!("SELECT {} FROM {} LIMIT 0", columns.join(", "), table.name.quoted());
-        match conn.query_drop(statement).await {
+    }
+    let mut rest = tables;
+    while !rest.is_empty() {
+        let together = &rest[..rest.len().min(TRIED_TOGETHER)];
+        let passed = selectable(conn, together).await?;
+        rest = &rest[passed..];
+        if passed == together.len() {
+            continue;
+        }
+        // Alone, so that what is wrong is this table's, and not that somebody on the way takes one statement at a time.
+        let Some((table, others)) = rest.split_first() else { break };
+        rest = others;
+        match conn.query_drop(select_nothing(table)).await {
             Ok(()) => {}
             Err(mysql_async::Error::Server(server)) if is_denied(server.code) => denied.push(&table.name),
             // It has changed since its definition was read, perhaps while an earlier run copied it: that is the copy's concern.
@@ -495,6 +508,33 @@ async fn check_tables(conn: &mut Conn, job: &Job, tables: &[Table], report: &mut
         report.problems.push(Error::definite(what).hint(grants.join("; ")));
     }
     check_engines(conn, tables, report).await
+}
+
+/// Needs SELECT on every column.
+fn select_nothing(table: &Table) -> String {
+    let columns: Vec<String> = table.columns.iter().map(|column| quote(&column.name)).collect();
+    format!("SELECT {} FROM {} LIMIT 0", columns.join(", "), table.name.quoted())
+}
+
+/// How many of the tables can be selected from, up to the first that cannot. Their statements go to the server together, which
+/// carries them out one after the other: each looks at one table and holds on to none.
+async fn selectable(conn: &mut Conn, tables: &[Table]) -> Result<usize> {
+    let statements: Vec<String> = tables.iter().map(select_nothing).collect();
+    let mut passed = 0;
+    let asked = async {
+        let mut answers = conn.query_iter(statements.join("; ")).await?;
+        // Somebody on the way may have carried out the first one alone.
+        while passed < tables.len() && !answers.is_empty() {
+            // The answer has begun; what comes behind its end is the next statement's, be it an error.
+            passed += 1;
+            answers.for_each(drop).await?;
+        }
+        answers.drop_result().await
+    };
+    match asked.await {
+        Ok(()) | Err(mysql_async::Error::Server(_)) => Ok(passed),
+        Err(error) => Err(source_error("selecting from the tables", error)),
+    }
 }
 
 async fn check_engines(conn: &mut Conn, tables: &[Table], report: &mut Report) -> Result<()> {

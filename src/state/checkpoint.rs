@@ -212,12 +212,18 @@ impl Store {
 
     /// As [`Store::forget_loads`], with what the loads change about dead letters, in one transaction.
     pub fn forget_loads_with(&self, loads: &[LoadName], letters: &LetterChanges) -> Result<()> {
-        self.transaction(|transaction| {
-            dead_letter::apply(transaction, letters)?;
-            let mut delete = transaction.prepare_cached("DELETE FROM load WHERE label = ?1")?;
-            loads.iter().try_for_each(|load| delete.execute([&load.label]).map(|_| ()))
-        })
+        self.transaction(|transaction| forget(transaction, loads, letters))
     }
+}
+
+pub(super) fn forget(
+    transaction: &rusqlite::Transaction<'_>,
+    loads: &[LoadName],
+    letters: &LetterChanges,
+) -> rusqlite::Result<()> {
+    dead_letter::apply(transaction, letters)?;
+    let mut delete = transaction.prepare_cached("DELETE FROM load WHERE label = ?1")?;
+    loads.iter().try_for_each(|load| delete.execute([&load.label]).map(|_| ()))
 }
 
 fn write(transaction: &rusqlite::Transaction<'_>, checkpoint: &Checkpoint) -> rusqlite::Result<()> {

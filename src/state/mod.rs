@@ -4,7 +4,7 @@
 //! (the *checkpoint*), the epoch that may be half-way there (the *intent*), the table definitions at the checkpoint, and how
 //! far the full copy got; the rows that the target refused (*dead letters*); and what comparisons have found (*runs*).
 //! Each method is one transaction;
-//! `synchronous=FULL`, so a return means it is on the disk.
+//! `synchronous=FULL`, so a return means it is on the disk, but for what a restart does again ([`snapshot`]).
 //!
 //! [`file`] tells how the file is opened, who may write to it, and what happens when it is taken away.
 
@@ -40,7 +40,7 @@ pub use pace::PaceRecord;
 pub use prepared::{PreparedChanges, PreparedPart, PreparedTransaction};
 pub use row_hash::{Numbered, Numbering, Victim};
 pub use setting::Settings;
-pub use snapshot::{ChunkRecord, TableProgress};
+pub use snapshot::{ChunkDone, ChunkRecord, TableProgress};
 pub use status::Status;
 pub use store::{Identity, Stage, Store};
 pub use verification::{LastRun, TableResult, Verification, VerifyPlan};

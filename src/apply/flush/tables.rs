@@ -28,6 +28,8 @@ pub struct Tables {
     /// Tables without a key whose copy shows a place of the log, with the copy's number.
     pictures: HashMap<TableName, u64>,
     pub(super) before: Option<Before>,
+    /// The history's revision of which is known whether it awaits any table's rows, and whether it does.
+    awaits: Option<(u64, bool)>,
 }
 
 /// The tables as they were before a statement inside the transaction that is being read.
@@ -69,7 +71,18 @@ impl Tables {
             row_hashes,
             pictures: HashMap::new(),
             before: None,
+            awaits: None,
         }
+    }
+
+    /// As [`History::awaits_rows`], which hardly ever has to be asked.
+    pub(super) fn awaits_rows(&mut self, table: &TableName) -> bool {
+        let revision = self.history.revision();
+        let any = match self.awaits {
+            Some((of, any)) if of == revision => any,
+            _ => self.awaits.insert((revision, self.history.awaits_any_rows())).1,
+        };
+        any && self.history.awaits_rows(table)
     }
 
     /// `None`: the table's rows are not replicated.
@@ -184,6 +197,8 @@ impl Tables {
     pub(super) fn undo(&mut self) -> bool {
         let Some(Before { history, stored, followed }) = self.before.take() else { return false };
         (self.history, self.stored) = (history, stored);
+        // Its next revision is another one of the same number.
+        self.awaits = None;
         self.follow(followed);
         true
     }

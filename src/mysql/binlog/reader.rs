@@ -65,13 +65,14 @@ pub struct ReaderOptions {
     pub heard: Heard,
 }
 
-/// When the source last sent anything, heartbeats included, and over which connection.
+/// When the source last sent anything, heartbeats included, how much, and over which connection.
 #[derive(Debug, Clone, Default)]
 pub struct Heard(Arc<Mutex<Line>>);
 
 #[derive(Debug, Default)]
 struct Line {
     last: Option<Instant>,
+    bytes: u64,
     connection: Option<u32>,
 }
 
@@ -80,8 +81,10 @@ impl Heard {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) {
-        self.line().last = Some(Instant::now());
+    /// So many bytes more.
+    fn now(&self, bytes: u64) {
+        let mut line = self.line();
+        (line.last, line.bytes) = (Some(Instant::now()), line.bytes + bytes);
     }
 
     fn connected(&self, id: u32) {
@@ -91,6 +94,11 @@ impl Heard {
     /// How long ago it was; `None` before the first event.
     pub fn silence(&self) -> Option<Duration> {
         self.line().last.map(|heard| heard.elapsed())
+    }
+
+    /// Bytes of events so far, as they came over the line: those of a compressed transaction count as they were packed.
+    pub fn bytes(&self) -> u64 {
+        self.line().bytes
     }
 
     /// The latest connection's number at the source, as in SHOW PROCESSLIST there.
@@ -248,8 +256,8 @@ async fn session(
     let silence = options.patience.silence * 2_u32.pow(stuck.times.min(TRIES));
     let mut out = |slot, bytes| sender.gather(slot, bytes);
     let mut heard = Instant::now();
-    // Events since the clock was last asked, which costs more than most of them.
-    let mut unheard = 0;
+    // Events since the clock was last asked, which costs more than most of them; and bytes that nobody has been told of.
+    let (mut unheard, mut untold) = (0, 0);
     while !cancel.is_cancelled() {
         let wait = if follower.holds_passed() { TICK.min(silence) } else { silence };
         // Most events are there already; a timer for each would cost more than reading it.
@@ -259,6 +267,7 @@ async fn session(
                 sender.flush()?;
                 // Not before: a full ring is our silence, not the source's.
                 if unheard > 0 {
+                    options.heard.now(std::mem::take(&mut untold));
                     (heard, unheard) = (Instant::now(), 0);
                 }
                 next_within(&mut stream, || follower.here(), wait, cancel).await
@@ -266,8 +275,11 @@ async fn session(
         };
         match next {
             Next::Event(event) => {
+                if !event.inner {
+                    untold += u64::from(event.size);
+                }
                 if unheard % CLOCK_EVERY == 0 {
-                    options.heard.now();
+                    options.heard.now(std::mem::take(&mut untold));
                 }
                 unheard += 1;
                 follower.event(&event, &mut out)?;
