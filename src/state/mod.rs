@@ -36,7 +36,7 @@ pub use definitions::{
     AtTarget, ChangeCount, DefinitionChanges, Definitions, LetterMove, Outcome, RunningChange, Selection,
 };
 pub use join::{Asked, Join};
-pub use lag::{Lag, ParkedChanges, ParkedRows};
+pub use lag::{Lag, ParkedChanges, ParkedRows, WaitsFor};
 pub use pace::PaceRecord;
 pub use prepared::{PreparedChanges, PreparedPart, PreparedTransaction};
 pub use row_hash::{Numbered, Numbering, Victim};
