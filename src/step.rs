@@ -13,7 +13,7 @@ use std::time::Duration;
 const LOOK: Duration = Duration::from_millis(5);
 
 /// Every step, in the order in which a job gets to them.
-pub const ALL: [&str; 51] = [
+pub const ALL: [&str; 54] = [
     // The schema.
     "position-found",
     "job-begun",
@@ -72,6 +72,11 @@ pub const ALL: [&str; 51] = [
     "copy-load-named",
     "copy-load-in",
     "copy-chunk-in",
+    // That of a table without a key.
+    "copy-anew",
+    "copy-placed",
+    "copy-whole",
+    // Its end.
     "copy-marked",
     "copy-swapped",
     "copy-old-dropped",

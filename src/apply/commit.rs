@@ -185,7 +185,7 @@ impl<T: Target> Committer<T> {
         // The bodies take the events' place in memory, so they keep the events' share of the budget.
         let held = batch.take_held();
         let mut tables: Vec<TableBatch> = batch.into_tables();
-        self.number(EpochOf { begin: &begin, is_piece: begin == end, anew }, &mut tables)?;
+        self.number(EpochOf { begin: &begin, is_piece: begin == end, anew, part: None }, &mut tables)?;
         let metrics = self.progress.metrics();
         let on_error = self.letters.on_error();
         let encoded = metrics.timed(Phase::Encode, || encode(&self.options, &number.to_string(), &tables, on_error));
@@ -251,7 +251,7 @@ impl<T: Target> Committer<T> {
         self.pace.epoch_is_in(self.target.pressure(), &self.store, &self.progress)
     }
 
-    fn number(&mut self, epoch: EpochOf<'_>, tables: &mut [TableBatch]) -> Result<()> {
+    pub(super) fn number(&mut self, epoch: EpochOf<'_>, tables: &mut [TableBatch]) -> Result<()> {
         let mut numbers = std::mem::take(&mut self.numbers);
         self.unless_leaving(numbers.number(&self.store, self.target.as_ref(), &self.letters, epoch, tables))?;
         self.numbers = numbers;

@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 use super::Outcome;
 use crate::Result;
 use crate::config::Job;
-use crate::job::{COPY_BY_ANOTHER_JOB, CorrectOptions, Corrected, connect_beside, correct, plan};
+use crate::job::{CorrectOptions, Corrected, connect_beside, copy_anew, correct, plan};
 use crate::output::sayln;
 
 /// Differences that are shown below the counts.
@@ -21,7 +21,7 @@ pub(super) async fn run(path: &Path, options: &CorrectOptions, dry_run: bool) ->
         sayln!("  {table}: {} to write, {extra} to delete if the source still lacks them", missing + different);
     }
     for table in &plan.without_key {
-        sayln!("  {table}: has no key, so no single row of it can be corrected; {COPY_BY_ANOTHER_JOB}");
+        sayln!("  {table}: has no key, so no single row of it can be corrected; {}", copy_anew(table));
     }
     if dry_run {
         plan.differences.iter().for_each(|difference| sayln!("{}", difference.detail));

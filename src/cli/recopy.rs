@@ -44,10 +44,5 @@ fn one(definitions: &Definitions, text: &str) -> Result<(TableName, Asked)> {
     if let Some((other, _)) = other {
         return Err(Error::usage(format!("{text} may be {name} or {other}")).hint("name its database too"));
     }
-    let keyless = definitions.tables.iter().any(|(table, _)| table.name == *name && table.key.is_empty());
-    if keyless {
-        return Err(Error::definite(format!("table {name} has no key: it cannot be copied while the log is followed"))
-            .hint("begin a new job (another `name`) that copies it"));
-    }
     Ok((name.clone(), kind))
 }

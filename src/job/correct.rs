@@ -33,8 +33,9 @@ const LOOK: Duration = Duration::from_secs(1);
 const ROWS: u64 = 200;
 
 /// What there is to do about a table whose rows have no key.
-pub(crate) const COPY_BY_ANOTHER_JOB: &str = "leave the table out with source.excludeTables, empty it at the target, and let \
-                                              another job (another `name`) copy it";
+pub(crate) fn copy_anew(table: &TableName) -> String {
+    format!("have it copied anew: `towpath recopy JOB {table}`")
+}
 
 /// Beside a running job.
 pub struct Corrector {
@@ -97,7 +98,7 @@ impl Corrector {
         })?;
         if mapping.is_row_hash() {
             return Err(Error::definite(format!("table {name} has no key by which a row could be corrected"))
-                .hint(COPY_BY_ANOTHER_JOB));
+                .hint(copy_anew(name)));
         }
         if let Some(work) = store.at_work(name, &mapping.target.name)? {
             return Err(Error::definite(format!("table {name}: {work}")).hint("correct it once that is done"));

@@ -47,7 +47,7 @@ use crate::{Error, Result, step};
 
 pub use crate::apply::flush::Ended;
 pub use check::{Basis, Checked, check};
-pub(crate) use correct::COPY_BY_ANOTHER_JOB;
+pub(crate) use correct::copy_anew;
 pub use correct::{CorrectOptions, Corrected, Corrector, Plan, correct, plan};
 use prepare::prepare_again;
 pub use prepare::{Prepared, Problems, prepare};

@@ -10,7 +10,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row};
 
 use super::catalog::literal;
-use super::connect::{Flavor, ServerInfo, optional, select, source_error, text};
+use super::connect::{Flavor, ServerInfo, Session, optional, select, source_error, text};
 use super::position::{Position, logs};
 use super::snapshot::may_lock;
 use crate::config::{Job, NoKeyTables, SourceType, Startup};
@@ -215,20 +215,42 @@ async fn check_whole_copies(conn: &mut Conn, info: &ServerInfo, tables: &[Table]
         for row in select(conn, "reading the catalogue", &statement).await? {
             let name = TableName::new(database, text(&row, 0));
             if keyless.iter().any(|table| table.name == name) {
-                let engine = optional(&row, 1).unwrap_or_default();
-                report.problems.push(
-                    Error::definite(format!(
-                        "table {name} has no key and {engine} has no snapshots, so it cannot be copied as it is at one place of the log"
-                    ))
-                    .hint(format!(
-                        "ALTER TABLE {} ENGINE=InnoDB, give it a primary key, or leave it out with source.excludeTables",
-                        name.quoted()
-                    )),
-                );
+                report.problems.push(without_snapshots(&name, &optional(&row, 1).unwrap_or_default()));
             }
         }
     }
     Ok(())
+}
+
+/// Whether a table without a key can be seen as it is at one place of the log.
+///
+/// # Errors
+/// Definite: it cannot. Those of the connection.
+pub(crate) async fn check_engine(conn: &mut impl Session, table: &TableName) -> Result<()> {
+    let statement = format!(
+        "SELECT ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} \
+         AND ENGINE NOT IN ('InnoDB', 'ROCKSDB')",
+        literal(&table.database),
+        literal(&table.table)
+    );
+    let rows = conn
+        .rows(&statement)
+        .await
+        .map_err(|error| Error::transient(format!("asking for the engine of table {table}")).caused_by(error))?;
+    match rows.first() {
+        None => Ok(()),
+        Some(row) => Err(without_snapshots(table, &optional(row, 0).unwrap_or_default())),
+    }
+}
+
+fn without_snapshots(table: &TableName, engine: &str) -> Error {
+    Error::definite(format!(
+        "table {table} has no key and {engine} has no snapshots, so it cannot be copied as it is at one place of the log"
+    ))
+    .hint(format!(
+        "ALTER TABLE {} ENGINE=InnoDB, give it a primary key, or leave it out with source.excludeTables",
+        table.quoted()
+    ))
 }
 
 /// Warns when the source may soon delete the log behind a job's position, of which the last transaction was committed

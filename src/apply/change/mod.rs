@@ -120,6 +120,10 @@ impl Followed {
         self.joins.get(table)
     }
 
+    pub(super) fn joins(&self) -> impl ExactSizeIterator<Item = (&TableName, &Join)> {
+        self.joins.iter()
+    }
+
     pub(super) fn has_copies(&self) -> bool {
         !self.joins.is_empty()
     }

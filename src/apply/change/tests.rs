@@ -323,3 +323,4 @@ fn truncate_drop_and_create_go_by_their_policies() {
 
 mod committing;
 mod copies;
+mod keyless;

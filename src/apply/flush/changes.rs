@@ -11,7 +11,7 @@ use crate::Result;
 use crate::apply::change::Change;
 use crate::mysql::binlog::{Place, RowsEvent, Statement, StatementSession};
 use crate::mysql::history::History;
-use crate::schema::SchemaChange;
+use crate::schema::{SchemaChange, TableName};
 use crate::state::PreparedChanges;
 
 impl Flusher {
@@ -103,6 +103,8 @@ impl Flusher {
         if !asked {
             self.progress.read_to(committed_at, 1);
         }
+        let renames: Vec<(TableName, TableName)> = changes.iter().filter_map(renamed).collect();
+        let parked = self.parks();
         let (reply, followed) = channel::bounded(1);
         let begin = std::mem::replace(&mut filling.begin, filling.position.clone());
         let epoch = Epoch {
@@ -116,6 +118,18 @@ impl Flusher {
         self.hand_over(filling, epoch)?;
         self.wait_for_flight(filling)?;
         self.tables.follow(followed.recv().map_err(|_| committer_gone())?);
-        Ok(())
+        renames.into_iter().for_each(|(from, to)| self.copied_at.rename(&from, to));
+        // What the copy before has shown counts no more.
+        for (table, _) in self.tables.followed.joins().filter(|(table, _)| !self.tables.parks(table)) {
+            self.copied_at.forget(table);
+        }
+        if parked { self.lagging.left() } else { Ok(()) }
+    }
+}
+
+fn renamed(change: &SchemaChange) -> Option<(TableName, TableName)> {
+    match change {
+        SchemaChange::Rename { from, table } => Some((from.clone(), table.name.clone())),
+        _ => None,
     }
 }

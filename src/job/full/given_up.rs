@@ -173,14 +173,6 @@ pub(in crate::job) async fn hand_over<T: Target>(context: &Context<'_, T>) -> Re
         let Some(mapping) = prepared.mappings.iter().find(|mapping| mapping.source.name == table.table) else {
             continue;
         };
-        if mapping.is_row_hash() {
-            return Err(Error::definite(format!(
-                "table {} has changed while it was copied ({why}), and it has no key by which its rows could be copied while the \
-                 log is followed",
-                table.table
-            ))
-            .hint("leave it out with source.excludeTables and start again, or begin a new job (another `name`)"));
-        }
         patiently(context.patience(), || target.truncate_table(&mapping.target.name)).await?;
         step::reached("given-up-emptied");
         changes.letters.push(LetterMove::Emptied(mapping.target.name.clone()));
