@@ -178,6 +178,7 @@ impl Flusher {
     pub fn run(mut self, start: Position) -> Result<Ended> {
         let mut filling = Filling::new(start);
         let mut stop_asked: Option<Instant> = None;
+        let mut look = true;
         loop {
             if std::mem::take(&mut filling.moved) {
                 filling.at_end = self.is_at_end(&filling);
@@ -185,7 +186,7 @@ impl Flusher {
             if filling.at_end && !filling.in_transaction && !self.copies() && !self.tables.lag() {
                 return self.finish(filling, Ended::CaughtUp);
             }
-            if self.stop.is_cancelled() {
+            if look && self.stop.is_cancelled() {
                 let since = *stop_asked.get_or_insert_with(Instant::now);
                 if !filling.in_transaction {
                     return self.finish(filling, Ended::Stopped);
@@ -201,6 +202,8 @@ impl Flusher {
                 Some(entry) => Woken::Slot(entry),
                 None => self.wait(&filling)?,
             };
+            // What others ask for is looked at behind a parcel: while it goes on, nothing is waited for.
+            look = !matches!(woken, Woken::Slot(_)) || !self.receiver.has_open();
             match woken {
                 Woken::Slot(entry) if self.parks() && self.has_to_wait(&filling, &entry)? => {
                     self.hold(&mut filling, entry)?
@@ -229,9 +232,11 @@ impl Flusher {
                 Woken::Altered(altered) => self.lagging.ended.push_back(altered),
                 Woken::Timer => self.close_if_due(&mut filling)?,
             }
-            self.let_catch_up(&mut filling)?;
-            if self.errands.any() {
-                self.errands(&mut filling, None)?;
+            if look || filling.is_between() {
+                self.let_catch_up(&mut filling)?;
+                if self.errands.any() {
+                    self.errands(&mut filling, None)?;
+                }
             }
         }
     }

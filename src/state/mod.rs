@@ -3,10 +3,11 @@
 //! It holds what a restart needs and nothing else: the position everything before which is in the target
 //! (the *checkpoint*), the epoch that may be half-way there (the *intent*), the table definitions at the checkpoint, and how
 //! far the full copy got; the rows that the target refused (*dead letters*); and what comparisons have found (*runs*).
-//! Each method is one transaction;
-//! `synchronous=FULL`, so a return means it is on the disk, but for what a restart does again ([`snapshot`]).
+//! Each method is one transaction, and a return means that it is on the disk, but for the end of an epoch
+//! ([`Store::close_epoch`]) and what a restart does again ([`snapshot`]).
 //!
-//! [`file`] tells how the file is opened, who may write to it, and what happens when it is taken away.
+//! [`file`] tells how the file is opened, who may write to it, what a power loss leaves of it, and what happens when it is
+//! taken away.
 
 mod checkpoint;
 mod correction;

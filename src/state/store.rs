@@ -102,6 +102,7 @@ impl Store {
         work(&self.lock()).map_err(|error| failed(self.file.path(), error))
     }
 
+    /// A transaction that is on the disk when this returns, with all before it.
     pub(super) fn transaction<T>(
         &self,
         work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,

@@ -22,7 +22,9 @@ pub struct Tables {
     pub(super) stored: u64,
     pub(super) followed: Arc<Followed>,
     pub(super) values: ValueOptions,
-    pub(super) known: HashMap<Seen, Known, FixedState>,
+    known: Vec<Known>,
+    /// Where they are in it.
+    seen: HashMap<Seen, usize, FixedState>,
     /// Some table has no key.
     pub(super) row_hashes: bool,
     /// Tables without a key whose copy shows a place of the log, with the copy's number.
@@ -41,7 +43,7 @@ pub(super) struct Before {
 
 /// What an event's plan depends on: the addresses of its table map and its columns, and with columns its kind.
 /// `Known` keeps both alive, so the addresses stay their own.
-pub(super) type Seen = (usize, Option<(usize, RowsKind)>);
+type Seen = (usize, Option<(usize, RowsKind)>);
 
 pub(super) struct Known {
     pub(super) _map: Arc<TableMap>,
@@ -59,6 +61,11 @@ pub(super) enum Way {
     Left,
 }
 
+fn seen(event: &RowsEvent) -> Seen {
+    let columns = event.columns.as_ref().map(|columns| (Arc::as_ptr(columns) as usize, event.kind));
+    (Arc::as_ptr(&event.table) as usize, columns)
+}
+
 impl Tables {
     pub fn new(history: History, followed: Arc<Followed>, values: ValueOptions) -> Self {
         let (stored, row_hashes) = (history.revision(), followed.has_row_hashes());
@@ -67,7 +74,8 @@ impl Tables {
             stored,
             followed,
             values,
-            known: HashMap::default(),
+            known: Vec::new(),
+            seen: HashMap::default(),
             row_hashes,
             pictures: HashMap::new(),
             before: None,
@@ -87,10 +95,9 @@ impl Tables {
 
     /// `None`: the table's rows are not replicated.
     pub(super) fn of(&mut self, event: &RowsEvent) -> Result<Option<&Known>> {
-        let columns = event.columns.as_ref().map(|columns| (Arc::as_ptr(columns) as usize, event.kind));
-        let seen = (Arc::as_ptr(&event.table) as usize, columns);
-        if self.known.contains_key(&seen) {
-            return Ok(self.known.get(&seen));
+        let seen = seen(event);
+        if let Some(&known) = self.seen.get(&seen) {
+            return Ok(self.known.get(known));
         }
         let name = &event.table.name;
         let Some(mapping) = self.followed.mapping(name) else {
@@ -106,7 +113,7 @@ impl Tables {
         let plan = EventPlan::new(mapping, event, &self.values)
             .map_err(|error| error.context(format!("{}:{}", event.file, event.offset)))?;
         if self.known.len() >= 4 * self.followed.mappings().len() + 256 {
-            self.known.clear();
+            self.forget();
         }
         let known = Known {
             _map: Arc::clone(&event.table),
@@ -115,7 +122,9 @@ impl Tables {
             plan,
             way: self.way(name, mapping),
         };
-        Ok(Some(self.known.entry(seen).or_insert(known)))
+        self.seen.insert(seen, self.known.len());
+        self.known.push(known);
+        Ok(self.known.last())
     }
 
     fn way(&self, table: &TableName, mapping: &Mapping) -> Way {
@@ -134,7 +143,12 @@ impl Tables {
         self.row_hashes = followed.has_row_hashes();
         self.pictures.retain(|table, number| followed.join(table).is_some_and(|join| join.number == *number));
         self.followed = followed;
+        self.forget();
+    }
+
+    fn forget(&mut self) {
         self.known.clear();
+        self.seen.clear();
     }
 
     /// Of these tables without a key, which are being copied, it is known which place the copy shows.
@@ -165,13 +179,13 @@ impl Tables {
     /// From here on the table's rows wait for the copy of this number.
     pub(super) fn begin_parking(&mut self, table: TableName, number: u64) {
         self.pictures.insert(table, number);
-        self.known.clear();
+        self.forget();
     }
 
     /// What the copy shows is of no use.
     pub(super) fn stop_parking(&mut self, table: &TableName) {
         self.pictures.remove(table);
-        self.known.clear();
+        self.forget();
     }
 
     /// Some table lags.

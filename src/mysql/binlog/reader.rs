@@ -41,7 +41,7 @@ const TRIES: u32 = 8;
 /// How long a place that was passed is held back when nothing else comes.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Of events that come without a pause, so many are taken between two looks at the clock.
+/// Of events that come without a pause, so many are taken between two looks at the clock, and at what asks to stop.
 const CLOCK_EVERY: u32 = 64;
 
 /// What to read, and from where.
@@ -258,20 +258,26 @@ async fn session(
     let mut heard = Instant::now();
     // Events since the clock was last asked, which costs more than most of them; and bytes that nobody has been told of.
     let (mut unheard, mut untold) = (0, 0);
-    while !cancel.is_cancelled() {
-        let wait = if follower.holds_passed() { TICK.min(silence) } else { silence };
-        // Most events are there already; a timer for each would cost more than reading it.
-        let next = match stream.next(|| follower.here()).now_or_never() {
-            Some(next) => Next::of(next),
-            None => {
-                sender.flush()?;
-                // Not before: a full ring is our silence, not the source's.
-                if unheard > 0 {
-                    options.heard.now(std::mem::take(&mut untold));
-                    (heard, unheard) = (Instant::now(), 0);
+    loop {
+        if unheard % CLOCK_EVERY == 0 && cancel.is_cancelled() {
+            break;
+        }
+        // Most events were read with others; to wait for one, and a timer for it, would cost more than the event.
+        let next = match stream.next_ahead(&|| follower.here())? {
+            Some(event) => Next::Event(event),
+            None => match stream.next(|| follower.here()).now_or_never() {
+                Some(next) => Next::of(next),
+                None => {
+                    sender.flush()?;
+                    // Not before: a full ring is our silence, not the source's.
+                    if unheard > 0 {
+                        options.heard.now(std::mem::take(&mut untold));
+                        (heard, unheard) = (Instant::now(), 0);
+                    }
+                    let wait = if follower.holds_passed() { TICK.min(silence) } else { silence };
+                    next_within(&mut stream, || follower.here(), wait, cancel).await
                 }
-                next_within(&mut stream, || follower.here(), wait, cancel).await
-            }
+            },
         };
         match next {
             Next::Event(event) => {
