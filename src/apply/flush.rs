@@ -46,6 +46,7 @@ use crate::ring::{Budget, Closed, Entry, Receiver};
 use crate::state::PreparedChanges;
 use crate::{Error, Result, step};
 use filling::{Filling, advance};
+pub use settle::Open;
 use tables::Known;
 pub use tables::Tables;
 
@@ -159,6 +160,8 @@ pub struct Flusher {
     /// What tables that are being copied ask for.
     pub(crate) errands: Errands,
     pub(crate) lagging: Lagging,
+    /// Tables whose definitions the source's catalogue is asked for.
+    pub open: Open,
 }
 
 enum Woken {
@@ -177,11 +180,17 @@ impl Flusher {
     pub fn run(mut self, start: Position) -> Result<Ended> {
         let mut filling = Filling::new(start);
         let mut stop_asked: Option<Instant> = None;
+        self.ask_catalogue();
         loop {
             if std::mem::take(&mut filling.moved) {
                 filling.at_end = self.is_at_end(&filling);
             }
-            if filling.at_end && !filling.in_transaction && !self.copies() && !self.tables.lag() {
+            if filling.at_end
+                && !filling.in_transaction
+                && !self.copies()
+                && !self.tables.lag()
+                && !self.awaits_catalogue()
+            {
                 return self.finish(filling, Ended::CaughtUp);
             }
             if self.stop.is_cancelled() {
@@ -522,6 +531,7 @@ mod changes;
 mod errands;
 mod filling;
 mod lagging;
+mod settle;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 
 use super::{Epoch, Filling, Flusher, committer_gone};
 use crate::Result;
+use crate::apply::change::Origin;
 use crate::apply::join::{Begin, Begun, Copied, Errand, Finish, Left, Loaded, Loading, Task, Watch, Watched, Watching};
 use crate::mysql::binlog::{Place, Statement};
 use crate::schema::{SchemaChange, TableName};
@@ -28,6 +29,7 @@ impl Flusher {
                 Errand::Load(loading) => self.load(filling, loading)?,
                 Errand::Begin(begin) => self.begin(filling, begin)?,
                 Errand::Finish(finish) => self.end_copy(filling, finish)?,
+                Errand::Settle(settle) => self.settle(filling, settle)?,
                 Errand::Fail(error) => {
                     self.close_before_change(filling)?;
                     return Err(error);
@@ -133,7 +135,7 @@ impl Flusher {
             committed_at: filling.committed_at,
         };
         let heard = filling.heard;
-        self.change(filling, Statement::of_job(place, reason), vec![change], history, true)?;
+        self.change(filling, Statement::of_job(place, reason), vec![change], history, Origin::Asked)?;
         // A table that lagged may be copied instead.
         self.lagging.left()?;
         filling.held_again = filling.held.is_some();

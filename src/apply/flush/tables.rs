@@ -1,6 +1,6 @@
 //! The tables as they are at the place that is being read, and how their events are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -9,7 +9,7 @@ use super::super::change::Followed;
 use crate::mysql::binlog::{EventPlan, ImageColumns, RowsEvent, RowsKind, TableMap};
 use crate::mysql::history::History;
 use crate::mysql::value::ValueOptions;
-use crate::schema::Mapping;
+use crate::schema::{Mapping, TableName};
 use crate::{Error, Result};
 
 /// The tables of the job at the place that is being read, with the plan for each table map, and set of columns in its
@@ -25,6 +25,8 @@ pub struct Tables {
     /// Some table has no key.
     pub(super) row_hashes: bool,
     pub(super) before: Option<Before>,
+    /// MariaDB's, whose rows are no table's.
+    pub(super) sequences: HashSet<TableName>,
 }
 
 /// The tables as they were before a statement inside the transaction that is being read.
@@ -50,7 +52,16 @@ pub(super) struct Known {
 impl Tables {
     pub fn new(history: History, followed: Arc<Followed>, values: ValueOptions) -> Self {
         let (stored, row_hashes) = (history.revision(), followed.has_row_hashes());
-        Tables { history, stored, followed, values, known: HashMap::default(), row_hashes, before: None }
+        Tables {
+            history,
+            stored,
+            followed,
+            values,
+            known: HashMap::default(),
+            row_hashes,
+            before: None,
+            sequences: HashSet::new(),
+        }
     }
 
     /// `None`: the table's rows are not replicated.
@@ -62,7 +73,12 @@ impl Tables {
         }
         let name = &event.table.name;
         let Some(mapping) = self.followed.mapping(name) else {
-            if self.followed.passes(name) {
+            if self.followed.passes(name) || self.sequences.contains(name) {
+                return Ok(None);
+            }
+            if self.history.is_sequence(&event.table)? {
+                tracing::info!(sequence = %name, "passed over: the target has no sequences");
+                self.sequences.insert(name.clone());
                 return Ok(None);
             }
             return Err(Error::definite(format!(
@@ -91,6 +107,8 @@ impl Tables {
         self.row_hashes = followed.has_row_hashes();
         self.followed = followed;
         self.known.clear();
+        // The name may be a table's now.
+        self.sequences.clear();
     }
 
     /// Some table lags.

@@ -67,7 +67,7 @@ pub(crate) mod swap;
 mod watch;
 
 pub(crate) use errand::Errands;
-pub(crate) use errand::{Begin, Begun, Errand, Finish, Loaded, Loading, Watched, Watching};
+pub(crate) use errand::{Begin, Begun, Errand, Finish, Loaded, Loading, Settle, Watched, Watching};
 pub(crate) use key::KeyHasher;
 pub(crate) use load::{Copied, Task};
 pub(crate) use watch::CopiedRow;
