@@ -47,6 +47,7 @@ use crate::ring::{Budget, Closed, Entry, Receiver};
 use crate::state::PreparedChanges;
 use crate::{Error, Result, step};
 use filling::{Filling, advance};
+pub use settle::Open;
 pub use tables::Tables;
 use tables::{Known, Way};
 
@@ -160,6 +161,8 @@ pub struct Flusher {
     /// What tables that are being copied ask for.
     pub(crate) errands: Errands,
     pub(crate) lagging: Lagging,
+    /// Tables whose definitions the source's catalogue is asked for.
+    pub open: Open,
 }
 
 enum Woken {
@@ -179,11 +182,17 @@ impl Flusher {
         let mut filling = Filling::new(start);
         let mut stop_asked: Option<Instant> = None;
         let mut look = true;
+        self.ask_catalogue();
         loop {
             if std::mem::take(&mut filling.moved) {
                 filling.at_end = self.is_at_end(&filling);
             }
-            if filling.at_end && !filling.in_transaction && !self.copies() && !self.tables.lag() {
+            if filling.at_end
+                && !filling.in_transaction
+                && !self.copies()
+                && !self.tables.lag()
+                && !self.awaits_catalogue()
+            {
                 return self.finish(filling, Ended::CaughtUp);
             }
             if look && self.stop.is_cancelled() {
@@ -533,6 +542,7 @@ mod errands;
 mod filling;
 mod lagging;
 mod pictures;
+mod settle;
 mod tables;
 #[cfg(test)]
 mod tests;

@@ -270,6 +270,9 @@ impl ScratchServer {
         command.args(self.common_arguments()?).process_group(0);
         match self.product {
             Product::Mysql => {
+                // It can only be made so, and refuses to start otherwise.
+                let letters = |argument: &&String| argument.starts_with("--lower-case-table-names");
+                command.args(self.arguments.iter().filter(letters));
                 command.arg("--initialize-insecure").stdin(Stdio::null());
             }
             Product::Mariadb => {

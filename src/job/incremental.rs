@@ -7,10 +7,10 @@ use crossbeam_channel as channel;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::{Context, definitions, join, lag, last_call};
+use super::{Context, definitions, join, lag, last_call, settle};
 use crate::apply::change::{Changer, Rules};
 use crate::apply::commit::{Committer, Pieces};
-use crate::apply::flush::{Ended, Flusher, Limits, Tables};
+use crate::apply::flush::{Ended, Flusher, Limits, Open, Tables};
 use crate::apply::join::Errands;
 use crate::apply::lag::{Alterations, Lagging};
 use crate::apply::pace::Pace;
@@ -103,6 +103,8 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         numbers: Numbers::default(),
     };
     let (errands, outbox, busy) = Errands::new();
+    let (open, open_tables) = Open::new();
+    let _asking = settle::ask(context, outbox.clone(), open_tables);
     let _copying = join::copy_beside(context, &budget, outbox, busy)?;
     let flusher = Flusher {
         receiver,
@@ -122,6 +124,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         replay_until,
         errands,
         lagging,
+        open,
     };
     let committer = named("committer", move || committer.run(&epochs_in, &done))?;
     let flusher = named("flusher", move || flusher.run(start))?;

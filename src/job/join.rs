@@ -190,21 +190,17 @@ impl Copier {
         self.store.forget_asked_copy(table)
     }
 
-    /// A table's definition, and a place at which it holds: one between two looks at the catalogue that show the same.
+    /// A table's definition, and a place at which it holds.
     async fn definition(&self, table: &TableName) -> Result<Option<(Arc<Table>, Position)>> {
         let mut pauses = self.patience.pauses();
         loop {
             let looked = async {
                 let mut connection: Conn = self.connect.sql(None).await?;
                 snapshot::prepare_session(&mut connection).await?;
-                let first = catalog::table(&mut connection, &self.server, table, self.no_key).await?;
-                let at = self.here(&mut connection).await?;
-                let second = catalog::table(&mut connection, &self.server, table, self.no_key).await?;
-                Ok::<_, Error>((first == second).then_some((second, at)))
+                catalog::table_at(&mut connection, &self.server, table, self.no_key).await
             };
             match looked.await {
-                Ok(Some((found, at))) => return Ok(found.map(|found| (Arc::new(found), at))),
-                Ok(None) => {}
+                Ok((found, at)) => return Ok(found.map(|found| (Arc::new(found), at))),
                 Err(error) if error.is_transient() => self.pause(&error, pauses.take()).await,
                 Err(error) => return Err(error),
             }

@@ -20,6 +20,7 @@ mod prepare;
 mod reposition;
 mod schedule;
 mod settings;
+mod settle;
 mod target;
 mod verify;
 
@@ -272,7 +273,7 @@ fn last_call(stop: &CancellationToken) -> CancellationToken {
 }
 
 /// Records the position first, before anything is read: what changes after it is in the log behind it. The definitions were
-/// read before and are compared behind it, so they are those of the position.
+/// read before and are compared behind it, so they are those of the position ([`crate::mysql::catalog::shows`]).
 /// `None`: the tables are not those that were looked at before.
 async fn begin(job: &config::Job, prepared: &mut Prepared, store: &Arc<Store>) -> Result<Option<Identity>> {
     let connect = &prepared.connect;
@@ -300,7 +301,7 @@ async fn begin(job: &config::Job, prepared: &mut Prepared, store: &Arc<Store>) -
     step::reached("position-found");
     let at_present =
         matches!(job.source.startup, config::Startup::Initial | config::Startup::Full | config::Startup::Latest);
-    if at_present && !prepared.holds(job).await? {
+    if at_present && !(prepared.shows_all().await? && prepared.holds(job).await?) {
         return Ok(None);
     }
     let definitions = definitions::begun(prepared, job, &identity.start).await?;

@@ -259,6 +259,12 @@ impl Prepared {
         Ok(position)
     }
 
+    /// Returns when the catalogue shows what all statements in the log have done to the tables. `false`: one of them is gone.
+    pub(super) async fn shows_all(&mut self) -> Result<bool> {
+        let tables: Vec<&TableName> = self.mappings.iter().map(|mapping| &mapping.source.name).collect();
+        catalog::shows(&mut self.connection, &self.server, &tables).await
+    }
+
     /// Whether the source's tables are as they were when this was prepared.
     pub(super) async fn holds(&mut self, job: &config::Job) -> Result<bool> {
         let now = match read_tables(job, &mut self.connection, &self.server, &self.filter).await {

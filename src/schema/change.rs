@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{Table, TableName};
 
-/// One step. A statement may be several (`RENAME TABLE a TO x, b TO a`), to be taken in order.
+/// One step. A statement may be several (`RENAME TABLE a TO outside.a, b TO a`), to be taken in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SchemaChange {
     /// A new table without rows; what it gets is in the log behind the statement.
@@ -22,11 +22,8 @@ pub enum SchemaChange {
     },
     /// All rows are gone.
     Truncate(TableName),
-    /// Both names are in the selection. The definition is as before, but for the name.
-    Rename {
-        from: TableName,
-        table: Arc<Table>,
-    },
+    /// Tables that stay in the selection under other names, all at one moment: two may exchange theirs.
+    Rename(Vec<Renamed>),
     Alter(Altered),
     /// The target's rows can no longer be followed row by row, for this reason: another key, partitions exchanged or
     /// truncated. The table has to be copied anew.
@@ -34,6 +31,13 @@ pub enum SchemaChange {
         table: Arc<Table>,
         reason: String,
     },
+}
+
+/// A table under another name. Its definition is as before, but for that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Renamed {
+    pub from: TableName,
+    pub table: Arc<Table>,
 }
 
 /// A table under the same name with other columns.
@@ -46,15 +50,18 @@ pub struct Altered {
 }
 
 impl SchemaChange {
-    /// The table as it is called before the change.
-    pub fn table(&self) -> &TableName {
+    /// The tables that it is about, by their names before it and behind it; and the one that a table that leaves becomes.
+    pub fn tables(&self) -> Vec<&TableName> {
         match self {
             SchemaChange::Create(table) | SchemaChange::Arrive(table) | SchemaChange::Refill { table, .. } => {
-                &table.name
+                vec![&table.name]
             }
-            SchemaChange::Leave { table, .. } | SchemaChange::Truncate(table) => table,
-            SchemaChange::Rename { from, .. } => from,
-            SchemaChange::Alter(altered) => &altered.before.name,
+            SchemaChange::Leave { table, to } => std::iter::once(table).chain(to).collect(),
+            SchemaChange::Truncate(table) => vec![table],
+            SchemaChange::Rename(renamed) => {
+                renamed.iter().flat_map(|renamed| [&renamed.from, &renamed.table.name]).collect()
+            }
+            SchemaChange::Alter(altered) => vec![&altered.before.name, &altered.after.name],
         }
     }
 }

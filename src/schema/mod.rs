@@ -12,7 +12,7 @@ mod row_hash;
 mod table;
 mod target;
 
-pub use change::{Altered, SchemaChange};
+pub use change::{Altered, Renamed, SchemaChange};
 pub(crate) use charset::may_be_lossy;
 pub use column::{Column, ColumnType, DefaultValue, Generated, IntegerSize, LobSize};
 pub use fill::Fill;

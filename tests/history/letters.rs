@@ -1,6 +1,7 @@
 //! `lower_case_table_names`: statements name tables in whatever letters, rows in the server's.
 
 use mysql_async::prelude::Queryable as _;
+use towpath::demo::server::Product;
 
 use super::{Log, follow};
 use crate::harness::{Job, Target, assert_equal};
@@ -26,9 +27,8 @@ const STATEMENTS: &[&str] = &[
     "INSERT INTO Orders VALUES (5, 5, 'five')",
 ];
 
-#[tokio::test(flavor = "multi_thread")]
-async fn names_in_other_letters_are_the_same_tables() {
-    let source = servers::small_letters().await;
+async fn in_other_letters(product: Product) {
+    let source = servers::small_letters(product).await;
     let database = source.database("letters").await;
     let mut conn = source.connect().await;
     conn.query_drop(format!("USE {}", database.to_uppercase())).await.unwrap();
@@ -49,6 +49,18 @@ async fn names_in_other_letters_are_the_same_tables() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn statements_in_other_letters_make_the_definitions_that_the_server_makes() {
-    follow(Log::begin(servers::small_letters().await).await, STATEMENTS.iter().copied(), 0).await;
+async fn names_in_other_letters_are_the_same_tables_on_mysql() {
+    in_other_letters(Product::Mysql).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_in_other_letters_are_the_same_tables_on_mariadb() {
+    in_other_letters(Product::Mariadb).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_in_other_letters_make_the_definitions_that_the_servers_make() {
+    for product in [Product::Mysql, Product::Mariadb] {
+        follow(Log::begin(servers::small_letters(product).await).await, STATEMENTS.iter().copied(), 0).await;
+    }
 }

@@ -1,11 +1,15 @@
 //! Statements on replicated tables, on real servers.
 
 mod copied;
+mod dropped;
 mod following;
 mod lagging;
 pub(crate) use following::assert_same_columns;
 mod policies;
+mod renames;
 mod restarts;
+mod rows;
+mod unread;
 pub(crate) mod while_copying;
 
 use mysql_async::prelude::Queryable as _;

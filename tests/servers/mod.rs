@@ -1,6 +1,7 @@
 //! Real servers, shared by all tests of this binary: each is started once, by the first test that asks, and a test
 //! works in a database of its own. When the test process ends, in whatever way, the servers end with it.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use mysql_async::Conn;
@@ -36,11 +37,15 @@ pub(crate) async fn telling(product: Product) -> &'static Shared {
     server.get_or_init(|| start_with(Options::new(product).argument("--binlog-row-metadata=FULL"))).await
 }
 
-/// A MariaDB that keeps the names of tables and databases in small letters. (A MySQL has to be made so.)
-pub(crate) async fn small_letters() -> &'static Shared {
-    static SERVER: OnceCell<Shared> = OnceCell::const_new();
-    let options = || Options::new(Product::Mariadb).argument("--lower-case-table-names=1");
-    SERVER.get_or_init(|| start_with(options())).await
+/// Servers that keep the names of tables and databases in small letters.
+pub(crate) async fn small_letters(product: Product) -> &'static Shared {
+    static MYSQL: OnceCell<Shared> = OnceCell::const_new();
+    static MARIADB: OnceCell<Shared> = OnceCell::const_new();
+    let server = match product {
+        Product::Mysql => &MYSQL,
+        Product::Mariadb => &MARIADB,
+    };
+    server.get_or_init(|| start_with(Options::new(product).argument("--lower-case-table-names=1"))).await
 }
 
 async fn start(product: Product) -> Shared {
@@ -62,6 +67,11 @@ impl Shared {
 
     pub(crate) fn port(&self) -> u16 {
         self.server.port()
+    }
+
+    /// Where it keeps its databases, each in a folder.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.server.folder().join("data")
     }
 
     /// `mysql://root@127.0.0.1:PORT`

@@ -50,13 +50,29 @@ impl Plan {
             return Ok(());
         }
         let mapping = map_table(table, &verdict.rules.mapping)?;
-        let target = mapping.target.name.clone();
-        self.make_room(&target, name, place)?;
-        let moved_aside = self.steps.iter().any(|step| matches!(step, Step::Rename { from, .. } if *from == target));
-        let serving = verdict.case.taken.contains(&target) && !moved_aside;
+        self.bring(mapping, place, "it is new to the job".to_owned(), asked, verdict)
+    }
+
+    /// A table whose rows the target does not have under the name that they are to have there.
+    pub(super) fn bring(
+        &mut self,
+        mapping: Mapping,
+        place: &Place,
+        reason: String,
+        new: bool,
+        verdict: &Verdict<'_>,
+    ) -> Result<()> {
+        let (name, target) = (mapping.source.name.clone(), mapping.target.name.clone());
+        self.make_room(&target, &name, place)?;
+        let is_off = |step: &Step| match step {
+            Step::Rename { from, .. } => *from == target,
+            Step::Drop(table) => *table == target,
+            _ => false,
+        };
+        let serving = verdict.case.taken.contains(&target) && !self.steps.iter().any(is_off);
         let serving = serving.then_some(Serving { table: target, live: false });
-        self.followed.passed.remove(name);
-        self.copy(mapping, serving, "it is new to the job".to_owned(), asked, verdict)
+        self.followed.passed.remove(&name);
+        self.copy(mapping, serving, reason, new, verdict)
     }
 
     /// The target's rows can no longer be followed, or are to be copied anew all the same.
@@ -164,10 +180,15 @@ impl Plan {
         self.copy(mapping, Some(serving), reason, false, verdict)
     }
 
+    /// What this plan makes under the name is not made at all.
     fn drop_once(&mut self, table: TableName) {
-        let step = Step::Drop(table);
-        if !self.steps.contains(&step) {
-            self.steps.push(step);
+        while let Some(last) = self.steps.iter().rposition(|step| step.tables().contains(&&table)) {
+            match self.steps.get(last) {
+                Some(Step::Create(_)) => _ = self.steps.remove(last),
+                Some(Step::Drop(_)) => return,
+                _ => break,
+            }
         }
+        self.steps.push(Step::Drop(table));
     }
 }

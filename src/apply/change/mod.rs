@@ -44,6 +44,7 @@ use crate::state::{DefinitionChanges, Join, Lag, LetterMove};
 mod columns;
 mod copy;
 mod plan;
+mod rename;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -194,8 +195,18 @@ pub struct Change {
     pub changes: Vec<SchemaChange>,
     /// Gets the tables as they are behind the statement, when the target shows them.
     pub reply: channel::Sender<Arc<Followed>>,
-    /// No statement of the log: somebody has asked for a copy of a table. No policy is asked.
-    pub asked: bool,
+    pub origin: Origin,
+}
+
+/// Where a change comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A statement of the log.
+    Log,
+    /// The source's catalogue, of a statement somewhere before that could not be read.
+    Catalogue,
+    /// Somebody has asked for a copy of a table. No policy counts.
+    Asked,
 }
 
 /// What the job file and the target say about every change.

@@ -13,7 +13,7 @@ use super::{Followed, Rules};
 use crate::config::{DdlKind, DdlPolicy, OnImpossible};
 use crate::mysql::binlog::statement::{Change as Verb, Effect, classify};
 use crate::mysql::binlog::{Place, Statement};
-use crate::schema::{Altered, Mapping, SchemaChange, Table, TableName, TargetTable, map_table};
+use crate::schema::{Altered, SchemaChange, Table, TableName, TargetTable, map_table};
 use crate::state::{LetterMove, Outcome};
 use crate::{Error, Result};
 
@@ -135,7 +135,7 @@ pub(super) fn plan(
             SchemaChange::Arrive(table) => plan.arrive(table, place, &mut verdict)?,
             SchemaChange::Leave { table, to } => plan.leave(table, to.as_ref(), &mut verdict),
             SchemaChange::Truncate(table) => plan.truncate(table, &mut verdict)?,
-            SchemaChange::Rename { from, table } => plan.rename(from, table, place, &mut verdict)?,
+            SchemaChange::Rename(renamed) => plan.rename(renamed, place, &mut verdict)?,
             SchemaChange::Alter(altered) => plan.alter(altered, strict, &mut verdict)?,
             SchemaChange::Refill { table, reason } => plan.refill(table, reason, &mut verdict)?,
         }
@@ -206,7 +206,8 @@ impl Plan {
             self.followed.left.insert(at_target.clone());
             if in_doubt {
                 self.warnings.push(format!(
-                    "table {table} went while it was being copied: the target's {at_target} keeps what was copied of it"
+                    "table {table} went while it was being copied: the target's {at_target} keeps what was copied under that name, \
+                     perhaps rows of a table that has it now among them"
                 ));
             }
         }
@@ -232,49 +233,6 @@ impl Plan {
             }
         }
         Ok(())
-    }
-
-    fn rename(&mut self, from: &TableName, table: &Arc<Table>, place: &Place, verdict: &mut Verdict<'_>) -> Result<()> {
-        let to = &table.name;
-        if self.followed.passed.remove(from) {
-            self.followed.passed.insert(to.clone());
-            return Ok(());
-        }
-        let former = self.give_up_copy(from);
-        let thrown_away = self.throw_away(from, verdict.case);
-        // One that the job file no longer selects, under its former name.
-        let Some(mapping) = self.followed.mappings.remove(from) else { return self.arrive(table, place, verdict) };
-        if mapping.is_row_hash() {
-            self.renumbered.push((from.clone(), to.clone()));
-        }
-        let mut renamed = Mapping { source: table.as_ref().clone(), ..mapping.as_ref().clone() };
-        if verdict.on(DdlKind::RenameTable, format_args!("table {from} is renamed to {to}")) {
-            let old = &mapping.target.name;
-            let new = TableName::new(verdict.rules.mapping.target_database(&to.database), &to.table);
-            if old.database != new.database {
-                return Err(Error::definite(format!(
-                    "table {from} is renamed to {to}: the target cannot move a table to another database"
-                ))
-                .hint(
-                    "set ddl.renameTable to `ignore` and start again: the target's table keeps its name and gets the rows \
-                     all the same; or begin a new job (another `name`) that copies",
-                ));
-            }
-            if *old != new {
-                self.make_room(&new, to, place)?;
-                self.letters.push(LetterMove::Renamed { from: old.clone(), to: new.clone() });
-                self.steps.push(Step::Rename { from: old.clone(), to: new.clone() });
-                renamed.target.name = new;
-            }
-        }
-        if thrown_away.is_some() {
-            self.steps.push(Step::Truncate(renamed.target.name.clone()));
-        }
-        self.followed.mappings.insert(to.clone(), Arc::new(renamed));
-        match former.or(thrown_away) {
-            Some(former) => self.copy_again(to, former, verdict),
-            None => Ok(()),
-        }
     }
 
     fn alter(&mut self, altered: &Altered, strict: bool, verdict: &mut Verdict<'_>) -> Result<()> {

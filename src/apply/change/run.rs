@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::copy::Case;
 use super::plan::{Plan, Step, plan, tables};
 use super::unsettled::Span;
-use super::{Change, Followed};
+use super::{Change, Followed, Origin};
 use crate::apply::commit::Committer;
 use crate::apply::flush::Epoch;
 use crate::apply::join::swap::patiently;
@@ -21,14 +21,15 @@ use crate::{Error, Result, step};
 impl<T: Target> Committer<T> {
     /// Brings a statement to the target. Everything before it is in, and the checkpoint stands there.
     pub(in crate::apply) fn change(&mut self, epoch: Epoch, change: Change) -> Result<()> {
-        let Change { statement, changes, reply, asked } = change;
+        let Change { statement, changes, reply, origin } = change;
+        let asked = origin == Origin::Asked;
         if epoch.anew {
             self.changer.forget_pending();
         }
         let before = self.changer.pending.as_ref().map_or(&self.changer.followed, |(followed, _)| followed);
         let before = Arc::clone(before);
         let span = Span { begin: epoch.begin.clone(), end: epoch.end.clone() };
-        let span = Some(span).filter(|_| !statement.inside);
+        let span = Some(span).filter(|_| !statement.inside && origin != Origin::Catalogue);
         let case = Case { number: self.checkpoint.epoch + 1, asked, span, ..Case::default() };
         let planned = self.planned(&before, &changes, &statement, case).map_err(|error| at(&statement, error))?;
         for warning in &planned.warnings {
@@ -61,7 +62,7 @@ impl<T: Target> Committer<T> {
             definitions.letters.splice(0..0, earlier.letters);
             definitions.renumbered.splice(0..0, earlier.renumbered);
         }
-        if epoch.begin == epoch.end && !asked {
+        if epoch.begin == epoch.end && origin == Origin::Log {
             // Its transaction goes on; the end of that takes the definitions with it.
             self.changer.pending = Some((Arc::clone(&followed), definitions));
             step::reached("change-waits");
@@ -137,14 +138,20 @@ impl<T: Target> Committer<T> {
         mut case: Case,
     ) -> Result<Plan> {
         let rules = &self.changer.rules;
-        for change in changes {
-            if let SchemaChange::Arrive(table) = change {
-                let TableName { database, table } = &table.name;
-                let name = TableName::new(rules.mapping.target_database(database), table);
-                let (target, patience) = (self.target.as_ref(), self.changer.patience);
-                if self.unless_leaving(patiently(patience, || target.table_id(&name)))?.is_some() {
-                    case.taken.insert(name);
-                }
+        let database = |name: &TableName| rules.mapping.target_database(&name.database).to_owned();
+        let come = changes.iter().flat_map(|change| match change {
+            SchemaChange::Arrive(table) => vec![&table.name],
+            SchemaChange::Rename(renamed) => {
+                let far = renamed.iter().filter(|one| database(&one.from) != database(&one.table.name));
+                far.map(|one| &one.table.name).collect()
+            }
+            _ => Vec::new(),
+        });
+        for name in come {
+            let name = TableName::new(database(name), &name.table);
+            let (target, patience) = (self.target.as_ref(), self.changer.patience);
+            if self.unless_leaving(patiently(patience, || target.table_id(&name)))?.is_some() {
+                case.taken.insert(name);
             }
         }
         let made = plan(before, changes, statement, rules, &case)?;

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::apply::sample::place;
 use crate::config::{DdlKind, DdlPolicy};
 use crate::mysql::binlog::StatementSession;
-use crate::schema::{Altered, Column, ColumnType, IntegerSize, Table, TargetType, map_table};
+use crate::schema::{Altered, Column, ColumnType, IntegerSize, Renamed, Table, TargetType, map_table};
 use crate::state::{LetterMove, Outcome};
 
 fn int(name: &str) -> Column {
@@ -83,6 +83,14 @@ fn alter(before: &Arc<Table>, after: Vec<Column>, was: &[(&str, &str)]) -> Schem
 
 fn columns(table: &crate::schema::TargetTable) -> Vec<(&str, TargetType)> {
     table.columns.iter().map(|column| (column.name.as_str(), column.ty)).collect()
+}
+
+fn renamed(tables: &[(&str, &Arc<Table>, &str)]) -> SchemaChange {
+    let one = |(from, table, to): &(&str, &Arc<Table>, &str)| Renamed {
+        from: name(from),
+        table: Arc::new(Table { name: name(to), ..Table::clone(table) }),
+    };
+    SchemaChange::Rename(tables.iter().map(one).collect())
 }
 
 const TEXT: TargetType = TargetType::Varchar { bytes: 40 };
@@ -218,40 +226,6 @@ fn a_change_whose_values_cannot_be_written_to_the_old_column_cannot_be_ignored()
 }
 
 #[test]
-fn names_that_are_swapped_in_one_statement_are_swapped_at_the_target_in_its_order() {
-    let (a, b) = (table("a", vec![int("id")]), table("b", vec![int("id"), text("v")]));
-    let renamed = |from: &str, table: &Arc<Table>, to: &str| SchemaChange::Rename {
-        from: name(from),
-        table: Arc::new(Table { name: name(to), ..table.as_ref().clone() }),
-    };
-    let swap = [renamed("a", &a, "x"), renamed("b", &b, "a"), renamed("x", &a, "b")];
-    let plan = planned(&followed(&[&a, &b]), &swap, &[]).unwrap();
-    assert_eq!(words(&plan), ["rename table shop.a to x", "rename table shop.b to a", "rename table shop.x to b"]);
-    assert_eq!((after(&plan, "a").source.columns.len(), after(&plan, "b").source.columns.len()), (2, 1));
-
-    // Not applied: the rows find their tables all the same.
-    let plan = planned(&followed(&[&a, &b]), &swap, &[(DdlKind::RenameTable, DdlPolicy::Ignore)]).unwrap();
-    assert!(plan.steps.is_empty());
-    assert_eq!((&after(&plan, "a").target.name, &after(&plan, "b").target.name), (&name("b"), &name("a")));
-    let create = SchemaChange::Create(table("crm.a", vec![int("id")]));
-    let error = planned(&plan.followed, &[create], &[]).unwrap_err().to_string();
-    assert!(error.contains("the target's table shop.a holds the rows of shop.b"), "{error}");
-}
-
-#[test]
-fn a_rename_to_another_database_is_one_at_the_target_only_if_both_are_one_there() {
-    let t = table("t", vec![int("id")]);
-    let moved = |to: &str| SchemaChange::Rename {
-        from: name("t"),
-        table: Arc::new(Table { name: name(to), ..t.as_ref().clone() }),
-    };
-    let plan = planned(&followed(&[&t]), &[moved("crm.u")], &[]).unwrap();
-    assert_eq!(words(&plan), ["rename table shop.t to u"]);
-    let error = planned(&followed(&[&t]), &[moved("other.t")], &[]).unwrap_err().to_string();
-    assert!(error.contains("cannot move a table to another database"), "{error}");
-}
-
-#[test]
 fn a_dropped_table_that_is_kept_makes_room_for_the_next_of_its_name() {
     let t = table("t", vec![int("id")]);
     let drop = SchemaChange::Leave { table: name("t"), to: None };
@@ -280,8 +254,7 @@ fn rows_of_a_table_whose_creation_is_ignored_are_passed_over_until_it_is_gone() 
     assert!(created.passes(&name("t")));
     let altered = planned(&created, &[alter(&t, vec![int("id"), int("n")], &[("n", "")])], &[]).unwrap();
     assert!(altered.steps.is_empty() && altered.counts.is_empty());
-    let renamed = SchemaChange::Rename { from: name("t"), table: table("u", vec![int("id")]) };
-    let renamed = planned(&created, &[renamed], &[]).unwrap().followed;
+    let renamed = planned(&created, &[renamed(&[("t", &t, "u")])], &[]).unwrap().followed;
     assert!(renamed.passes(&name("u")) && !renamed.passes(&name("t")));
     let gone = planned(&created, &[SchemaChange::Leave { table: name("t"), to: None }], &[]).unwrap();
     assert!(!gone.followed.passes(&name("t")) && gone.steps.is_empty());
@@ -324,3 +297,4 @@ fn truncate_drop_and_create_go_by_their_policies() {
 mod committing;
 mod copies;
 mod keyless;
+mod renames;

@@ -8,7 +8,7 @@ use super::filling::advance;
 use super::tables::Before;
 use super::{Epoch, Filling, Flusher, committer_gone};
 use crate::Result;
-use crate::apply::change::Change;
+use crate::apply::change::{Change, Origin};
 use crate::mysql::binlog::{Place, RowsEvent, Statement, StatementSession};
 use crate::mysql::history::History;
 use crate::schema::{SchemaChange, TableName};
@@ -22,14 +22,21 @@ impl Flusher {
         }
         // What is closed before the statement is stored with the history as it was there.
         let mut history = self.tables.history.clone();
+        let revision = history.revision();
         match history.read(&statement) {
-            Ok(changes) if changes.is_empty() => {
-                self.tables.history = history;
-                self.boundary(filling, &statement.place, None)
-            }
             Ok(changes) => {
-                self.close_before_change(filling)?;
-                self.change(filling, statement, changes, history, false)
+                let has_changed = history.revision() != revision;
+                if changes.is_empty() {
+                    self.tables.history = history;
+                    self.boundary(filling, &statement.place, None)?;
+                } else {
+                    self.close_before_change(filling)?;
+                    self.change(filling, statement, changes, history, Origin::Log)?;
+                }
+                if has_changed {
+                    self.ask_catalogue();
+                }
+                Ok(())
             }
             Err(error) => {
                 // Everything before the statement is in when the job stops.
@@ -61,7 +68,7 @@ impl Flusher {
             inside: true,
             session: StatementSession::default(),
         };
-        self.change(filling, statement, changes, history, false)
+        self.change(filling, statement, changes, history, Origin::Log)
     }
 
     /// All that was read before is in; of a transaction in pieces, what was read of it.
@@ -78,14 +85,14 @@ impl Flusher {
         self.wait_for_flight(filling)
     }
 
-    /// Sends a statement's changes and waits until the target shows them. `asked`: it is no statement of the log.
+    /// Sends a statement's changes and waits until the target shows them.
     pub(super) fn change(
         &mut self,
         filling: &mut Filling,
         statement: Statement,
         changes: Vec<SchemaChange>,
         history: History,
-        asked: bool,
+        origin: Origin,
     ) -> Result<()> {
         let committed_at = statement.place.committed_at;
         let tables = &mut self.tables;
@@ -100,10 +107,10 @@ impl Flusher {
             filling.heard = true;
             filling.committed_at = committed_at;
         }
-        if !asked {
+        if origin == Origin::Log {
             self.progress.read_to(committed_at, 1);
         }
-        let renames: Vec<(TableName, TableName)> = changes.iter().filter_map(renamed).collect();
+        let renames: Vec<Vec<(TableName, TableName)>> = changes.iter().filter_map(renamed).collect();
         let parked = self.parks();
         let (reply, followed) = channel::bounded(1);
         let begin = std::mem::replace(&mut filling.begin, filling.position.clone());
@@ -111,14 +118,14 @@ impl Flusher {
             committed_at,
             anew: std::mem::take(&mut filling.anew),
             prepared: if statement.inside { PreparedChanges::default() } else { self.xa.close()? },
-            change: Some(Change { statement, changes, reply, asked }),
+            change: Some(Change { statement, changes, reply, origin }),
             history: self.tables.unstored()?,
             ..Epoch::between(begin, filling.position.clone())
         };
         self.hand_over(filling, epoch)?;
         self.wait_for_flight(filling)?;
         self.tables.follow(followed.recv().map_err(|_| committer_gone())?);
-        renames.into_iter().for_each(|(from, to)| self.copied_at.rename(&from, to));
+        renames.iter().for_each(|names| self.copied_at.rename(names));
         // What the copy before has shown counts no more.
         for (table, _) in self.tables.followed.joins().filter(|(table, _)| !self.tables.parks(table)) {
             self.copied_at.forget(table);
@@ -127,9 +134,11 @@ impl Flusher {
     }
 }
 
-fn renamed(change: &SchemaChange) -> Option<(TableName, TableName)> {
+fn renamed(change: &SchemaChange) -> Option<Vec<(TableName, TableName)>> {
     match change {
-        SchemaChange::Rename { from, table } => Some((from.clone(), table.name.clone())),
+        SchemaChange::Rename(renamed) => {
+            Some(renamed.iter().map(|one| (one.from.clone(), one.table.name.clone())).collect())
+        }
         _ => None,
     }
 }

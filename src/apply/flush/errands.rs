@@ -5,6 +5,7 @@ use tokio::sync::oneshot;
 
 use super::{Epoch, Filling, Flusher, committer_gone};
 use crate::Result;
+use crate::apply::change::Origin;
 use crate::apply::join::{Begin, Begun, Copied, Errand, Finish, Left, Loaded, Loading, Task, Watch, Watched, Watching};
 use crate::mysql::binlog::{Place, Statement};
 use crate::schema::{SchemaChange, TableName};
@@ -34,6 +35,7 @@ impl Flusher {
                 Errand::Still(still) => self.stand_still(filling, still),
                 Errand::Part(part) => self.part(filling, part)?,
                 Errand::Whole(whole) => self.whole(filling, whole)?,
+                Errand::Settle(settle) => self.settle(filling, settle)?,
                 Errand::Fail(error) => {
                     self.close_before_change(filling)?;
                     return Err(error);
@@ -136,7 +138,7 @@ impl Flusher {
             committed_at: filling.committed_at,
         };
         let heard = filling.heard;
-        self.change(filling, Statement::of_job(place, reason), vec![change], history, true)?;
+        self.change(filling, Statement::of_job(place, reason), vec![change], history, Origin::Asked)?;
         // A table that lagged may be copied instead.
         self.lagging.left()?;
         filling.held_again = filling.held.is_some();

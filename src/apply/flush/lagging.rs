@@ -62,17 +62,7 @@ impl Flusher {
     }
 
     fn concerns_what_lags(&self, change: &SchemaChange) -> bool {
-        let lags = |table: &TableName| self.tables.followed.lag(table).is_some();
-        let other = match change {
-            SchemaChange::Rename { table, .. } => Some(&table.name),
-            SchemaChange::Leave { to, .. } => to.as_ref(),
-            SchemaChange::Alter(altered) => Some(&altered.after.name),
-            SchemaChange::Create(_)
-            | SchemaChange::Arrive(_)
-            | SchemaChange::Truncate(_)
-            | SchemaChange::Refill { .. } => None,
-        };
-        lags(change.table()) || other.is_some_and(lags)
+        change.tables().into_iter().any(|table| self.tables.followed.lag(table).is_some())
     }
 
     pub(super) fn hold(&mut self, filling: &mut Filling, entry: Entry<Slot>) -> Result<()> {

@@ -19,7 +19,12 @@ impl Flusher {
             Errand::Anew { .. } | Errand::Part(_) | Errand::Whole(_) => true,
             Errand::Watch { table, .. } => is_row_hash(table),
             Errand::Finish(finish) => is_row_hash(&finish.table),
-            Errand::Pass { .. } | Errand::Load(_) | Errand::Begin(_) | Errand::Still(_) | Errand::Fail(_) => false,
+            Errand::Pass { .. }
+            | Errand::Load(_)
+            | Errand::Begin(_)
+            | Errand::Still(_)
+            | Errand::Settle(_)
+            | Errand::Fail(_) => false,
         }
     }
 

@@ -1,6 +1,6 @@
 //! The tables as they are at the place that is being read, and how their events are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
@@ -32,6 +32,8 @@ pub struct Tables {
     pub(super) before: Option<Before>,
     /// The history's revision of which is known whether it awaits any table's rows, and whether it does.
     awaits: Option<(u64, bool)>,
+    /// MariaDB's, whose rows are no table's.
+    pub(super) sequences: HashSet<TableName>,
 }
 
 /// The tables as they were before a statement inside the transaction that is being read.
@@ -80,6 +82,7 @@ impl Tables {
             pictures: HashMap::new(),
             before: None,
             awaits: None,
+            sequences: HashSet::new(),
         }
     }
 
@@ -104,7 +107,12 @@ impl Tables {
         }
         let name = &event.table.name;
         let Some(mapping) = self.followed.mapping(name) else {
-            if self.followed.passes(name) {
+            if self.followed.passes(name) || self.sequences.contains(name) {
+                return Ok(None);
+            }
+            if self.history.is_sequence(&event.table)? {
+                tracing::info!(sequence = %name, "passed over: the target has no sequences");
+                self.sequences.insert(name.clone());
                 return Ok(None);
             }
             return Err(Error::definite(format!(
@@ -144,6 +152,8 @@ impl Tables {
         self.pictures.retain(|table, number| followed.join(table).is_some_and(|join| join.number == *number));
         self.followed = followed;
         self.forget();
+        // The name may be a table's now.
+        self.sequences.clear();
     }
 
     fn forget(&mut self) {

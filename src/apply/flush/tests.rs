@@ -72,6 +72,7 @@ impl Scene {
             replay_until: None,
             errands: Errands::none(),
             lagging,
+            open: Open::new().0,
         };
         adjust(&mut flusher);
         let flusher = thread::spawn(move || flusher.run(position(0)));

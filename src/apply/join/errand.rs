@@ -44,6 +44,7 @@ pub(crate) enum Errand {
     Still(Still),
     Part(PartRead),
     Whole(Whole),
+    Settle(Settle),
     /// The copier cannot go on.
     Fail(Error),
 }
@@ -146,6 +147,14 @@ pub(crate) struct Finish {
     pub(crate) reply: oneshot::Sender<bool>,
 }
 
+/// What the source's catalogue says of a table whose definition a statement has left open, and where that holds.
+pub(crate) struct Settle {
+    pub(crate) table: TableName,
+    pub(crate) found: Result<(Option<Table>, Position), Error>,
+    /// `false`: it has to be asked for again.
+    pub(crate) reply: oneshot::Sender<bool>,
+}
+
 impl Errand {
     /// When it is due; `None`: at once.
     pub(super) fn until(&self) -> Option<&Position> {
@@ -160,6 +169,7 @@ impl Errand {
             Errand::Load(loading) => Some(&loading.until),
             Errand::Begin(begin) => begin.new.as_ref().map(|(_, until)| until),
             Errand::Finish(finish) => Some(&finish.until),
+            Errand::Settle(settle) => settle.found.as_ref().ok().map(|(_, until)| until),
         }
     }
 }

@@ -102,7 +102,7 @@ mod whole;
 
 pub(crate) use errand::Errands;
 pub(crate) use errand::{
-    Begin, Begun, Errand, Finish, Loaded, Loading, PartRead, Stands, Still, Watched, Watching, Whole,
+    Begin, Begun, Errand, Finish, Loaded, Loading, PartRead, Settle, Stands, Still, Watched, Watching, Whole,
 };
 pub(crate) use key::KeyHasher;
 pub(crate) use load::{Copied, Task};

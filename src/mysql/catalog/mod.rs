@@ -20,6 +20,9 @@ use crate::{Error, Result};
 
 pub(super) mod column_type;
 pub(super) mod default;
+mod moment;
+
+pub use moment::{shows, table_at};
 
 /// Above this many tables of one database the query reads all of its columns instead of naming tables.
 const NAMED_TABLES: usize = 300;
@@ -141,7 +144,14 @@ async fn table_now(conn: &mut Conn, info: &ServerInfo, name: &TableName, no_key:
         ),
     )
     .await?;
-    let Some(row) = rows.first().filter(|row| text(row, 0) == "BASE TABLE") else { return Ok(None) };
+    let Some(row) = rows.first() else { return Ok(None) };
+    match text(row, 0).as_str() {
+        "BASE TABLE" => {}
+        "SYSTEM VERSIONED" => {
+            return Err(Error::definite(versioned(name)).hint("leave it out with source.excludeTables"));
+        }
+        _ => return Ok(None),
+    }
     let listed = Listed { comment: text(row, 1), charset: charset_of(optional(row, 2)) };
     let columns = read_columns(conn, info, &name.database, &[&name.table]).await?.remove(&name.table);
     let keys = read_keys(conn, &name.database, &[&name.table]).await?.remove(&name.table).unwrap_or_default();
@@ -225,9 +235,7 @@ impl Listing {
                 }
                 listing.others.push(name);
             } else if kind == "SYSTEM VERSIONED" {
-                listing
-                    .problems
-                    .push(format!("{name}: a system-versioned table keeps old rows beside the present ones"));
+                listing.problems.push(versioned(&name));
             } else {
                 let listed = Listed { comment: text(&row, 3), charset: charset_of(optional(&row, 4)) };
                 listing.matched.entry(name.database).or_default().insert(name.table, listed);
@@ -235,6 +243,10 @@ impl Listing {
         }
         Ok(listing)
     }
+}
+
+fn versioned(name: &TableName) -> String {
+    format!("{name}: a system-versioned table keeps old rows beside the present ones")
 }
 
 fn nothing_matches(filter: &TableFilter, others: &[TableName]) -> Error {

@@ -3,8 +3,8 @@
 use super::column::{charset, collate, default_clause, definition, references};
 use super::cursor::Cursor;
 use super::{
-    AlterTable, Charset, ColumnPlace, Ddl, IfThere, KeyDefinition, KeyKind, TableChange, Unread, if_exists,
-    if_not_exists, wait,
+    AlterTable, Charset, ColumnPlace, Ddl, IfThere, KeyDefinition, KeyKind, Other, TableChange, Unlogged, Unread,
+    if_exists, if_not_exists, wait,
 };
 
 /// Behind ALTER. `None`: neither of a table nor of a database.
@@ -12,18 +12,29 @@ pub(super) fn alter(cursor: &mut Cursor<'_>) -> Result<Option<Ddl>, Unread> {
     if cursor.any_word(&["DATABASE", "SCHEMA"]) {
         return alter_database(cursor).map(Some);
     }
-    while cursor.any_word(&["ONLINE", "OFFLINE", "IGNORE"]) {}
+    let mut ignores = false;
+    loop {
+        if cursor.words(&["IGNORE"]) {
+            ignores = true;
+        } else if !cursor.any_word(&["ONLINE", "OFFLINE"]) {
+            break;
+        }
+    }
     if !cursor.words(&["TABLE"]) {
         return Ok(None);
     }
     let if_exists = if_exists(cursor);
     let table = cursor.table()?;
     wait(cursor);
+    let start = cursor.position();
     let mut changes = Vec::new();
     // Partition options follow the clauses without a comma.
     while !cursor.done() && !cursor.peek_symbol(';') {
         clause(cursor, &mut changes)?;
         cursor.symbol(',');
+    }
+    if ignores && (changes.iter().any(TableChange::may_lose_rows) || cursor.contains_word(start, "PARTITION")) {
+        changes.push(unlogged("ALTER IGNORE".to_owned(), None));
     }
     Ok(Some(Ddl::AlterTable(AlterTable { table, if_exists, changes })))
 }
@@ -98,7 +109,12 @@ fn clause(cursor: &mut Cursor<'_>, changes: &mut Vec<TableChange>) -> Result<(),
             cursor.expect_word("TO")?;
             TableChange::ConvertCharset(charset_clause(cursor)?.ok_or_else(|| cursor.unexpected("CHARACTER SET"))?)
         }
-        "DISCARD" | "IMPORT" | "TRUNCATE" | "EXCHANGE" => rows_unlogged(cursor)?,
+        "IMPORT" | "TRUNCATE" | "EXCHANGE" => rows_unlogged(cursor)?,
+        "DISCARD" => {
+            let start = cursor.position();
+            cursor.skip_rest();
+            TableChange::Discard(cursor.text(start, cursor.position()))
+        }
         "ORDER" => {
             cursor.skip_rest();
             TableChange::Nothing
@@ -114,16 +130,33 @@ fn clause(cursor: &mut Cursor<'_>, changes: &mut Vec<TableChange>) -> Result<(),
     Ok(())
 }
 
+fn unlogged(clause: String, other: Option<Other>) -> TableChange {
+    TableChange::RowsUnlogged(Unlogged { clause, other })
+}
+
 /// A clause after which rows are there, or gone, that no row event tells of.
 fn rows_unlogged(cursor: &mut Cursor<'_>) -> Result<TableChange, Unread> {
     let start = cursor.position();
-    if cursor.peek_word("TRUNCATE") || cursor.peek_words(&["DROP", "PARTITION"]) {
-        // TRUNCATE PARTITION p0, p1: the commas belong to it.
+    let mut other = None;
+    if cursor.words(&["EXCHANGE", "PARTITION"]) {
+        cursor.name()?;
+        cursor.expect_word("WITH")?;
+        cursor.expect_word("TABLE")?;
+        other = Some(Other::Exchanged(cursor.table()?));
+        let _ = cursor.words(&["WITH", "VALIDATION"]) || cursor.words(&["WITHOUT", "VALIDATION"]);
+    } else if cursor.words(&["CONVERT", "PARTITION"]) {
+        cursor.name()?;
+        cursor.expect_word("TO")?;
+        cursor.expect_word("TABLE")?;
+        other = Some(Other::Made(cursor.table()?));
+    } else if cursor.words(&["CONVERT", "TABLE"]) {
+        other = Some(Other::Taken(cursor.table()?));
         cursor.skip_rest();
     } else {
-        cursor.skip_clause()?;
+        // TRUNCATE PARTITION p0, p1: the commas belong to it.
+        cursor.skip_rest();
     }
-    Ok(TableChange::RowsUnlogged(cursor.text(start, cursor.position())))
+    Ok(unlogged(cursor.text(start, cursor.position()), other))
 }
 
 fn add(cursor: &mut Cursor<'_>, changes: &mut Vec<TableChange>) -> Result<(), Unread> {
@@ -135,8 +168,9 @@ fn add(cursor: &mut Cursor<'_>, changes: &mut Vec<TableChange>) -> Result<(), Un
         changes.push(TableChange::Nothing);
         return Ok(());
     }
-    if cursor.peek_words(&["SYSTEM", "VERSIONING"]) || cursor.peek_words(&["PERIOD", "FOR"]) {
-        return Err(cursor.unexpected("a column or a key (system versioning is not followed)"));
+    if system_versioning(cursor)? {
+        changes.push(TableChange::SystemVersioning);
+        return Ok(());
     }
     cursor.words(&["COLUMN"]);
     let if_not_exists = if_not_exists(cursor);
@@ -205,6 +239,24 @@ pub(super) fn key_clause(cursor: &mut Cursor<'_>, changes: &mut Vec<TableChange>
     };
     changes.push(TableChange::AddKey(KeyDefinition { kind, name, columns, if_there }));
     Ok(true)
+}
+
+/// `SYSTEM VERSIONING` or `PERIOD FOR SYSTEM_TIME (…)`, which belongs to it.
+///
+/// # Errors
+/// A period of another name, which is one of an application's own.
+pub(super) fn system_versioning(cursor: &mut Cursor<'_>) -> Result<bool, Unread> {
+    if cursor.words(&["SYSTEM", "VERSIONING"]) {
+        return Ok(true);
+    }
+    if cursor.words(&["PERIOD", "FOR", "SYSTEM_TIME"]) {
+        cursor.parentheses()?;
+        return Ok(true);
+    }
+    match cursor.peek_words(&["PERIOD", "FOR"]) {
+        true => Err(cursor.unexpected("a column or a key (periods are not followed)")),
+        false => Ok(false),
+    }
 }
 
 fn key_kind(cursor: &mut Cursor<'_>) -> Option<KeyKind> {
@@ -383,8 +435,6 @@ fn charset_clause(cursor: &mut Cursor<'_>) -> Result<Option<Charset>, Unread> {
 
 /// Options that stand as `NAME [=] value`.
 const OPTIONS: &[&str] = &[
-    "ENGINE",
-    "TYPE",
     "AUTO_INCREMENT",
     "AUTOEXTEND_SIZE",
     "AVG_ROW_LENGTH",
@@ -435,13 +485,23 @@ pub(super) fn option(cursor: &mut Cursor<'_>, changes: &mut Vec<TableChange>) ->
         changes.push(TableChange::Comment(text));
         return Ok(());
     }
+    if cursor.words(&["WITH", "SYSTEM", "VERSIONING"]) {
+        changes.push(TableChange::SystemVersioning);
+        return Ok(());
+    }
+    if cursor.any_word(&["SECONDARY_LOAD", "SECONDARY_UNLOAD"]) {
+        // Of the table or of PARTITION (p0, p1).
+        cursor.skip_rest();
+        changes.push(TableChange::Nothing);
+        return Ok(());
+    }
     let alone = cursor.words(&["FORCE"])
         || cursor.words(&["ENABLE", "KEYS"])
         || cursor.words(&["DISABLE", "KEYS"])
         || cursor.words(&["WITH", "VALIDATION"])
         || cursor.words(&["WITHOUT", "VALIDATION"])
         || cursor.words(&["REMOVE", "PARTITIONING"])
-        || cursor.any_word(&["SECONDARY_LOAD", "SECONDARY_UNLOAD", "NOWAIT"]);
+        || cursor.words(&["NOWAIT"]);
     if alone {
         changes.push(TableChange::Nothing);
         return Ok(());
@@ -451,6 +511,21 @@ pub(super) fn option(cursor: &mut Cursor<'_>, changes: &mut Vec<TableChange>) ->
         cursor.expect_word("PARTITION")?;
         cursor.skip_rest();
         changes.push(TableChange::Nothing);
+        return Ok(());
+    }
+    if cursor.peek_word("ENGINE") || cursor.peek_word("TYPE") {
+        let start = cursor.position();
+        cursor.skip(1);
+        cursor.symbol('=');
+        let engine = match cursor.string() {
+            Some(engine) => engine,
+            None => cursor.name()?,
+        };
+        changes.push(match engine.eq_ignore_ascii_case("BLACKHOLE") {
+            // It has no rows.
+            true => unlogged(cursor.text(start, cursor.position()), None),
+            false => TableChange::Nothing,
+        });
         return Ok(());
     }
     if cursor.words(&["DATA", "DIRECTORY"]) || cursor.words(&["INDEX", "DIRECTORY"]) || cursor.any_word(OPTIONS) {

@@ -105,6 +105,8 @@ const ATTRIBUTES: &[&str] = &[
 fn attribute(cursor: &mut Cursor<'_>, column: &mut ColumnDefinition) -> Result<bool, Unread> {
     if cursor.words(&["NOT", "NULL"]) {
         column.nullable = Some(false);
+    } else if cursor.words(&["NOT", "SECONDARY"]) {
+        // It is not in HeatWave.
     } else if cursor.words(&["NULL"]) {
         column.nullable = Some(true);
     } else if cursor.words(&["DEFAULT"]) {

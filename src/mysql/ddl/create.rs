@@ -1,6 +1,6 @@
 //! CREATE TABLE and CREATE INDEX.
 
-use super::alter::{database_options, key_clause, option};
+use super::alter::{database_options, key_clause, option, system_versioning};
 use super::column::definition;
 use super::cursor::Cursor;
 use super::{
@@ -71,10 +71,9 @@ fn content(cursor: &mut Cursor<'_>) -> Result<Content, Unread> {
     if cursor.peek_symbol('(') && !cursor.word_after_is("SELECT") && !cursor.word_after_is("WITH") {
         cursor.symbol('(');
         loop {
-            if cursor.peek_words(&["PERIOD", "FOR"]) {
-                return Err(cursor.unexpected("a column or a key (system versioning is not followed)"));
-            }
-            if !key_clause(cursor, &mut changes)? {
+            if system_versioning(cursor)? {
+                changes.push(TableChange::SystemVersioning);
+            } else if !key_clause(cursor, &mut changes)? {
                 let column = definition(cursor)?;
                 changes.push(TableChange::AddColumn { column, place: ColumnPlace::Unsaid, if_not_exists: false });
             }
@@ -91,9 +90,6 @@ fn content(cursor: &mut Cursor<'_>) -> Result<Content, Unread> {
         if query {
             cursor.skip_rest();
             return Ok(Content::Query);
-        }
-        if cursor.peek_words(&["WITH", "SYSTEM"]) {
-            return Err(cursor.unexpected("a table without system versioning"));
         }
         if cursor.peek_word("PARTITION") {
             // A query may follow the partitions; the log carries such a table's definition without it.

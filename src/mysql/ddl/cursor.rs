@@ -272,18 +272,6 @@ impl<'a> Cursor<'a> {
         Ok(self.text(start, self.at))
     }
 
-    /// Takes everything up to a comma or closing parenthesis of this level, or the end.
-    pub(super) fn skip_clause(&mut self) -> Result<(), Unread> {
-        while !self.done() && !self.peek_symbol(',') && !self.peek_symbol(')') && !self.peek_symbol(';') {
-            if self.peek_symbol('(') {
-                self.parentheses()?;
-            } else {
-                self.at += 1;
-            }
-        }
-        Ok(())
-    }
-
     /// Takes `name = value`, which no clause of a table begins with.
     pub(super) fn unknown_option(&mut self) -> Option<String> {
         if !self.symbol_at(1, '=') {

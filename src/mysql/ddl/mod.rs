@@ -133,16 +133,52 @@ pub enum TableChange {
     DefaultCharset(Charset),
     Comment(String),
     RenameTo(TableName),
-    /// Rows come or go without a row event: partitions dropped, truncated or exchanged, tablespaces. The clause's words.
-    RowsUnlogged(String),
+    /// Rows come or go without a row event: partitions dropped, truncated or exchanged, tablespaces.
+    RowsUnlogged(Unlogged),
+    /// `DISCARD TABLESPACE`: rows cannot be read or written until others are imported. The clause's words.
+    Discard(String),
+    /// MariaDB's system versioning begins: an UPDATE or DELETE adds a row of the same key, which is the old one.
+    SystemVersioning,
     /// Storage, statistics, checks, foreign keys, partitioning.
     Nothing,
 }
 
+/// A clause after which rows are there, or gone, that no row event tells of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unlogged {
+    /// Its words.
+    pub clause: String,
+    /// The other table whose rows they are, or were.
+    pub other: Option<Other>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Other {
+    /// `EXCHANGE PARTITION`: it has some of the rows, and the other way round.
+    Exchanged(TableName),
+    /// MariaDB's `CONVERT PARTITION … TO TABLE`: it is new, with rows that were this table's.
+    Made(TableName),
+    /// MariaDB's `CONVERT TABLE … TO PARTITION`: it is gone, and its rows are this table's.
+    Taken(TableName),
+}
+
 impl TableChange {
+    /// Whether an ALTER with IGNORE (MariaDB) may lose rows by it, which are then in the way of a key.
+    fn may_lose_rows(&self) -> bool {
+        match self {
+            TableChange::AddKey(key) => key.kind != KeyKind::Plain,
+            TableChange::AddColumn { column, .. } => column.primary || column.unique,
+            TableChange::DropColumn { .. } | TableChange::ChangeColumn { .. } | TableChange::ConvertCharset(_) => true,
+            _ => false,
+        }
+    }
+
     fn is_harmless(&self, table: &Table) -> bool {
         match self {
-            TableChange::Nothing | TableChange::RenameKey { .. } | TableChange::DefaultCharset(_) => true,
+            TableChange::Nothing
+            | TableChange::Discard(_)
+            | TableChange::RenameKey { .. }
+            | TableChange::DefaultCharset(_) => true,
             TableChange::AddKey(key) if key.kind == KeyKind::Plain => true,
             // Without a primary key it may be the one that rows are told apart by, or become it.
             TableChange::AddKey(key) if key.kind == KeyKind::Unique => table.primary,

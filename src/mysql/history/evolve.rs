@@ -120,7 +120,7 @@ pub(super) fn alter(before: &Table, changes: &[TableChange], rules: Rules<'_>) -
     for change in changes {
         match change {
             TableChange::Comment(comment) => table.comment.clone_from(comment),
-            TableChange::RowsUnlogged(clause) => rows_unlogged = Some(clause.clone()),
+            TableChange::RowsUnlogged(unlogged) => rows_unlogged = Some(unlogged.clause.clone()),
             _ => {}
         }
     }

@@ -16,11 +16,7 @@ pub(super) enum Known {
         table: Arc<Table>,
         statement: String,
     },
-    /// It was altered by a statement that could not be read.
-    Unread {
-        before: Arc<Table>,
-        statement: String,
-    },
+    Unread(Unread),
     /// It was created by a statement that could not be read, and the catalogue does not have it.
     Lost {
         statement: String,
@@ -32,13 +28,24 @@ pub(super) enum Known {
     },
 }
 
+/// A table that was altered by a statement that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unread {
+    pub(super) before: Arc<Table>,
+    pub(super) statement: String,
+    /// Why its rows are not those that the definitions before and behind it tell of.
+    pub(super) doubt: Option<String>,
+    /// It is new, and no row of it was met: what its columns were called is of no importance.
+    pub(super) is_new: bool,
+}
+
 impl Known {
     /// The definition, or the last that was known.
     pub(super) fn present(&self) -> Option<&Arc<Table>> {
         match self {
             Known::Sure(table)
             | Known::Provisional { table, .. }
-            | Known::Unread { before: table, .. }
+            | Known::Unread(Unread { before: table, .. })
             | Known::Parked { table, .. } => Some(table),
             Known::Lost { .. } => None,
         }
@@ -98,6 +105,10 @@ struct StoredTable {
     name: TableName,
     table: Option<Table>,
     how: How,
+    #[serde(default)]
+    doubt: Option<String>,
+    #[serde(default)]
+    is_new: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -123,10 +134,15 @@ impl From<HistoryState> for Stored {
         let tables = state.tables.into_iter().map(|(name, known)| StoredTable {
             name,
             table: known.present().map(owned),
+            doubt: match &known {
+                Known::Unread(unread) => unread.doubt.clone(),
+                _ => None,
+            },
+            is_new: matches!(&known, Known::Unread(unread) if unread.is_new),
             how: match known {
                 Known::Sure(_) => How::Sure,
                 Known::Provisional { statement, .. } => How::Provisional(statement),
-                Known::Unread { statement, .. } => How::Unread(statement),
+                Known::Unread(Unread { statement, .. }) => How::Unread(statement),
                 Known::Lost { statement } => How::Lost(statement),
                 Known::Parked { at, .. } => How::Parked(at),
             },
@@ -143,11 +159,11 @@ impl From<HistoryState> for Stored {
 
 impl From<Stored> for HistoryState {
     fn from(stored: Stored) -> Self {
-        let tables = stored.tables.into_iter().map(|StoredTable { name, table, how }| {
+        let tables = stored.tables.into_iter().map(|StoredTable { name, table, how, doubt, is_new }| {
             let known = match (table.map(Arc::new), how) {
                 (Some(table), How::Sure) => Known::Sure(table),
                 (Some(table), How::Provisional(statement)) => Known::Provisional { table, statement },
-                (Some(before), How::Unread(statement)) => Known::Unread { before, statement },
+                (Some(before), How::Unread(statement)) => Known::Unread(Unread { before, statement, doubt, is_new }),
                 (Some(table), How::Parked(at)) => Known::Parked { table, at },
                 (_, How::Provisional(statement) | How::Unread(statement) | How::Lost(statement)) => {
                     Known::Lost { statement }

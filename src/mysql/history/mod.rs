@@ -16,6 +16,13 @@
 //! ALTER, not understood    -> nothing, `Unread` until the next table map; what has changed is found by comparison then
 //! ```
 //!
+//! A table may get no rows for long. So the catalogue is asked once more, with a place of the log at which its answer holds;
+//! when reading comes there without having met a row of the table, the answer is the definition ([`History::settle`]).
+//!
+//! A comparison shows what columns there are, and not whose values they have: two that have exchanged their names look as if
+//! they had exchanged their places. So where the statement may have renamed columns, and where it moved rows as well, the
+//! table is to be copied anew, whatever its definition says (`Unread::doubt`).
+//!
 //! # Names
 //! With `lower_case_table_names` the statements' names are those of the log's rows in small letters (1), or a table's name
 //! in whatever letters (2).
@@ -25,23 +32,25 @@ use std::sync::Arc;
 
 use super::binlog::statement::{Change, Effect, classify};
 use super::binlog::{Place, Statement, TableMap};
-use super::ddl::{self, AlterTable, Content, CreateTable, Ddl, KeyKind, TableChange};
+use super::ddl::{self, Content, CreateTable, Ddl, TableChange};
 use crate::config::NoKeyTables;
-use crate::schema::{Altered, SchemaChange, Table, TableName};
+use crate::schema::{SchemaChange, Table, TableName};
 use crate::{Error, Result};
 
+mod alter;
 mod charset;
 mod evolve;
 mod known;
 mod literal;
 mod past;
 mod rename;
+mod sequence;
 mod shadow;
 mod surroundings;
 mod told;
 
 use evolve::{Evolved, Rules};
-use known::{HistoryState, Known, Shadow};
+use known::{HistoryState, Known, Shadow, Unread};
 pub use past::Past;
 pub use surroundings::{Catalogue, Surroundings};
 
@@ -151,6 +160,39 @@ impl History {
         changes
     }
 
+    /// The tables that [`History::settle`] is waited for.
+    pub fn unsettled(&self) -> impl Iterator<Item = &TableName> {
+        let waits = |known: &Known| matches!(known, Known::Unread(_) | Known::Provisional { .. });
+        self.state.tables.iter().filter(move |(_, known)| waits(known)).map(|(name, _)| name)
+    }
+
+    /// The catalogue's definition of a table at the place that has been read to. `None`: the source has no such table there,
+    /// and then a statement has told so already.
+    pub fn settle(&mut self, name: &TableName, found: Option<Table>) -> Vec<SchemaChange> {
+        let waits = matches!(self.state.tables.get(name), Some(Known::Unread(_) | Known::Provisional { .. }));
+        match found.filter(|_| waits) {
+            Some(found) => self.now_is(name, found),
+            None => Vec::new(),
+        }
+    }
+
+    /// A table's definition is certain again.
+    fn now_is(&mut self, name: &TableName, table: Table) -> Vec<SchemaChange> {
+        let table = Arc::new(table);
+        let before = self.state.tables.insert(name.clone(), Known::Sure(Arc::clone(&table)));
+        self.revision += 1;
+        match before {
+            Some(Known::Unread(Unread { doubt: Some(reason), .. })) => vec![SchemaChange::Refill { table, reason }],
+            Some(Known::Unread(Unread { before, .. }) | Known::Provisional { table: before, .. }) => {
+                match before.columns == table.columns && before.key == table.key {
+                    true => Vec::new(),
+                    false => shadow::by_names(before, table, shadow::Lineage::Unknown),
+                }
+            }
+            _ => vec![SchemaChange::Create(table)],
+        }
+    }
+
     /// Whether [`History::map`] has something to say of the table's next rows.
     pub fn awaits_rows(&self, table: &TableName) -> bool {
         !matches!(self.state.tables.get(table), None | Some(Known::Sure(_) | Known::Parked { .. }))
@@ -169,11 +211,10 @@ impl History {
     pub fn map(&mut self, map: &TableMap, place: &str) -> Result<Vec<SchemaChange>> {
         let name = &map.name;
         let Some(known) = self.state.tables.get(name) else { return Ok(Vec::new()) };
-        let (before, statement) = match known {
+        let (proposed, statement) = match known {
             Known::Sure(_) | Known::Parked { .. } => return Ok(Vec::new()),
-            Known::Provisional { table, statement } => (Some((Arc::clone(table), true)), statement.clone()),
-            Known::Unread { before, statement } => (Some((Arc::clone(before), false)), statement.clone()),
-            Known::Lost { statement } => (None, statement.clone()),
+            Known::Provisional { table, statement } => (Some(Table::clone(table)), statement.clone()),
+            Known::Unread(Unread { statement, .. }) | Known::Lost { statement } => (None, statement.clone()),
         };
         let unknown = |why: &str, hint: &str| {
             Error::definite(format!("{place}: rows of {name} whose definition is not known: {why}, after {statement}"))
@@ -186,9 +227,9 @@ impl History {
                  finds out by itself what such a statement did",
             ));
         }
-        let proposed = match &before {
-            Some((table, true)) => Some(Table::clone(table)),
-            _ => self.catalogue(name)?,
+        let proposed = match proposed {
+            Some(table) => Some(table),
+            None => self.catalogue(name)?,
         };
         let agreed = match &proposed {
             Some(table) => super::binlog::agrees(table, map)
@@ -206,19 +247,7 @@ impl History {
             })?,
             (None, Ok(())) => return Ok(Vec::new()),
         };
-        let table = Arc::new(table);
-        let changes = match before {
-            Some((before, _))
-                if Arc::ptr_eq(&before, &table) || before.columns == table.columns && before.key == table.key =>
-            {
-                Vec::new()
-            }
-            Some((before, _)) => shadow::by_names(before, Arc::clone(&table), shadow::Lineage::Unknown),
-            None => vec![SchemaChange::Create(Arc::clone(&table))],
-        };
-        self.state.tables.insert(name.clone(), Known::Sure(table));
-        self.revision += 1;
-        Ok(changes)
+        Ok(self.now_is(&map.name, table))
     }
 
     fn catalogue(&self, name: &TableName) -> Result<Option<Table>> {
@@ -287,6 +316,9 @@ impl History {
             return Ok(Vec::new());
         }
         let made = match create.content {
+            Content::Definition(changes) if !shadow && changes.contains(&TableChange::SystemVersioning) => {
+                return Err(versioned(statement, &name));
+            }
             Content::Definition(changes) => {
                 evolve::create(name.clone(), &changes, self.rules(&name, statement)).map(Some)
             }
@@ -347,89 +379,6 @@ impl History {
         Ok(vec![SchemaChange::Create(table)])
     }
 
-    fn alter(&mut self, alter: AlterTable, statement: &Statement) -> Result<Vec<SchemaChange>> {
-        let name = self.fold(alter.table);
-        let mut changes = alter.changes;
-        let renamed = changes.iter().position(|change| matches!(change, TableChange::RenameTo(_)));
-        let renamed = match renamed.map(|index| changes.remove(index)) {
-            Some(TableChange::RenameTo(to)) => Some(self.fold(to)).filter(|to| *to != name),
-            _ => None,
-        };
-        let rules = self.rules(&name, statement);
-        let exchanged = match changes.iter().any(|change| matches!(change, TableChange::RowsUnlogged(_))) {
-            true => self.named(statement),
-            false => Vec::new(),
-        };
-        let mut found = Vec::new();
-        if let Some(shadow) = self.state.shadows.get(&name) {
-            let renames = shadow.renames || changes.iter().any(renames_a_column);
-            let table = shadow.table.as_ref().and_then(|table| evolve::alter(table, &changes, rules).ok());
-            let table = table.map(|evolved| Arc::new(evolved.table));
-            self.state.shadows.insert(name.clone(), Shadow { table, altered: true, renames });
-        } else {
-            match self.state.tables.get(&name) {
-                Some(Known::Sure(before)) => {
-                    let before = Arc::clone(before);
-                    match evolve::alter(&before, &changes, rules) {
-                        Ok(evolved) => found = self.altered(before, evolved, statement)?,
-                        Err(reason) => found = self.unclear(&name, statement, &reason)?,
-                    }
-                }
-                // The catalogue that proposed the definition may have known of this statement already.
-                Some(Known::Provisional { .. }) if !changes.iter().all(is_nothing) => {
-                    found = self.unclear(&name, statement, "the definition before it is not certain")?;
-                }
-                _ => {}
-            }
-        }
-        for other in exchanged.iter().filter(|other| **other != name) {
-            if let Some(Known::Sure(table)) = self.state.tables.get(other) {
-                let reason = format!("its rows were exchanged by {}", described(statement));
-                found.push(SchemaChange::Refill { table: Arc::clone(table), reason });
-            }
-        }
-        if let Some(to) = renamed {
-            found.extend(self.rename(vec![(name, to)], statement)?);
-        }
-        Ok(found)
-    }
-
-    fn altered(&mut self, before: Arc<Table>, evolved: Evolved, statement: &Statement) -> Result<Vec<SchemaChange>> {
-        let another_key = evolved.has_another_key(&before);
-        let evolved = self.with_key(evolved, statement)?;
-        let (had_key, has_key) = (!before.key.is_empty(), evolved.has_key);
-        let after = Arc::new(evolved.table);
-        self.state.tables.insert(before.name.clone(), Known::Sure(Arc::clone(&after)));
-        let refill = |reason: String| vec![SchemaChange::Refill { table: Arc::clone(&after), reason }];
-        let skips = self.surroundings.no_key == NoKeyTables::Skip;
-        Ok(if skips && had_key && !has_key {
-            vec![SchemaChange::Leave { table: before.name.clone(), to: None }]
-        } else if skips && !had_key {
-            if has_key { vec![SchemaChange::Arrive(after)] } else { Vec::new() }
-        } else if let Some(clause) = evolved.rows_unlogged {
-            refill(format!("{clause} leaves no rows in the log"))
-        } else if another_key {
-            refill("its key has other columns".to_owned())
-        } else if after.reads_like(&before) {
-            Vec::new()
-        } else {
-            vec![SchemaChange::Alter(Altered { before, after, was: evolved.was })]
-        })
-    }
-
-    /// A statement changed a known table in a way that it does not tell: rows will.
-    fn unclear(&mut self, name: &TableName, statement: &Statement, reason: &str) -> Result<Vec<SchemaChange>> {
-        let Some(before) = self.state.tables.get(name).and_then(Known::present) else { return Ok(Vec::new()) };
-        if self.surroundings.catalogue.is_none() {
-            return Err(stops(statement, reason).hint(NOT_READ));
-        }
-        let text = described(statement);
-        tracing::warn!(table = %name, reason, "a statement cannot be read, the table's next rows will tell: {text}");
-        let known = Known::Unread { before: Arc::clone(before), statement: text };
-        self.state.tables.insert(name.clone(), known);
-        Ok(Vec::new())
-    }
-
     fn drop_table(&mut self, name: &TableName) -> Vec<SchemaChange> {
         if self.state.shadows.remove(name).is_some() {
             return Vec::new();
@@ -487,7 +436,9 @@ impl History {
                         changes.extend(self.drop_table(&name));
                         changes.extend(self.propose(&name, statement, reason)?);
                     }
-                    Change::Alter | Change::Index => changes.extend(self.unclear(&name, statement, reason)?),
+                    Change::Alter | Change::Index => {
+                        self.unclear(&name, statement, reason, alter::may_rename_columns(&statement.sql))?;
+                    }
                     _ => return Err(stops(statement, reason).hint(NOT_READ)),
                 }
             }
@@ -561,27 +512,17 @@ impl History {
     }
 }
 
-fn renames_a_column(change: &TableChange) -> bool {
-    match change {
-        TableChange::RenameColumn { .. } => true,
-        TableChange::ChangeColumn { old, column, .. } => !evolve::same(old, &column.name),
-        _ => false,
-    }
-}
-
-fn is_nothing(change: &TableChange) -> bool {
-    match change {
-        TableChange::Nothing | TableChange::RenameKey { .. } => true,
-        TableChange::AddKey(key) => key.kind == KeyKind::Plain,
-        _ => false,
-    }
-}
-
 const NOT_READ: &str = "exclude the table with `source.excludeTables`, or begin a new job (another `name`) behind this place, or \
                         with startup: initial";
 
 fn stops(statement: &Statement, reason: &str) -> Error {
     Error::definite(format!("{}: {reason}", described(statement)))
+}
+
+/// Every UPDATE and DELETE would bring the row that was there back.
+fn versioned(statement: &Statement, table: &TableName) -> Error {
+    stops(statement, &format!("{table} is system-versioned from here on: it keeps old rows beside the present ones"))
+        .hint("leave it out with source.excludeTables")
 }
 
 /// Where it stands and the first 300 characters of it.

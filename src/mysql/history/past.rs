@@ -180,7 +180,11 @@ impl Past {
             Ddl::AlterTable(alter) => {
                 let name = self.history.fold(alter.table.clone());
                 let known = self.history.state.tables.get(&name).and_then(Known::present);
-                let harmless = known.is_some_and(|table| alter.is_harmless(table));
+                // Rows that came or went without the log change no definition.
+                let rows_only = alter.changes.iter().all(|change| {
+                    matches!(change, TableChange::RowsUnlogged(_) | TableChange::Discard(_) | TableChange::Nothing)
+                });
+                let harmless = rows_only || known.is_some_and(|table| alter.is_harmless(table));
                 let fate = self.fates.entry(name).or_default();
                 fate.keys |= alter.changes.iter().any(|change| !matches!(change, TableChange::Nothing));
                 let sets = |change: &TableChange| {

@@ -1,49 +1,36 @@
 //! RENAME TABLE: several steps in one statement, which is one change.
 //!
-//! A step alone tells little: `RENAME TABLE a TO tmp, b TO a, tmp TO b` takes `a` out of the job and back in. So each
-//! table's last name decides what becomes of it, and its steps are then told in the statement's order, so that no two tables
-//! ever have one name.
+//! A step alone tells little: `RENAME TABLE a TO x.tmp, b TO a, x.tmp TO b` takes `a` out of its database and back in. So the
+//! names that a table has before the statement and behind it decide what becomes of it, whatever it was called in between,
+//! and all tables that stay in the job get their last names at one moment.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::History;
-use super::known::{Known, Shadow};
+use super::known::{Known, Shadow, Unread};
 use super::shadow::{Lineage, by_names};
 use crate::Result;
 use crate::mysql::binlog::Statement;
-use crate::schema::{SchemaChange, Table, TableName};
+use crate::schema::{Renamed, SchemaChange, Table, TableName};
 
-/// A step, and the name that its table had before the statement and has behind it.
-struct Step {
-    from: TableName,
-    to: TableName,
+/// What a table is called before the statement, and behind it.
+struct Move {
     first: TableName,
     last: TableName,
 }
 
-impl Step {
-    /// The statement's last step of this table.
-    fn ends(&self) -> bool {
-        self.to == self.last
-    }
-}
-
-fn steps(pairs: Vec<(TableName, TableName)>) -> Vec<Step> {
-    // The name now → the name before.
-    let mut names: HashMap<TableName, TableName> = HashMap::new();
-    let mut steps: Vec<Step> = Vec::with_capacity(pairs.len());
+fn moves(pairs: impl IntoIterator<Item = (TableName, TableName)>) -> Vec<Move> {
+    let mut moves: Vec<Move> = Vec::new();
     for (from, to) in pairs {
-        let first = names.remove(&from).unwrap_or_else(|| from.clone());
-        names.insert(to.clone(), first.clone());
-        steps.push(Step { from, to: to.clone(), first, last: to });
-    }
-    for (last, first) in names {
-        for step in steps.iter_mut().filter(|step| step.first == first) {
-            step.last.clone_from(&last);
+        // The last one: with MariaDB's IF EXISTS an earlier one may be of a table that is none.
+        match moves.iter_mut().rev().find(|known| known.last == from) {
+            Some(known) => known.last = to,
+            None => moves.push(Move { first: from, last: to }),
         }
     }
-    steps
+    moves.retain(|known| known.first != known.last);
+    moves
 }
 
 /// What a table is before the statement.
@@ -61,71 +48,63 @@ impl History {
         pairs: Vec<(TableName, TableName)>,
         statement: &Statement,
     ) -> Result<Vec<SchemaChange>> {
-        let pairs = pairs.into_iter().map(|(from, to)| (self.fold(from), self.fold(to))).collect();
-        let steps = steps(pairs);
-        let mut tables: HashMap<TableName, Was> = HashMap::new();
-        for step in &steps {
-            if !tables.contains_key(&step.first) {
-                tables.insert(step.first.clone(), self.take(&step.first));
-            }
-        }
-        let mut changes = Vec::new();
-        // Real tables that a shadow replaces in this statement, under the name they have got.
+        let moves = moves(pairs.into_iter().map(|(from, to)| (self.fold(from), self.fold(to))));
+        let tables: Vec<Was> = moves.iter().map(|known| self.take(&known.first)).collect();
+        let (mut leaving, mut renamed, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        // Real tables that stand aside from now on, and under which name.
         let mut replaced: HashMap<TableName, (TableName, Known)> = HashMap::new();
-        for step in &steps {
-            let Some(was) = tables.get(&step.first) else { continue };
+        let mut rename = |history: &mut History, from: &TableName, known: &Known, to: &TableName| {
+            let known = moved(known, to);
+            if let Some(table) = known.present() {
+                renamed.push(Renamed { from: from.clone(), table: Arc::clone(table) });
+            }
+            history.state.tables.insert(to.clone(), known);
+        };
+        for (Move { first, last }, was) in moves.iter().zip(&tables) {
             match was {
                 Was::Ours(known) => {
-                    let by_shadow = steps.iter().any(|other| {
-                        other.last == step.first
-                            && (matches!(tables.get(&other.first), Some(Was::Shadow(_)))
-                                || self.is_shadow(&other.first))
+                    let heir = moves.iter().zip(&tables).find(|(other, _)| other.last == *first);
+                    let by_tool = heir.as_ref().is_some_and(|(heir, was)| match was {
+                        Was::Shadow(_) => true,
+                        Was::Unknown => self.is_shadow(&heir.first),
+                        Was::Ours(_) | Was::Parked(..) => false,
                     });
-                    if by_shadow || self.is_shadow(&step.last) {
-                        if step.ends() {
-                            replaced.insert(step.first.clone(), (step.last.clone(), known.clone()));
-                        }
-                    } else if (self.surroundings.wanted)(&step.last) {
-                        let moved = moved(known, &step.to);
-                        if let Some(table) = moved.present() {
-                            changes.push(SchemaChange::Rename { from: step.from.clone(), table: Arc::clone(table) });
-                        }
-                        if step.ends() {
-                            self.state.tables.insert(step.to.clone(), moved);
-                        }
-                    } else if step.from == step.first && known.present().is_some() {
-                        changes.push(SchemaChange::Leave { table: step.first.clone(), to: Some(step.last.clone()) });
+                    if by_tool || heir.is_none() && self.is_shadow(last) {
+                        replaced.insert(first.clone(), (last.clone(), known.clone()));
+                    } else if (self.surroundings.wanted)(last) {
+                        rename(self, first, known, last);
+                    } else if known.present().is_some() {
+                        leaving.push(SchemaChange::Leave { table: first.clone(), to: Some(last.clone()) });
                     }
                 }
-                _ if !step.ends() => {}
                 Was::Parked(real, table) => {
                     let table = Arc::clone(table);
-                    if step.last == *real {
+                    if last == real {
                         self.state.tables.insert(real.clone(), Known::Sure(table));
-                    } else if self.is_shadow(&step.last) {
-                        let at = step.last.clone();
-                        self.state.tables.insert(real.clone(), Known::Parked { table, at });
-                    } else if (self.surroundings.wanted)(&step.last) {
-                        let known = moved(&Known::Sure(table), &step.last);
-                        if let Some(table) = known.present() {
-                            changes.push(SchemaChange::Rename { from: real.clone(), table: Arc::clone(table) });
-                        }
-                        self.state.tables.insert(step.last.clone(), known);
+                    } else if self.is_shadow(last) {
+                        self.state.tables.insert(real.clone(), Known::Parked { table, at: last.clone() });
+                    } else if (self.surroundings.wanted)(last) {
+                        rename(self, real, &Known::Sure(table), last);
                     } else {
-                        changes.push(SchemaChange::Leave { table: real.clone(), to: Some(step.last.clone()) });
+                        leaving.push(SchemaChange::Leave { table: real.clone(), to: Some(last.clone()) });
                     }
                 }
-                Was::Shadow(shadow) => changes.extend(self.shadow_moves(shadow, step, &mut replaced, statement)?),
-                Was::Unknown if self.is_shadow(&step.first) && self.is_or_was_ours(&step.last, &replaced) => {
+                Was::Shadow(_) | Was::Unknown => {}
+            }
+        }
+        for (Move { first, last }, was) in moves.iter().zip(&tables) {
+            match was {
+                Was::Shadow(shadow) => others.extend(self.shadow_moves(shadow, last, &mut replaced, statement)?),
+                Was::Unknown if self.is_shadow(first) && self.is_or_was_ours(last, &replaced) => {
                     // Made before the job began: rows will tell its definition.
                     let shadow = Shadow { table: None, altered: true, renames: false };
-                    changes.extend(self.shadow_moves(&shadow, step, &mut replaced, statement)?);
+                    others.extend(self.shadow_moves(&shadow, last, &mut replaced, statement)?);
                 }
                 // A name of the job that is not known is none (MariaDB's IF EXISTS).
-                Was::Unknown if self.is_ours(&step.last) && !(self.surroundings.wanted)(&step.first) => {
-                    changes.extend(self.arrives(&step.last, statement)?)
+                Was::Unknown if self.is_ours(last) && !(self.surroundings.wanted)(first) => {
+                    others.extend(self.arrives(last, statement)?);
                 }
-                Was::Unknown => {}
+                Was::Unknown | Was::Ours(_) | Was::Parked(..) => {}
             }
         }
         for (real, (at, known)) in replaced {
@@ -133,7 +112,9 @@ impl History {
                 self.state.tables.insert(real, Known::Parked { table: Arc::clone(table), at });
             }
         }
-        Ok(changes)
+        let renamed = (!renamed.is_empty()).then_some(SchemaChange::Rename(renamed));
+        // Whoever leaves makes room for those that get other names, and these for those that come.
+        Ok(leaving.into_iter().chain(renamed).chain(others).collect())
     }
 
     fn take(&mut self, name: &TableName) -> Was {
@@ -158,11 +139,10 @@ impl History {
     fn shadow_moves(
         &mut self,
         shadow: &Shadow,
-        step: &Step,
+        name: &TableName,
         replaced: &mut HashMap<TableName, (TableName, Known)>,
         statement: &Statement,
     ) -> Result<Vec<SchemaChange>> {
-        let name = &step.last;
         if let Some((at, before)) = replaced.remove(name) {
             return self.cut_over(shadow, name, &at, &before, statement);
         }
@@ -200,27 +180,32 @@ impl History {
         // If it comes back, its columns are as they were; the tool has kept its rows.
         let kept = Shadow { table: Some(Arc::new(aside)), altered: true, renames: shadow.renames };
         self.state.shadows.insert(at.clone(), kept);
-        let unread = |statement| Known::Unread { before: Arc::clone(old), statement };
         match (&shadow.table, before) {
             (Some(table), Known::Sure(_)) => {
                 let after = Arc::new(Table { name: name.clone(), ..Table::clone(table) });
                 self.state.tables.insert(name.clone(), Known::Sure(Arc::clone(&after)));
                 Ok(by_names(Arc::clone(old), after, Lineage::of(shadow)))
             }
-            (_, Known::Unread { statement, .. }) => {
-                let known = unread(statement.clone());
+            (_, Known::Unread(unread)) => {
+                let known = Known::Unread(unread.clone());
                 self.state.tables.insert(name.clone(), known);
                 Ok(Vec::new())
             }
             _ => {
                 self.state.tables.insert(name.clone(), Known::Sure(Arc::clone(old)));
-                self.unclear(name, statement, "the table that comes in its place was made before the job began")
+                self.unclear(
+                    name,
+                    statement,
+                    "the table that comes in its place was made before the job began",
+                    false,
+                )?;
+                Ok(Vec::new())
             }
         }
     }
 
     /// A table with rows comes into the job from outside; its definition is the catalogue's.
-    fn arrives(&mut self, name: &TableName, statement: &Statement) -> Result<Vec<SchemaChange>> {
+    pub(super) fn arrives(&mut self, name: &TableName, statement: &Statement) -> Result<Vec<SchemaChange>> {
         let changes = self.propose(name, statement, "a table outside the job gets a name inside it")?;
         let arrive = |change| match change {
             SchemaChange::Create(table) => SchemaChange::Arrive(table),
@@ -238,7 +223,7 @@ fn moved(known: &Known, name: &TableName) -> Known {
         Known::Provisional { table, statement } => {
             Known::Provisional { table: rename(table), statement: statement.clone() }
         }
-        Known::Unread { before, statement } => Known::Unread { before: rename(before), statement: statement.clone() },
+        Known::Unread(unread) => Known::Unread(Unread { before: rename(&unread.before), ..unread.clone() }),
         other => other.clone(),
     }
 }

@@ -58,6 +58,9 @@ pub(super) fn by_names(before: Arc<Table>, after: Arc<Table>, lineage: Lineage) 
     if lineage == Lineage::Unknown && gone && was.contains(&None) {
         return refill("columns came and others went, which may be the same ones renamed");
     }
+    if lineage == Lineage::Unknown && !was.iter().flatten().is_sorted() {
+        return refill("columns stand in another order, which may be the same one under each other's names");
+    }
     let key: Vec<Option<usize>> = after.key.iter().map(|&index| was.get(index).copied().flatten()).collect();
     if key != before.key.iter().copied().map(Some).collect::<Vec<_>>() {
         return refill("its key has other columns");

@@ -3,9 +3,12 @@ use std::sync::Mutex;
 use super::*;
 use crate::config::ShadowNames;
 use crate::mysql::binlog::StatementSession;
-use crate::schema::{Column, ColumnType, IntegerSize};
+use crate::schema::{Column, ColumnType, IntegerSize, Renamed};
 
 mod past;
+mod renames;
+mod rows;
+mod unread;
 
 fn int() -> ColumnType {
     ColumnType::Integer { size: IntegerSize::Int, unsigned: false }
@@ -57,7 +60,10 @@ fn short(change: &SchemaChange) -> String {
         SchemaChange::Leave { table, to: None } => format!("leave {table}"),
         SchemaChange::Leave { table, to: Some(to) } => format!("leave {table} to {to}"),
         SchemaChange::Truncate(table) => format!("truncate {table}"),
-        SchemaChange::Rename { from, table } => format!("rename {from} to {}", columns(table)),
+        SchemaChange::Rename(renamed) => {
+            let one = |renamed: &Renamed| format!("{} to {}", renamed.from, columns(&renamed.table));
+            format!("rename {}", renamed.iter().map(one).collect::<Vec<_>>().join(", "))
+        }
         SchemaChange::Alter(altered) => {
             let name = |index: usize| altered.before.columns[index].name.as_str();
             let was: Vec<&str> = altered.was.iter().map(|was| was.map_or("-", name)).collect();
@@ -97,7 +103,7 @@ fn each_statement_has_a_meaning() {
         ),
         (
             "ALTER TABLE t RENAME TO u, ADD c INT",
-            &["alter shop.t(id a b c; id) was id a b -", "rename shop.t to shop.u(id a b c; id)"],
+            &["rename shop.t to shop.u(id a b; id)", "alter shop.u(id a b c; id) was id a b -"],
         ),
         ("ALTER TABLE t RENAME TO t", &[]),
         ("ALTER TABLE t RENAME other.t", &["leave shop.t to other.t"]),
@@ -152,34 +158,6 @@ fn a_unique_key_stands_in_for_the_primary_one() {
         ["alter shop.t(a b c; b a) was a b c"],
         "the same columns, now as the primary key"
     );
-}
-
-#[test]
-fn a_rename_is_one_change_whatever_its_steps() {
-    let two = [T, "CREATE TABLE u (id INT PRIMARY KEY, x INT)"];
-    for (sql, meaning) in [
-        (
-            "RENAME TABLE t TO other.tmp, u TO t, other.tmp TO u",
-            &[
-                "rename shop.t to other.tmp(id a b; id)",
-                "rename shop.u to shop.t(id x; id)",
-                "rename other.tmp to shop.u(id a b; id)",
-            ][..],
-        ),
-        ("RENAME TABLE t TO other.t, u TO t", &["leave shop.t to other.t", "rename shop.u to shop.t(id x; id)"]),
-        (
-            "RENAME TABLE t TO a, a TO b",
-            &["rename shop.t to shop.a(id a b; id)", "rename shop.a to shop.b(id a b; id)"],
-        ),
-        ("RENAME TABLE other.x TO other.y", &[]),
-    ] {
-        let mut history = after(&two);
-        assert_eq!(read(&mut history, sql), meaning, "{sql}");
-    }
-    let mut history = after(&two);
-    read(&mut history, "RENAME TABLE t TO u2, u TO t, u2 TO u");
-    let now: Vec<String> = history.tables().map(|table| columns(table)).collect();
-    assert_eq!(now, ["shop.t(id x; id)", "shop.u(id a b; id)"]);
 }
 
 #[test]
@@ -284,129 +262,7 @@ fn a_row_format_of_its_own_mode_is_read() {
     };
     // Its next rows will tell what it did.
     assert_eq!(history.read(&oracle).unwrap(), []);
-    assert!(matches!(history.state.tables.values().next(), Some(Known::Unread { .. })));
-}
-
-mod unread {
-    use super::*;
-    use crate::mysql::binlog::{full_table_map_of, table_map_of};
-
-    /// A history over `T` whose catalogue has what the mutex holds.
-    fn with_catalogue() -> (History, Arc<Mutex<Option<Table>>>) {
-        let held: Arc<Mutex<Option<Table>>> = Arc::default();
-        let catalogue = Arc::clone(&held);
-        let surroundings = Surroundings {
-            catalogue: Some(Arc::new(move |_| Ok(catalogue.lock().unwrap().clone()))),
-            ..surroundings()
-        };
-        let mut history = history().with(surroundings);
-        history.read(&statement(T)).unwrap();
-        (history, held)
-    }
-
-    /// What `t` is after these statements.
-    fn table(statements: &[&str]) -> Table {
-        let all: Vec<&str> = std::iter::once(T).chain(statements.iter().copied()).collect();
-        Table::clone(after(&all).tables().next().unwrap())
-    }
-
-    const UNREAD: &str = "ALTER TABLE t ADD SYSTEM VERSIONING, ADD c INT";
-
-    #[test]
-    fn rows_with_names_tell_what_a_statement_did() {
-        for (now, meaning) in [
-            (&["ALTER TABLE t ADD c INT AFTER id"][..], &["alter shop.t(id c a b; id) was id - a b"][..]),
-            (&[], &[]),
-            (&["ALTER TABLE t DROP a"], &["alter shop.t(id b; id) was id b"]),
-            (
-                &["ALTER TABLE t RENAME COLUMN a TO c"],
-                &["refill shop.t(id c b; id): columns came and others went, which may be the same ones renamed"],
-            ),
-            (
-                &["ALTER TABLE t DROP PRIMARY KEY, ADD PRIMARY KEY (id, a)"],
-                &["refill shop.t(id a b; id a): its key has other columns"],
-            ),
-        ] {
-            let (mut history, catalogue) = with_catalogue();
-            assert_eq!(read(&mut history, UNREAD), [""; 0]);
-            let now = table(now);
-            *catalogue.lock().unwrap() = Some(now.clone());
-            let changes = history.map(&table_map_of(&now, true), "binlog.000001:300").unwrap();
-            assert_eq!(changes.iter().map(short).collect::<Vec<_>>(), meaning);
-            assert_eq!(history.map(&table_map_of(&now, true), "binlog.000001:400").unwrap(), []);
-            assert_eq!(history.tables().next().unwrap().columns, now.columns);
-        }
-    }
-
-    #[test]
-    fn nothing_is_guessed() {
-        let renamed = table(&["ALTER TABLE t RENAME COLUMN a TO c"]);
-        let reason = |catalogue: Option<&Table>, logged: &Table, names| {
-            let (mut history, held) = with_catalogue();
-            read(&mut history, UNREAD);
-            *held.lock().unwrap() = catalogue.cloned();
-            history.map(&table_map_of(logged, names), "binlog.000001:300").unwrap_err().to_string()
-        };
-        let t = table(&[]);
-        let minimal = reason(Some(&t), &t, false);
-        assert!(
-            minimal.contains("no names of columns") && minimal.contains("binlog_row_metadata = 'FULL'"),
-            "{minimal}"
-        );
-        assert!(minimal.contains(UNREAD) && minimal.contains("binlog.000001:200"), "{minimal}");
-        let later = reason(Some(&renamed), &t, true);
-        assert!(later.contains("the log has the name a, the definition the name c"), "{later}");
-        let gone = reason(None, &t, true);
-        assert!(gone.contains("no longer has the table"), "{gone}");
-    }
-
-    #[test]
-    fn rows_with_whole_definitions_need_no_catalogue() {
-        let logged = table(&["ALTER TABLE t ADD c INT AFTER id"]);
-        for now in [None, Some(table(&["ALTER TABLE t DROP a"]))] {
-            let (mut history, held) = with_catalogue();
-            read(&mut history, UNREAD);
-            held.lock().unwrap().clone_from(&now);
-            let changes = history.map(&full_table_map_of(&logged), "x:1").unwrap();
-            assert_eq!(changes.iter().map(short).collect::<Vec<_>>(), ["alter shop.t(id c a b; id) was id - a b"]);
-        }
-        // Defaults are not in it.
-        let (mut history, _) = with_catalogue();
-        history.surroundings.whole_images = false;
-        read(&mut history, UNREAD);
-        let error = history.map(&full_table_map_of(&logged), "x:1").unwrap_err().to_string();
-        assert!(error.contains("binlog_row_image is not FULL"), "{error}");
-    }
-
-    #[test]
-    fn a_new_table_is_the_catalogues_until_rows_contradict() {
-        let create = "CREATE TABLE u (id INT PRIMARY KEY, PERIOD FOR p (a, b))";
-        let u = Table { name: TableName::new("shop", "u"), ..table(&[]) };
-        let (mut history, catalogue) = with_catalogue();
-        *catalogue.lock().unwrap() = Some(u.clone());
-        assert_eq!(read(&mut history, create), ["create shop.u(id a b; id)"]);
-        assert_eq!(history.map(&table_map_of(&u, true), "x:1").unwrap(), []);
-        assert!(matches!(history.state.tables[&u.name], Known::Sure(_)));
-        let (mut history, catalogue) = with_catalogue();
-        *catalogue.lock().unwrap() = Some(u.clone());
-        read(&mut history, create);
-        let other = Table { name: u.name, ..table(&["ALTER TABLE t ADD c INT"]) };
-        assert!(history.map(&table_map_of(&other, true), "x:1").is_err());
-        // Dropped before any row came: nothing was guessed, nothing is missed.
-        assert_eq!(read(&mut history, "DROP TABLE u"), ["leave shop.u"]);
-    }
-
-    #[test]
-    fn a_statement_behind_one_that_is_not_read_waits_too() {
-        let (mut history, catalogue) = with_catalogue();
-        read(&mut history, UNREAD);
-        assert_eq!(read(&mut history, "ALTER TABLE t ADD d INT"), [""; 0]);
-        assert_eq!(read(&mut history, "RENAME TABLE t TO u"), ["rename shop.t to shop.u(id a b; id)"]);
-        let u = Table { name: TableName::new("shop", "u"), ..table(&["ALTER TABLE t ADD c INT, ADD d INT"]) };
-        *catalogue.lock().unwrap() = Some(u.clone());
-        let changes = history.map(&table_map_of(&u, true), "x:1").unwrap();
-        assert_eq!(changes.iter().map(short).collect::<Vec<_>>(), ["alter shop.u(id a b c d; id) was id a b - -"]);
-    }
+    assert!(matches!(history.state.tables.values().next(), Some(Known::Unread(_))));
 }
 
 /// The statements that the tools send, in their order (gh-ost's `go/logic/applier.go`, pt-online-schema-change's
@@ -510,7 +366,7 @@ mod tools {
     fn a_run_that_began_before_the_job_is_told_by_the_tables_rows() {
         let mut history = after(&[T]);
         assert_eq!(read(&mut history, PT_OSC[3]), [""; 0]);
-        assert!(matches!(history.state.tables.values().next(), Some(Known::Unread { .. })));
+        assert!(matches!(history.state.tables.values().next(), Some(Known::Unread(_))));
     }
 
     #[test]

@@ -99,16 +99,12 @@ fn epoch(begin: u64, end: u64) -> Epoch {
 /// A statement between the two places, and what the flusher is told of it.
 fn statement(sql: &str, changes: &[SchemaChange]) -> (Change, channel::Receiver<Arc<Followed>>) {
     let (reply, replied) = channel::bounded(1);
-    (Change { statement: said(sql), changes: changes.to_vec(), reply, asked: false }, replied)
+    (Change { statement: said(sql), changes: changes.to_vec(), reply, origin: Origin::Log }, replied)
 }
 
-fn swap() -> (Arc<Table>, Arc<Table>, [SchemaChange; 2]) {
+fn swap() -> (Arc<Table>, Arc<Table>, [SchemaChange; 1]) {
     let (a, b) = (table("a", vec![int("id")]), table("b", vec![int("id"), int("n")]));
-    let renamed = |from: &str, table: &Arc<Table>, to: &str| SchemaChange::Rename {
-        from: name(from),
-        table: Arc::new(Table { name: name(to), ..table.as_ref().clone() }),
-    };
-    let changes = [renamed("a", &a, "c"), renamed("b", &b, "a")];
+    let changes = [renamed(&[("a", &a, "c"), ("b", &b, "a")])];
     (a, b, changes)
 }
 
@@ -306,7 +302,7 @@ fn a_table_that_lags_and_is_to_be_copied_is_altered_no_more() {
     let now = Arc::new(committer.changer.followed().mapping(&name("t")).unwrap().source.clone());
     let refill = [SchemaChange::Refill { table: now, reason: "towpath recopy".into() }];
     let (change, replied) = statement("towpath recopy", &refill);
-    committer.change(epoch(200, 200), Change { asked: true, ..change }).unwrap();
+    committer.change(epoch(200, 200), Change { origin: Origin::Asked, ..change }).unwrap();
     assert_eq!(scene.asked(), ["drop shop.t__towpath_new", "create shop.t__towpath_new"]);
     let followed = replied.try_recv().unwrap();
     let join = followed.join(&name("t")).unwrap();

@@ -110,8 +110,7 @@ fn a_statement_in_the_middle_of_a_copy_begins_it_anew() {
         words(&plan),
         ["drop table shop.a__towpath_new", "truncate table shop.a", "create table shop.a__towpath_new"]
     );
-    let renamed = table("b", before.columns.clone());
-    let plan = copied(&live, &[SchemaChange::Rename { from: name("a"), table: renamed }], &next);
+    let plan = copied(&live, &[renamed(&[("a", &before, "b")])], &next);
     assert_eq!(
         words(&plan),
         [
@@ -164,9 +163,8 @@ fn a_statement_that_the_full_copy_may_have_seen_has_the_table_copied_again() {
     // From here on the copy knows best.
     let changes = job.changes(&plan.followed);
     assert_eq!((changes.settled.as_slice(), changes.joins.len()), ([name("a")].as_slice(), 1));
-    let renamed = SchemaChange::Rename { from: name("a"), table: table("b", before.columns.clone()) };
     assert_eq!(
-        step_words(&job, &[renamed], &between(10, 20)),
+        step_words(&job, &[renamed(&[("a", &before, "b")])], &between(10, 20)),
         ["rename table shop.a to b", "truncate table shop.b", "create table shop.b"]
     );
 }

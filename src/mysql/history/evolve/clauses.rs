@@ -100,6 +100,8 @@ impl<'a> Clauses<'a> {
                 | TableChange::Comment(_)
                 | TableChange::RenameTo(_)
                 | TableChange::RowsUnlogged(_)
+                | TableChange::Discard(_)
+                | TableChange::SystemVersioning
                 | TableChange::Nothing => {}
             }
         }

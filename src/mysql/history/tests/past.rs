@@ -55,6 +55,8 @@ fn a_table_is_there_from_the_statement_on_that_makes_it() {
         (&[Said(T), Rows("t"), Said("ALTER TABLE t DROP a")], &[u]),
         (&[Said("DROP TABLE IF EXISTS t"), Said(T), Rows("t")], &[u]),
         (&[Rows("t"), Said("CREATE TABLE IF NOT EXISTS t (id INT PRIMARY KEY)")], &[t, u]),
+        // Other rows are no other definition.
+        (&[Said("ALTER TABLE t TRUNCATE PARTITION p0"), Said("ALTER TABLE t IMPORT TABLESPACE")], &[t, u]),
         (&[Said("CREATE TABLE x LIKE t"), Said("RENAME TABLE x TO other.x"), Said("DROP TABLE other.x")], &[t, u]),
         (&[Said("ALTER TABLE gone ADD c INT"), Said("DROP TABLE gone")], &[t, u]),
     ] {
