@@ -48,6 +48,7 @@ pub mod job;
 pub mod live;
 pub mod metrics;
 pub mod mysql;
+mod output;
 pub mod progress;
 pub mod ring;
 pub mod schema;

@@ -19,6 +19,8 @@ pub struct Progress {
     /// The ring of the stage that runs.
     ring: Mutex<Option<Gauge>>,
     heard: Mutex<Option<Heard>>,
+    /// Bytes of log that earlier readers of this process have read.
+    read_before: AtomicU64,
     /// The target's.
     retries: Mutex<Retries>,
     metrics: Metrics,
@@ -87,6 +89,8 @@ pub struct Snapshot {
     pub full_tables_done: u64,
     /// Rows read from the log and in the target.
     pub read: RowCounts,
+    /// Bytes of log that this process has read.
+    pub log_bytes: u64,
     /// Rows read and not yet in the target.
     pub waiting: u64,
     pub loaded: u64,
@@ -137,7 +141,8 @@ impl Progress {
     /// Shows this ring from now on, and when the binlog's reader heard from the source.
     pub(crate) fn watch(&self, ring: Gauge, heard: Option<Heard>) {
         *self.ring.lock().unwrap_or_else(PoisonError::into_inner) = Some(ring);
-        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = heard;
+        let before = std::mem::replace(&mut *self.heard.lock().unwrap_or_else(PoisonError::into_inner), heard);
+        self.read_before.fetch_add(before.map_or(0, |heard| heard.bytes()), Relaxed);
     }
 
     pub(crate) fn log_is_kept(&self, retention: Option<Duration>) {
@@ -222,7 +227,11 @@ impl Progress {
         };
         let full_rows = self.full.rows_done.load(Relaxed);
         let rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner).update(full_rows + read.total());
-        let silence = self.heard.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Heard::silence);
+        let (silence, log_bytes) = {
+            let heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
+            let bytes = heard.as_ref().map_or(0, Heard::bytes);
+            (heard.as_ref().and_then(Heard::silence), bytes + self.read_before.load(Relaxed))
+        };
         let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Gauge::read);
         let waiting = [&here.in_flight_since, &here.filling_since].map(|since| since.load(Relaxed));
         let oldest = waiting.into_iter().find(|&since| since > 0);
@@ -236,6 +245,7 @@ impl Progress {
             full_tables_done: self.full.tables_done.load(Relaxed),
             read,
             rate,
+            log_bytes,
             waiting: here.waiting.load(Relaxed),
             loaded: here.loaded.load(Relaxed),
             epochs: here.epochs.load(Relaxed),

@@ -164,8 +164,14 @@ pub struct Entry<T> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Closed;
 
-/// Items that go over the ring together; never none.
-pub type Parcel<T> = VecDeque<Entry<T>>;
+/// Items that go over the ring together, never none, with one share of the budget. Each gets its own when it is taken: what
+/// both threads count on would go to and fro between their cores, for every item twice.
+#[derive(Debug)]
+pub struct Parcel<T> {
+    /// Each with its part of the share.
+    items: VecDeque<(T, usize)>,
+    held: Held,
+}
 
 /// Items in one parcel.
 const PARCEL_ITEMS: usize = 64;
@@ -185,12 +191,12 @@ pub struct Sender<T> {
 
 #[derive(Debug)]
 struct Gathered<T> {
-    items: Vec<(T, usize)>,
+    items: VecDeque<(T, usize)>,
     bytes: usize,
 }
 
 impl<T> Gathered<T> {
-    const NOTHING: Self = Gathered { items: Vec::new(), bytes: 0 };
+    const NOTHING: Self = Gathered { items: VecDeque::new(), bytes: 0 };
 }
 
 impl<T> Clone for Sender<T> {
@@ -231,7 +237,7 @@ impl<T> Sender<T> {
             gathered.items.reserve(self.most);
         }
         gathered.bytes += bytes;
-        gathered.items.push((item, bytes));
+        gathered.items.push_back((item, bytes));
         gathered.items.len() >= self.most || gathered.bytes >= PARCEL_BYTES
     }
 
@@ -241,11 +247,9 @@ impl<T> Sender<T> {
         if items.is_empty() {
             return Ok(());
         }
-        let mut all = self.budget.hold_while(bytes, || self.receivers.strong_count() > 0).ok_or(Closed)?;
-        let count = items.len();
-        let parcel = items.into_iter().map(|(item, bytes)| Entry { item, held: all.split(bytes) }).collect();
-        self.receivers.upgrade().ok_or(Closed)?.waiting.fetch_add(count, Relaxed);
-        self.slots.send(parcel).map_err(|_| Closed)
+        let held = self.budget.hold_while(bytes, || self.receivers.strong_count() > 0).ok_or(Closed)?;
+        self.receivers.upgrade().ok_or(Closed)?.waiting.fetch_add(items.len(), Relaxed);
+        self.slots.send(Parcel { items, held }).map_err(|_| Closed)
     }
 }
 
@@ -270,8 +274,8 @@ pub struct Receiver<T> {
     /// Shared, so that a [`Gauge`] can look at it without keeping the ring open.
     slots: Arc<channel::Receiver<Parcel<T>>>,
     receivers: Arc<Receivers>,
-    /// What is left of the parcel that was opened last.
-    open: RefCell<Parcel<T>>,
+    /// The parcel that was opened last, or what is left of it.
+    open: RefCell<Option<Parcel<T>>>,
     capacity: usize,
 }
 
@@ -309,11 +313,19 @@ impl<T> Receiver<T> {
 
     /// The next item that is there.
     pub fn take(&self) -> Option<Entry<T>> {
-        if let entry @ Some(_) = self.open.borrow_mut().pop_front() {
+        if let entry @ Some(_) = self.next() {
             return entry;
         }
         self.open(self.slots.try_recv().ok()?);
-        self.open.borrow_mut().pop_front()
+        self.next()
+    }
+
+    /// The next item of the open parcel.
+    fn next(&self) -> Option<Entry<T>> {
+        let mut open = self.open.borrow_mut();
+        let Parcel { items, held } = open.as_mut()?;
+        let (item, bytes) = items.pop_front()?;
+        Some(Entry { item, held: held.split(bytes) })
     }
 
     /// For `crossbeam_channel::select!`, when there is nothing to [`Receiver::take`]; what comes out has to be
@@ -322,15 +334,27 @@ impl<T> Receiver<T> {
         &self.slots
     }
 
-    /// Its items come next.
+    /// Its items come behind those of the parcel that is open.
     pub fn open(&self, mut parcel: Parcel<T>) {
-        self.receivers.waiting.fetch_sub(parcel.len(), Relaxed);
+        self.receivers.waiting.fetch_sub(parcel.items.len(), Relaxed);
         let mut open = self.open.borrow_mut();
-        open.append(&mut parcel);
+        match open.as_mut().filter(|open| !open.items.is_empty()) {
+            Some(open) => {
+                open.items.append(&mut parcel.items);
+                let apart = open.held.join(parcel.held);
+                debug_assert!(apart.is_none(), "a ring draws on one budget");
+            }
+            None => *open = Some(parcel),
+        }
+    }
+
+    /// An item is there that needs not be waited for, of a parcel that was opened.
+    pub(crate) fn has_open(&self) -> bool {
+        self.open.borrow().as_ref().is_some_and(|open| !open.items.is_empty())
     }
 
     pub fn len(&self) -> usize {
-        self.receivers.waiting.load(Relaxed) + self.open.borrow().len()
+        self.receivers.waiting.load(Relaxed) + self.open.borrow().as_ref().map_or(0, |open| open.items.len())
     }
 
     pub fn is_empty(&self) -> bool {

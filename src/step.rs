@@ -1,11 +1,19 @@
 //! Named steps of a job at which a test may hold the process, to kill it there.
 //!
 //! `FAILPOINTS=intent-written=return` makes the process stand still when it gets to that step, and say so on stderr;
-//! `3*off->return` lets it pass three times first. The other threads go on. That is the crate `fail`'s notation; its
-//! feature `failpoints` is on for this package's own tests only, and in every other build [`reached`] is nothing.
+//! `3*off->return` lets it pass three times first. With a file's name, `1*return(/tmp/go)->off`, it stands there only until
+//! that file is made. The other threads go on. That is the crate `fail`'s notation; its feature `failpoints` is on for this
+//! package's own tests only, and in every other build [`reached`] is nothing.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+/// Between two looks whether a step may be left.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Every step, in the order in which a job gets to them.
-pub const ALL: [&str; 51] = [
+pub const ALL: [&str; 54] = [
     // The schema.
     "position-found",
     "job-begun",
@@ -64,6 +72,11 @@ pub const ALL: [&str; 51] = [
     "copy-load-named",
     "copy-load-in",
     "copy-chunk-in",
+    // That of a table without a key.
+    "copy-anew",
+    "copy-placed",
+    "copy-whole",
+    // Its end.
     "copy-marked",
     "copy-swapped",
     "copy-old-dropped",
@@ -73,10 +86,10 @@ pub const ALL: [&str; 51] = [
 /// The job has got to this step.
 pub(crate) fn reached(step: &'static str) {
     debug_assert!(ALL.contains(&step), "{step}");
-    fail::fail_point!(step, |_| {
+    fail::fail_point!(step, |file: Option<String>| {
         eprintln!("{}", held_at(step));
-        loop {
-            std::thread::park();
+        while !file.as_ref().is_some_and(|file| Path::new(file).exists()) {
+            thread::sleep(LOOK);
         }
     });
 }

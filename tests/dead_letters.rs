@@ -49,7 +49,7 @@ async fn make_narrow(target: &Target, database: &str, more: &str) {
 
 async fn widen(target: &Target, database: &str) {
     run(&mut target.connect().await, &[format!("ALTER TABLE {database}.t MODIFY COLUMN v VARCHAR(160) NULL")]).await;
-    for _ in 0..200 {
+    for _ in 0..1200 {
         let show = format!("SHOW ALTER TABLE COLUMN FROM {database}");
         let jobs: Vec<mysql_async::Row> = target.connect().await.query(show).await.unwrap();
         let state = |row: &mysql_async::Row| row.get::<String, _>("State").unwrap();

@@ -301,7 +301,7 @@ async fn sigterm_ends_the_demo_and_its_servers() {
         }
     }
     interrupt(&demo);
-    let ended = tokio::time::timeout(Duration::from_secs(30), demo.wait_with_output()).await;
+    let ended = tokio::time::timeout(Duration::from_secs(120), demo.wait_with_output()).await;
     let output = ended.expect("SIGTERM is not heeded").unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);

@@ -1,7 +1,7 @@
 //! What goes wrong around a job: servers that restart, a stop at the worst moment, rows of a size that memory must
 //! not feel.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
 use tokio::process::Child;
@@ -30,11 +30,10 @@ fn chunks_done(status: &serde_json::Value) -> u64 {
     status["fullData"].as_array().into_iter().flatten().filter_map(|table| table["chunksDone"].as_u64()).sum()
 }
 
-async fn ended(child: Child, job: &Job) -> Duration {
-    let asked = Instant::now();
+/// It leaves by itself: one that has not within nine seconds ends with code 1.
+async fn ended(child: Child, job: &Job) {
     let status = job.stop(child).await;
     assert!(status.success(), "{}", job.log());
-    asked.elapsed()
 }
 
 /// The source is shut down or killed while the tables are copied, and again while the log is followed; the job, one
@@ -122,8 +121,7 @@ async fn a_stop_while_the_target_is_away_takes_seconds_and_loses_nothing() {
     job.wait_for("chunks", |status| chunks_done(status) > 5).await;
     let away = target.stop().await;
     assert_eq!(job.status().await["stage"], "full");
-    let took = ended(child, &job).await;
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    ended(child, &job).await;
 
     let target = away.start().await;
     let child = job.start();
@@ -132,8 +130,7 @@ async fn a_stop_while_the_target_is_away_takes_seconds_and_loses_nothing() {
     conn.query_drop(format!("UPDATE {database}.sbtest1 SET k = k + 1")).await.unwrap();
     job.wait_for("an epoch on its way", |status| !status["openEpoch"].is_null()).await;
     conn.query_drop(format!("UPDATE {database}.sbtest2 SET k = k + 1")).await.unwrap();
-    let took = ended(child, &job).await;
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    ended(child, &job).await;
 
     let target = away.start().await;
     job.run_to_end().await;

@@ -10,10 +10,36 @@ use crate::proof;
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder};
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 use tokio::process::{Child, Command};
 use towpath::embedded;
 use towpath::embedded::fault::Fault;
 use towpath::target::Version;
+
+/// A free port that is nobody else's for as long as this lives: it is bound, and not listened on. The server that it is for
+/// can listen there all the same, again and again, because like all servers it asks for `SO_REUSEADDR`.
+pub(crate) struct Port {
+    number: u16,
+    _bound: TcpSocket,
+}
+
+impl Port {
+    pub(crate) fn free() -> Port {
+        Port::try_at(0).unwrap()
+    }
+
+    /// This one, if nobody listens there.
+    pub(crate) fn try_at(number: u16) -> std::io::Result<Port> {
+        let bound = TcpSocket::new_v4()?;
+        bound.set_reuseaddr(true)?;
+        bound.bind(SocketAddr::from(([127, 0, 0, 1], number)))?;
+        Ok(Port { number: bound.local_addr()?.port(), _bound: bound })
+    }
+
+    pub(crate) fn number(&self) -> u16 {
+        self.number
+    }
+}
 
 /// An embedded target in this process, so that it outlives the jobs that are killed.
 pub(crate) struct Target {
@@ -55,7 +81,10 @@ impl Target {
             ..options
         };
         server.stop().await;
-        Away { options, folder }
+        let second = [options.second_fe_port.unwrap_or(0), options.second_mysql_port];
+        let ports = [options.mysql_port, options.fe_port, options.be_port].into_iter().chain(second);
+        let ports = ports.filter(|&port| port != 0).filter_map(|port| Port::try_at(port).ok()).collect();
+        Away { options, folder, _ports: ports }
     }
 
     /// Away for a second, and back.
@@ -87,12 +116,14 @@ impl Target {
 pub(crate) struct Away {
     options: embedded::Options,
     folder: TempDir,
+    /// So that nobody takes them meanwhile.
+    _ports: Vec<Port>,
 }
 
 impl Away {
     pub(crate) async fn start(self) -> Target {
         // A connection of the former server may still be closing on its port.
-        for _ in 0..100 {
+        for _ in 0..600 {
             if let Ok(server) = embedded::Server::start(self.options.clone()).await {
                 return Target { server, options: self.options, _folder: self.folder };
             }
@@ -108,6 +139,34 @@ pub(crate) async fn connect(port: u16) -> Conn {
 
 pub(crate) async fn try_connect(port: u16) -> mysql_async::Result<Conn> {
     Conn::new(OptsBuilder::default().ip_or_hostname("127.0.0.1").tcp_port(port).user(Some("root"))).await
+}
+
+/// A step at which a job stands until the test lets it on: what has to happen meanwhile needs no luck with the clock.
+pub(crate) struct Gate {
+    step: &'static str,
+    file: PathBuf,
+}
+
+impl Gate {
+    /// For `FAILPOINTS`: the job stands when it comes to the step and has passed it so often; behind that the step does `then`.
+    pub(crate) fn after(&self, passed: u32, then: &str) -> String {
+        format!("{}={passed}*off->1*return({})->{then}", self.step, self.file.display())
+    }
+
+    /// Waits until a job of this log stands there.
+    pub(crate) async fn reached(&self, job: &Job) {
+        for _ in 0..2400 {
+            if job.log().contains(&towpath::step::held_at(self.step)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("never came to {}\n{}", self.step, job.log());
+    }
+
+    pub(crate) fn open(&self) {
+        std::fs::write(&self.file, "").unwrap();
+    }
 }
 
 /// A job file in a folder of its own, with its state beside it.
@@ -226,6 +285,10 @@ target:
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
         panic!("never came to {step}\n{}", self.log());
+    }
+
+    pub(crate) fn gate(&self, step: &'static str) -> Gate {
+        Gate { step, file: self.folder.path().join(format!("past-{step}")) }
     }
 
     /// SIGTERM, and the end that it brings. A job that does not heed it fails the test with its log.

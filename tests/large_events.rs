@@ -11,8 +11,6 @@ const BYTES: usize = 20 << 20;
 /// too short for it.
 async fn large_events(server: &Shared) {
     let database = server.database("large_events").await;
-    // MariaDB's default takes 16 MB.
-    server.run(["SET GLOBAL max_allowed_packet = 67108864"]).await;
     let mut conn = server.connect().await;
     conn.query_drop(format!("USE {database}")).await.unwrap();
     for table in ["ours", "others"] {

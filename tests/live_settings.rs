@@ -1,11 +1,10 @@
 //! Parameters that change while a job runs, from the command line and over HTTP.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
 
-use crate::harness::{Job, Target, assert_equal, text};
+use crate::harness::{Job, Port, Target, assert_equal, text};
 use crate::servers;
 
 const TOKEN: &str = "planted-token-of-the-settings-test";
@@ -33,6 +32,8 @@ async fn a_running_job_takes_another_pause_and_is_paused_and_resumed() {
     while !job.log().contains("paused=true") {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    // Whoever waits for something to read takes one thing more, if it comes within a fifth of a second.
+    tokio::time::sleep(Duration::from_secs(1)).await;
     conn.query_drop("INSERT INTO live_pause.t VALUES (2)").await.unwrap();
     // Long enough for a job that is not paused.
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -60,7 +61,8 @@ async fn a_copy_is_held_back_by_its_limit_until_that_is_raised_over_http() {
     let ids: Vec<String> = (0..6000).map(|id| format!("({id})")).collect();
     conn.query_drop(format!("INSERT INTO live_limit.t VALUES {}", ids.join(","))).await.unwrap();
     let target = Target::start().await;
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listen = Port::free();
+    let port = listen.number();
     let more = format!(
         "params: {{rateLimitRps: 5, fullBatchSize: 1000, fullParallel: 1}}\nhttp: {{listen: '127.0.0.1:{port}', token: {TOKEN}}}"
     );

@@ -22,6 +22,7 @@ mod large_events;
 mod live_settings;
 mod metrics;
 mod online_tools;
+mod pipes;
 mod prometheus;
 mod proof;
 mod proxy;

@@ -3,39 +3,39 @@
 mod families;
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
 use towpath::demo::server::{Options, Product, ScratchServer};
 
-use crate::harness::{Job, Target, assert_equal};
+use crate::harness::{Job, Port, Target, assert_equal};
 use crate::servers;
 
 const TOKEN: &str = "planted-token-of-the-metrics-test";
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// The HTTP server of one job.
 pub(crate) struct Http {
-    port: u16,
+    port: Port,
 }
 
 impl Http {
     /// On a port that nobody has.
     pub(crate) fn free() -> Http {
-        Http { port: free_port() }
+        Http { port: Port::free() }
     }
 
     /// What the job file has under `http`.
     pub(crate) fn keys(&self) -> String {
-        format!("{{listen: '127.0.0.1:{}', token: {TOKEN}}}", self.port)
+        self.keys_and("")
+    }
+
+    /// And more of it: `, maxDelaySec: 30`.
+    fn keys_and(&self, more: &str) -> String {
+        format!("{{listen: '127.0.0.1:{}', token: {TOKEN}{more}}}", self.port.number())
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
-        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        let url = format!("http://127.0.0.1:{}{path}", self.port.number());
         let asked = reqwest::Client::new().get(url).header("Authorization", format!("Bearer {TOKEN}"));
         match asked.send().await {
             Ok(answer) => (answer.status().as_u16(), answer.text().await.unwrap()),
@@ -88,11 +88,8 @@ async fn metrics_follow_a_job_through_its_stages() {
     conn.query_drop("CREATE TABLE metrics_stages.t (id INT PRIMARY KEY, v VARCHAR(20))").await.unwrap();
     conn.query_drop("INSERT INTO metrics_stages.t VALUES (1, 'a'), (2, 'b'), (3, 'c')").await.unwrap();
     let target = Target::start().await;
-    let http = Http { port: free_port() };
-    let more = format!(
-        "params: {{realFlushPauseSec: 0}}\nhttp: {{listen: '127.0.0.1:{}', token: {TOKEN}, maxDelaySec: 30}}",
-        http.port
-    );
+    let http = Http::free();
+    let more = format!("params: {{realFlushPauseSec: 0}}\nhttp: {}", http.keys_and(", maxDelaySec: 30"));
     let job = Job::new(source.port(), &target, "metrics_stages.*", "", &more);
     let child = job.start();
     http.wait_for("incremental", &job, |metrics| metrics.get("towpath_stage{stage=\"incremental\"}") == Some(&1.0))
@@ -101,9 +98,14 @@ async fn metrics_follow_a_job_through_its_stages() {
     conn.query_drop("INSERT INTO metrics_stages.t VALUES (4, 'd')").await.unwrap();
     conn.query_drop("UPDATE metrics_stages.t SET v = 'x' WHERE id < 3").await.unwrap();
     conn.query_drop("DELETE FROM metrics_stages.t WHERE id = 3").await.unwrap();
+    // And all that is told of its epoch, which is counted one after the other.
     let metrics = http
         .wait_for("the delete", &job, |metrics| {
+            let epochs = metrics.get("towpath_epochs_total");
             metrics.get("towpath_rows_read_total{operation=\"delete\"}") == Some(&1.0)
+                && metrics.get("towpath_commit_to_visible_seconds_count") == epochs
+                && metrics.get("towpath_epoch_phase_seconds_count{phase=\"checkpoint\"}") >= epochs
+                && metrics.get("towpath_delay_seconds") == Some(&0.0)
         })
         .await;
     let value = |name: &str| *metrics.get(name).unwrap_or_else(|| panic!("no {name} in {metrics:#?}"));
@@ -148,11 +150,8 @@ async fn a_job_whose_source_is_gone_is_not_ready() {
     conn.query_drop("CREATE DATABASE d").await.unwrap();
     conn.query_drop("CREATE TABLE d.t (id INT PRIMARY KEY)").await.unwrap();
     let target = Target::start().await;
-    let http = Http { port: free_port() };
-    let more = format!(
-        "params: {{realFlushPauseSec: 0}}\nhttp: {{listen: '127.0.0.1:{}', token: {TOKEN}, maxDelaySec: 1.5}}",
-        http.port
-    );
+    let http = Http::free();
+    let more = format!("params: {{realFlushPauseSec: 0}}\nhttp: {}", http.keys_and(", maxDelaySec: 1.5"));
     let job = Job::new(source.port(), &target, "d.*", "", &more);
     let child = job.start();
     job.wait_for("incremental", |status| status["stage"] == "incremental").await;

@@ -1,7 +1,6 @@
 //! A real Prometheus over a running job: rules, every panel's query, and alerts that fire while the target refuses loads.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -11,7 +10,7 @@ use serde_json::Value;
 use tokio::process::Child;
 use towpath::embedded::fault::{Fault, Mode};
 
-use crate::harness::{Job, Target, text};
+use crate::harness::{Job, Port, Target, text};
 use crate::servers;
 
 /// `tests/servers/get.sh prometheus` brings it.
@@ -25,10 +24,6 @@ fn program(name: &str) -> PathBuf {
 
 fn dashboards() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("dashboards")
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[test]
@@ -50,7 +45,7 @@ fn the_alerts_are_right_by_promtool() {
 }
 
 struct Prometheus {
-    port: u16,
+    port: Port,
     folder: tempfile::TempDir,
     _process: Child,
 }
@@ -65,11 +60,11 @@ impl Prometheus {
              - job_name: towpath\n  honor_labels: true\n  static_configs: [{{targets: ['127.0.0.1:{job_port}']}}]\n"
         );
         std::fs::write(folder.path().join("prometheus.yml"), config).unwrap();
-        let port = free_port();
+        let port = Port::free();
         let process = tokio::process::Command::new(program("prometheus"))
             .arg("--config.file=prometheus.yml")
             .arg("--storage.tsdb.path=data")
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
+            .arg(format!("--web.listen-address=127.0.0.1:{}", port.number()))
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -84,7 +79,8 @@ impl Prometheus {
     /// `data` of an answer; `None` while it does not answer yet.
     async fn ask(&self, path: &str, query: &[(&str, &str)]) -> Option<Value> {
         let url =
-            reqwest::Url::parse_with_params(&format!("http://127.0.0.1:{}/api/v1/{path}", self.port), query).unwrap();
+            reqwest::Url::parse_with_params(&format!("http://127.0.0.1:{}/api/v1/{path}", self.port.number()), query)
+                .unwrap();
         let answer: Value = serde_json::from_str(&reqwest::get(url).await.ok()?.text().await.ok()?).ok()?;
         assert_eq!(answer["status"], "success", "{query:?}: {answer}");
         Some(answer["data"].clone())
@@ -136,7 +132,8 @@ async fn every_panel_has_data_and_alerts_fire_while_the_target_refuses() {
     conn.query_drop("CREATE TABLE scraped.still (id INT PRIMARY KEY)").await.unwrap();
     conn.query_drop("INSERT INTO scraped.still VALUES (1)").await.unwrap();
     let target = Target::start().await;
-    let port = free_port();
+    let listen = Port::free();
+    let port = listen.number();
     let more = format!(
         "params: {{realFlushPauseSec: 0}}\nhttp: {{listen: '127.0.0.1:{port}'}}\nverify: {{cron: '0 3 * * *'}}"
     );

@@ -1,8 +1,6 @@
 //! What cannot work is refused, with what to do about it and the right exit code.
 
-use std::net::TcpListener;
-
-use crate::harness::{Job, Target, text};
+use crate::harness::{Job, Port, Target, text};
 use crate::servers;
 use towpath::demo::server::{Options, Product, ScratchServer};
 
@@ -158,14 +156,12 @@ async fn an_existing_table_that_does_not_fit_is_refused() {
     check_and_run(&job, &[&format!("{database}.t"), "name"]).await;
 }
 
-/// Free ports; the last has a free one ten above it, where the embedded target's BE listens.
-fn ports_with_a_be() -> [u16; 3] {
-    let bind = |port: u16| TcpListener::bind(("127.0.0.1", port));
+/// Free ports; the last one is ten above the one before it, where the embedded target's BE listens.
+fn ports_with_a_be() -> [Port; 4] {
     loop {
-        let bound = [(); 3].map(|()| bind(0).unwrap());
-        let ports = bound.each_ref().map(|listener| listener.local_addr().unwrap().port());
-        if bind(ports[2].saturating_add(10)).is_ok() {
-            return ports;
+        let [http, mysql, fe] = [(); 3].map(|()| Port::free());
+        if let Ok(be) = Port::try_at(fe.number().saturating_add(10)) {
+            return [http, mysql, fe, be];
         }
     }
 }
@@ -177,7 +173,8 @@ async fn a_second_run_is_told_of_the_first_and_not_of_its_ports() {
     let source = servers::mysql().await;
     let database = source.database("second").await;
     source.run([format!("CREATE TABLE {database}.t (id INT PRIMARY KEY)")]).await;
-    let [http, mysql, fe] = ports_with_a_be();
+    let ports = ports_with_a_be();
+    let [http, mysql, fe, _] = ports.each_ref().map(Port::number);
     let data = tempfile::tempdir().unwrap();
     let data_dir = data.path().display();
     let job = Job::from_text(&format!(

@@ -1,11 +1,10 @@
 //! Invariant 7: passwords and tokens are in no output, no metric and no file of the state, whatever happens.
 
-use std::net::TcpListener;
 use std::path::Path;
 
 use mysql_async::prelude::Queryable as _;
 
-use crate::harness::{Job, Target, text, towpath};
+use crate::harness::{Job, Port, Target, text, towpath};
 use crate::servers;
 
 const SOURCE: &str = "planted-source-secret";
@@ -57,7 +56,8 @@ async fn passwords_and_tokens_are_shown_nowhere() {
         conn.query_drop(statement).await.unwrap();
     }
     let target = Target::with(|options| options.password = TARGET.to_owned()).await;
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let listen = Port::free();
+    let port = listen.number();
     let more = format!("params: {{realFlushPauseSec: 0}}\nhttp: {{listen: '127.0.0.1:{port}', token: {TOKEN}}}");
     let user = format!("username: secret_keeper, password: {SOURCE}");
     let job = Job::new(source.port(), &target, "secrets.*", &user, &more);

@@ -307,6 +307,34 @@ async fn missing_privileges_are_named_with_the_grant_on_mariadb() {
 }
 
 #[tokio::test]
+async fn of_many_tables_each_that_may_not_be_read_is_named() {
+    for server in [servers::mysql().await, servers::mariadb().await] {
+        let database = server.database("priv").await;
+        let user = database.clone();
+        let name = |index: usize| format!("{database}.t{index:03}");
+        server.run((0..150).map(|index| format!("CREATE TABLE {} (id INT PRIMARY KEY, v INT)", name(index)))).await;
+        // The first, one in the midst, two that are neighbours, the last.
+        let denied = [0, 70, 100, 101, 149];
+        let grant = |index: usize| if denied.contains(&index) { "INSERT" } else { "SELECT" };
+        server.run([format!("CREATE USER '{user}'@'%' IDENTIFIED BY 'pw'")]).await;
+        server.run((0..150).map(|index| format!("GRANT {} ON {} TO '{user}'@'%'", grant(index), name(index)))).await;
+        server.run([format!("GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO '{user}'@'%'")]).await;
+        let tables = read_as_root(server, &format!("{database}.*")).await.unwrap();
+        // One is gone since the catalogue was read: that is the copy's concern.
+        server.run([format!("DROP TABLE {}", name(71))]).await;
+        let job = job(server.port(), &user, "pw", &format!("{database}.*"), "");
+        let (_, report) = check(&job, &tables).await;
+        assert_eq!(
+            problems(&report),
+            [format!(
+                "the source's user '{user}'@'%' may not SELECT from {}\n  hint: GRANT SELECT ON `{database}`.* TO '{user}'@'%'",
+                denied.map(name).join(", ")
+            )]
+        );
+    }
+}
+
+#[tokio::test]
 async fn privileges_of_an_active_role_count_and_of_a_sleeping_one_do_not() {
     for server in [servers::mysql().await, servers::mariadb().await] {
         let database = server.database("role").await;

@@ -176,6 +176,48 @@ async fn a_table_that_cannot_take_every_value_is_refused_with_each_difference() 
     assert!(text.contains("no PRIMARY KEY table"), "{text}");
 }
 
+#[tokio::test]
+async fn many_tables_are_checked_before_any_is_made_and_only_those_that_are_missing_are() {
+    const TABLES: usize = 30;
+    let cluster = Cluster::start().await;
+    let client = cluster.client(&params());
+    let mut tables = Vec::new();
+    for number in 0..TABLES {
+        let mut source =
+            source(&format!("t{number}"), vec![("id", integer(IntegerSize::Big, false)), ("name", utf8(5))]);
+        // Many of one database, and a few of another.
+        source.name.database = if number < TABLES - 3 { "shop" } else { "crm" }.into();
+        tables.push(mapped(&client, &source).await);
+    }
+    let tables: Vec<&TargetTable> = tables.iter().collect();
+    assert_eq!(client.ensure_tables(&tables).await.unwrap(), [true; TABLES]);
+    assert_eq!(client.ensure_tables(&tables).await.unwrap(), [false; TABLES]);
+    assert!(client.check_tables(&tables).await.unwrap().into_iter().all(|there| there.unwrap()));
+
+    // Another of the same name, but for its case, is another table.
+    let narrow = "(id INT NOT NULL, name VARCHAR(20)) PRIMARY KEY (id) DISTRIBUTED BY HASH (id) \
+                  PROPERTIES ('replication_num' = '1')";
+    for table in ["shop.t3", "shop.t7", "crm.t28"] {
+        cluster.run(&format!("DROP TABLE {table}")).await;
+    }
+    cluster.run(&format!("CREATE TABLE shop.T7 {narrow}")).await;
+    let missing: Vec<bool> = (0..TABLES).map(|number| [3, 7, 28].contains(&number)).collect();
+    cluster.run("DROP TABLE shop.t20").await;
+    cluster.run(&format!("CREATE TABLE shop.t20 {narrow}")).await;
+    let error = client.ensure_tables(&tables).await.unwrap_err().to_string();
+    assert!(error.contains("table shop.t20 is there already") && error.contains("column id is INT"), "{error}");
+    let checked = client.check_tables(&tables).await.unwrap();
+    assert!(checked[20].is_err());
+    let there = |checked: &[towpath::Result<bool>]| -> Vec<bool> {
+        checked.iter().map(|there| *there.as_ref().unwrap_or(&true)).collect()
+    };
+    assert!(there(&checked).iter().zip(&missing).all(|(there, missing)| there != missing), "nothing was made");
+
+    cluster.run("DROP TABLE shop.t20").await;
+    let made = client.ensure_tables(&tables).await.unwrap();
+    assert!((0..TABLES).all(|number| made[number] == (missing[number] || number == 20)), "{made:?}");
+}
+
 async fn orders(cluster: &Cluster) -> StarRocks {
     let client = cluster.client(&params());
     let source = source("orders", vec![("id", integer(IntegerSize::Big, false)), ("name", utf8(5))]);

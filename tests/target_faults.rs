@@ -41,6 +41,8 @@ struct Scene {
     tasks: Vec<JoinHandle<()>>,
     /// Added so far.
     columns: u32,
+    /// The job's status when both sides were equal the last time and nothing was written, as JSON and as text.
+    status: (serde_json::Value, String),
 }
 
 impl Scene {
@@ -65,7 +67,7 @@ impl Scene {
             tokio::spawn(write(conn, database.clone(), Arc::clone(&gate))),
             tokio::spawn(observe(connect(second_fe(&target)).await, database.clone(), Arc::clone(&steps_back))),
         ];
-        Scene { source, database, target, job, child, gate, steps_back, tasks, columns: 0 }
+        Scene { source, database, target, job, child, gate, steps_back, tasks, columns: 0, status: Default::default() }
     }
 
     /// Switches the faults on, waits until each has struck so often, switches them off and compares.
@@ -110,6 +112,7 @@ impl Scene {
     async fn compare(&mut self, after: &str, back: u64) -> String {
         let quiet = Arc::clone(&self.gate).lock_owned().await;
         let report = self.report().await;
+        self.status = (self.job.status().await, text(&self.job.command("status", &[]).await));
         drop(quiet);
         let sum = |count: fn(&proof::TableReport) -> u64| report.tables.iter().map(count).sum::<u64>();
         let (lost, extra, wrong) = (sum(|table| table.missing), sum(|table| table.extra), sum(|table| table.different));
@@ -168,7 +171,7 @@ fn second_fe(target: &Target) -> u16 {
 
 /// The end of a job that ends by itself.
 async fn ended(mut child: Child) -> ExitStatus {
-    tokio::time::timeout(Duration::from_secs(60), child.wait()).await.expect("the job goes on").unwrap()
+    tokio::time::timeout(Duration::from_secs(120), child.wait()).await.expect("the job goes on").unwrap()
 }
 
 /// Rows that come, change, change their key, and go and come again in one transaction; and a counter with each.
@@ -244,9 +247,9 @@ async fn limits_of_the_target_are_waited_for() {
         (Mode::MemoryLimit, "too little memory"),
     ] {
         scene.survives(&[always(mode)], 6).await;
-        let pause = &scene.job.status().await["widenedPause"];
+        let (status, text) = &scene.status;
+        let pause = &status["widenedPause"];
         assert!(pause["reason"] == reason && pause["seconds"].as_f64() >= Some(2.0), "{pause}");
-        let text = text(&scene.job.command("status", &[]).await);
         assert!(text.contains(&format!("s between epochs: the target has {reason}")), "{text}");
         let told = format!("the target has {reason}: 2 s between epochs now");
         assert_eq!(scene.job.log().matches(&told).count(), 1, "{}", scene.job.log());

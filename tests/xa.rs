@@ -38,7 +38,7 @@ async fn prepare(source: &ScratchServer, name: &str, statements: &[&str]) {
 
 /// XA COMMIT or XA ROLLBACK. The connection that prepared it may not be gone yet.
 async fn decide(conn: &mut Conn, how: &str, name: &str) {
-    for _ in 0..200 {
+    for _ in 0..2400 {
         if conn.query_drop(format!("XA {how} '{name}'")).await.is_ok() {
             return;
         }

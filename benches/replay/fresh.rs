@@ -25,13 +25,15 @@ const EVERY: Duration = Duration::from_millis(2);
 pub(crate) fn measure(report: &mut Report, runtime: &Runtime, source: &Source) {
     for (pause, seconds) in [(0, 15), (10, 45)] {
         let (mut times, idle) = runtime.block_on(run(source, pause, seconds));
-        let what = format!("freshness in ms at 500 transactions/s, realFlushPauseSec {pause}: p50, p99");
-        report.note(what, json!([percentile(&mut times, 0.5), percentile(&mut times, 0.99)]));
+        let what = format!("freshness in ms at 500 transactions/s, realFlushPauseSec {pause}: p50, p99, highest");
+        report.note(what, json!([0.5, 0.99, 1.0].map(|share| percentile(&mut times, share))));
         report.note(format!("idle CPU in % of a core, realFlushPauseSec {pause}"), json!(idle));
     }
 }
 
 async fn run(source: &Source, pause: u64, seconds: u64) -> (Vec<Duration>, f64) {
+    // What earlier measurements have written and the disk has not is not to be waited for in this one.
+    assert!(std::process::Command::new("sync").status().unwrap().success());
     let database = format!("fresh{pause}");
     let mut conn = source.connect().await;
     conn.query_drop(format!("CREATE DATABASE {database}")).await.unwrap();

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -72,6 +73,14 @@ params: {{{params}}}
         let mut command = self.command("run");
         command.args(["--stop-at-end"]);
         measure(command, &["stage begins", stage]).0
+    }
+
+    /// A job that has come to the log's end: it starts, finds nothing to do and ends.
+    pub(crate) fn run_again(&self) -> Duration {
+        let mut command = self.command("run");
+        command.args(["--stop-at-end"]);
+        let cost = measure(command, &["job begins"]).0;
+        cost.start + cost.wall
     }
 
     /// Changes that it has read from the log.

@@ -75,13 +75,12 @@ pub(crate) fn copy(report: &mut Report, work: &str, source: &Source, sink: &mut 
 pub(crate) fn shapes(report: &mut Report, runtime: &Runtime, source: &Source, sink: &mut Sink, full: bool) {
     const CHANGES: usize = 100_000;
     const BYTES: usize = 64 << 20;
-    for tables in if full { &[1, 10, 1000][..] } else { &[1, 10, 100] } {
+    for tables in if full { &[1, 10, 100, MANY][..] } else { &[1, 10, 100] } {
         let log = runtime.block_on(source.spread(*tables, CHANGES));
-        let work = format!("single inserts into {tables} tables");
-        replay(report, &work, source, sink, &log, &With::NOTHING);
-        if *tables == 1000 {
-            start(report, source, sink, &log);
+        if *tables == MANY {
+            begin(report, runtime, source, sink, &log);
         }
+        replay(report, &format!("single inserts into {tables} tables"), source, sink, &log, &With::NOTHING);
     }
     for percent in [0, 50, 99] {
         let log = runtime.block_on(source.hot(percent, CHANGES));
@@ -93,16 +92,27 @@ pub(crate) fn shapes(report: &mut Report, runtime: &Runtime, source: &Source, si
     }
 }
 
-/// How long a job takes to begin, the first time and again.
-fn start(report: &mut Report, source: &Source, sink: &mut Sink, log: &Log) {
+const MANY: usize = 1000;
+
+/// How long a job with many tables takes to begin: the first time, when the target has none of them, and again; and what it
+/// asks the source meanwhile. Then it copies them.
+fn begin(report: &mut Report, runtime: &Runtime, source: &Source, sink: &mut Sink, log: &Log) {
+    let what = |what: &str| format!("{MANY} tables, {what}");
     let job = Job::new(source.port(), (sink.mysql, sink.http), &log.tables, &Work::Replay(&log.from), REPLAY);
-    let first = job.run("incremental").start;
-    let again = std::time::Instant::now();
-    let mut command = job.command("run");
-    assert!(command.arg("--stop-at-end").stderr(std::process::Stdio::null()).status().unwrap().success());
-    let again = again.elapsed();
-    report.note(
-        "start of a job with 1000 tables: first, again, in seconds",
-        json!([first.as_secs_f64(), again.as_secs_f64()]),
-    );
+    let mut started = |run: &str, start: &mut dyn FnMut() -> Duration| {
+        let before = runtime.block_on(source.questions());
+        let took = start();
+        let asked = runtime.block_on(source.questions()) - before;
+        let seconds = (took.as_secs_f64() * 100.0).round() / 100.0;
+        report.note(what(&format!("{run}: seconds, statements to the source")), json!([seconds, asked]));
+    };
+    started("first start", &mut || job.run("incremental").start);
+    started("start again", &mut || job.run_again());
+    for _ in 0..report.rounds {
+        sink.take(Duration::ZERO);
+        let job = Job::new(source.port(), (sink.mysql, sink.http), &log.tables, &Work::Copy, "");
+        let cost = job.run("full");
+        assert_eq!(sink.take(Duration::ZERO), log.changes);
+        report.add(&what("full data"), TOWPATH, log.changes, log.bytes, cost);
+    }
 }

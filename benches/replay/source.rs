@@ -87,6 +87,13 @@ impl Source {
         self.server.connect().await.unwrap()
     }
 
+    /// Statements that clients have sent so far.
+    pub(crate) async fn questions(&self) -> u64 {
+        let conn = &mut self.connect().await;
+        let row = conn.query_first::<(String, u64), _>("SHOW GLOBAL STATUS LIKE 'Questions'").await.unwrap();
+        row.unwrap().1
+    }
+
     /// sysbench's tables with their rows.
     pub(crate) async fn fill(&self, size: Size) -> Log {
         self.create(DATABASE, TABLES).await;

@@ -24,13 +24,13 @@
 //! batch and images do not tell the whole row, the job stops: what is missing is in no log, and reading it from the
 //! target would not be exact, for after a crash, or during the catch-up behind a copy, the target may be ahead of the log.
 
+use std::collections::HashMap;
 use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use foldhash::fast::FixedState;
 use hashbrown::HashTable;
-use indexmap::IndexMap;
 
 use super::encode::{EncodeRow, Encoder, Op};
 use super::row_hash::HashedRows;
@@ -51,7 +51,13 @@ const LAYER_BYTES: usize = 2 * size_of::<Image>();
 /// Rows of one epoch, by table.
 #[derive(Default)]
 pub struct Batch {
-    tables: IndexMap<TableName, TableBatch, FixedState>,
+    /// In the order in which they first appeared.
+    tables: Vec<TableBatch>,
+    /// Where they are in it.
+    by_name: HashMap<TableName, usize, FixedState>,
+    /// The same by their mapping's address, which costs less to look up than a name. The mappings are kept with it, so the
+    /// addresses stay their own.
+    by_mapping: HashMap<usize, (Arc<Mapping>, usize), FixedState>,
     /// What keeps the images' share of the memory budget: one, as long as all are of the same.
     held: Vec<Held>,
     rows: usize,
@@ -84,12 +90,11 @@ impl Batch {
     /// # Errors
     /// A definite error naming table, file and offset when a row does not fit its table's definition.
     pub fn add(&mut self, mapping: &Arc<Mapping>, plan: &EventPlan, event: &RowsEvent, held: Held) -> Result<()> {
-        let table = match self.tables.get_mut(&mapping.source.name) {
-            Some(table) => table,
-            None => {
-                self.tables.entry(mapping.source.name.clone()).or_insert_with(|| TableBatch::new(Arc::clone(mapping)))
-            }
+        let table = match self.by_mapping.get(&(Arc::as_ptr(mapping) as usize)) {
+            Some((_, table)) => *table,
+            None => self.table(mapping),
         };
+        let table = &mut self.tables[table];
         let before = (table.rows(), table.keys.len(), table.layers.len());
         let counts = table.add(plan, event.kind, &event.images).map_err(|refusal| {
             let at = format!("{} at {}:{}", mapping.source.name, event.file, event.offset);
@@ -110,6 +115,15 @@ impl Batch {
         Ok(())
     }
 
+    fn table(&mut self, mapping: &Arc<Mapping>) -> usize {
+        let table = *self.by_name.entry(mapping.source.name.clone()).or_insert_with(|| {
+            self.tables.push(TableBatch::new(Arc::clone(mapping)));
+            self.tables.len() - 1
+        });
+        self.by_mapping.insert(Arc::as_ptr(mapping) as usize, (Arc::clone(mapping), table));
+        table
+    }
+
     /// The budget's shares; whoever takes them answers for the memory.
     pub fn take_held(&mut self) -> Vec<Held> {
         std::mem::take(&mut self.held)
@@ -117,7 +131,7 @@ impl Batch {
 
     /// The tables, in the order in which they first appeared.
     pub fn into_tables(self) -> Vec<TableBatch> {
-        self.tables.into_values().collect()
+        self.tables
     }
 }
 
@@ -129,8 +143,8 @@ pub struct TableBatch {
     rows: Vec<Row>,
     /// The older images of rows that are told by several.
     layers: Vec<Image>,
-    /// Positions in `rows`, by key.
-    index: HashTable<u32>,
+    /// The rows, by key.
+    index: HashTable<Indexed>,
     /// The raw key bytes of all rows, one after another.
     keys: Vec<u8>,
     scratch: Vec<u8>,
@@ -147,6 +161,21 @@ struct Row {
     key_start: usize,
     key_len: u32,
     op: Op,
+}
+
+/// A place in `rows`, and the key's hash beside it: an index that grows does not read all keys again, and of most keys that
+/// are not the one looked for the hash tells it.
+#[derive(Clone, Copy)]
+struct Indexed {
+    hash: u32,
+    row: u32,
+}
+
+impl Indexed {
+    /// The index takes places from the low bits and marks from the highest.
+    fn spread(hash: u32) -> u64 {
+        u64::from(hash) | u64::from(hash) << 32
+    }
 }
 
 /// A row image, and what it is laid over.
@@ -317,9 +346,17 @@ impl TableBatch {
     }
 
     fn find(&self, key: &[u8]) -> Option<usize> {
-        let TableBatch { rows, index, keys, hasher, .. } = self;
-        let key_of = |row: &Row| &keys[row.key_start..row.key_start + row.key_len as usize];
-        index.find(hasher.hash_one(key), |&at| key_of(&rows[at as usize]) == key).map(|&at| at as usize)
+        self.find_hashed(self.hasher.hash_one(key) as u32, key)
+    }
+
+    fn find_hashed(&self, hash: u32, key: &[u8]) -> Option<usize> {
+        let found = self.index.find(Indexed::spread(hash), |indexed| {
+            indexed.hash == hash && {
+                let Row { key_start, key_len, .. } = self.rows[indexed.row as usize];
+                &self.keys[key_start..key_start + key_len as usize] == key
+            }
+        });
+        found.map(|indexed| indexed.row as usize)
     }
 
     /// The image and those it is laid over, the newest first.
@@ -346,20 +383,17 @@ impl TableBatch {
 
     /// Makes the image the newest of the key in `scratch`.
     fn put(&mut self, image: Image, op: Op) {
-        let TableBatch { rows, index, keys, scratch, hasher, .. } = self;
-        let hash = hasher.hash_one(scratch.as_slice());
-        let key_of = |row: &Row| &keys[row.key_start..row.key_start + row.key_len as usize];
-        let found = index.find(hash, |&at| key_of(&rows[at as usize]) == scratch.as_slice());
-        if let Some(&at) = found {
-            let row = &mut rows[at as usize];
+        let hash = self.hasher.hash_one(self.scratch.as_slice()) as u32;
+        if let Some(at) = self.find_hashed(hash, &self.scratch) {
+            let row = &mut self.rows[at];
             (row.image, row.op) = (image, op);
             return;
         }
-        let at = rows.len() as u32;
-        index.insert_unique(hash, at, |&at| hasher.hash_one(key_of(&rows[at as usize])));
-        let (key_start, key_len) = (keys.len(), scratch.len() as u32);
-        keys.extend_from_slice(scratch);
-        rows.push(Row { image, key_start, key_len, op });
+        let indexed = Indexed { hash, row: self.rows.len() as u32 };
+        self.index.insert_unique(Indexed::spread(hash), indexed, |indexed| Indexed::spread(indexed.hash));
+        let (key_start, key_len) = (self.keys.len(), self.scratch.len() as u32);
+        self.keys.extend_from_slice(&self.scratch);
+        self.rows.push(Row { image, key_start, key_len, op });
     }
 
     /// Writes every row, in the order in which the keys first appeared.

@@ -13,13 +13,13 @@
 //! A crash between 2 and 4 leaves the intent. [`settle`] then asks the target for each label until its fate
 //! is decided; only after that may rows be sent again, else a late load could write old values over new ones.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel as channel;
-use futures_util::{StreamExt, stream};
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::batch::TableBatch;
@@ -185,7 +185,7 @@ impl<T: Target> Committer<T> {
         // The bodies take the events' place in memory, so they keep the events' share of the budget.
         let held = batch.take_held();
         let mut tables: Vec<TableBatch> = batch.into_tables();
-        self.number(EpochOf { begin: &begin, is_piece: begin == end, anew }, &mut tables)?;
+        self.number(EpochOf { begin: &begin, is_piece: begin == end, anew, part: None }, &mut tables)?;
         let metrics = self.progress.metrics();
         let on_error = self.letters.on_error();
         let encoded = metrics.timed(Phase::Encode, || encode(&self.options, &number.to_string(), &tables, on_error));
@@ -251,7 +251,7 @@ impl<T: Target> Committer<T> {
         self.pace.epoch_is_in(self.target.pressure(), &self.store, &self.progress)
     }
 
-    fn number(&mut self, epoch: EpochOf<'_>, tables: &mut [TableBatch]) -> Result<()> {
+    pub(super) fn number(&mut self, epoch: EpochOf<'_>, tables: &mut [TableBatch]) -> Result<()> {
         let mut numbers = std::mem::take(&mut self.numbers);
         self.unless_leaving(numbers.number(&self.store, self.target.as_ref(), &self.letters, epoch, tables))?;
         self.numbers = numbers;
@@ -259,22 +259,34 @@ impl<T: Target> Committer<T> {
     }
 
     /// Sends all loads and waits for every one of them, also when one has failed. Returns what became of refused rows.
+    ///
+    /// Tasks of the runtime send them, each a table after the other, and not this thread: a load has several waits, and each
+    /// would wake a thread on its way here and back.
     pub(super) fn send(&self, loads: Vec<Vec<Load>>) -> Result<LetterChanges> {
-        let sending = stream::iter(loads)
-            .map(|table| async move {
-                let mut changes = LetterChanges::default();
-                for load in &table {
-                    changes.merge(self.letters.send(self.target.as_ref(), load, &self.progress).await?);
-                }
-                Ok::<_, Error>(changes)
-            })
-            .buffer_unordered(self.options.parallel.max(1))
-            .fold(Ok(LetterChanges::default()), |all: Result<LetterChanges>, one| async move {
-                let mut all = all?;
-                all.merge(one?);
-                Ok::<_, Error>(all)
-            });
-        self.unless_leaving(sending)
+        let senders = self.options.parallel.max(1).min(loads.len());
+        let tables = Arc::new(Mutex::new(loads.into_iter()));
+        let next = move || tables.lock().unwrap_or_else(PoisonError::into_inner).next();
+        self.unless_leaving(async {
+            let mut sending = JoinSet::new();
+            for _ in 0..senders {
+                let (target, letters, progress) =
+                    (Arc::clone(&self.target), Arc::clone(&self.letters), Arc::clone(&self.progress));
+                let next = next.clone();
+                sending.spawn(async move {
+                    let mut all = Ok(LetterChanges::default());
+                    while let Some(table) = next() {
+                        all = both(all, send_table(&table, target.as_ref(), &letters, &progress).await);
+                    }
+                    all
+                });
+            }
+            let mut all = Ok(LetterChanges::default());
+            while let Some(sent) = sending.join_next().await {
+                let panicked = |error| Error::definite("a task that sends loads has panicked").caused_by(error);
+                all = both(all, sent.map_err(panicked).flatten());
+            }
+            all
+        })
     }
 
     pub(super) fn unless_leaving<R>(&self, sending: impl Future<Output = Result<R>>) -> Result<R> {
@@ -288,6 +300,26 @@ impl<T: Target> Committer<T> {
             }
         })
     }
+}
+
+/// Sends the loads of a table one after the other.
+async fn send_table<T: Target>(
+    table: &[Load],
+    target: &T,
+    letters: &DeadLetters,
+    progress: &Progress,
+) -> Result<LetterChanges> {
+    let mut changes = LetterChanges::default();
+    for load in table {
+        changes.merge(letters.send(target, load, progress).await?);
+    }
+    Ok(changes)
+}
+
+fn both(all: Result<LetterChanges>, one: Result<LetterChanges>) -> Result<LetterChanges> {
+    let mut all = all?;
+    all.merge(one?);
+    Ok(all)
 }
 
 /// Sends one load and counts it.

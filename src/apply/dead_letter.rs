@@ -36,7 +36,7 @@ use crate::config::OnError;
 use crate::mysql::position::Position;
 use crate::progress::Progress;
 use crate::schema::{Mapping, TableName};
-use crate::state::{LetterChanges, LetterKey, LetterShape, LoadName, NewLetter, Store};
+use crate::state::{ChunkDone, LetterChanges, LetterKey, LetterShape, LoadName, NewLetter, Store};
 use crate::target::{Load, RefusedRows, Target};
 use crate::{Error, Result};
 
@@ -352,13 +352,26 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Writes changes of the full copy by themselves, and forgets the loads that made them.
+    /// Writes changes by themselves, and forgets the loads that made them.
     pub(crate) fn record(&self, loads: &[LoadName], mut changes: LetterChanges, at: &Position) -> Result<()> {
         if loads.is_empty() && changes.is_empty() {
             return Ok(());
         }
         self.complete(&mut changes, at, at);
         self.store.forget_loads_with(loads, &changes)?;
+        self.written(&changes)
+    }
+
+    /// As [`DeadLetters::record`], for loads of the full copy, with the chunk that they have completed.
+    pub(crate) fn record_copy(
+        &self,
+        loads: &[LoadName],
+        mut changes: LetterChanges,
+        at: &Position,
+        done: Option<&ChunkDone<'_>>,
+    ) -> Result<()> {
+        self.complete(&mut changes, at, at);
+        self.store.load_of_copy_is_in(loads, &changes, done)?;
         self.written(&changes)
     }
 

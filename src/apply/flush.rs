@@ -18,7 +18,8 @@
 //! A statement that changes tables is a barrier ([`super::change`]): an epoch is closed before it, it goes to the committer
 //! by itself, and the next row is read with the tables as they are behind it.
 //!
-//! While the target alters a table, the rows of that table are parked ([`super::lag`]).
+//! While the target alters a table, the rows of that table are parked ([`super::lag`]); so are those of a table without a
+//! key while it is copied ([`super::join`]).
 //!
 //! After a crash the first epoch is a *replay*: it closes exactly where the intent said, whatever the limits
 //! say, so its loads have the labels they had.
@@ -47,8 +48,8 @@ use crate::state::PreparedChanges;
 use crate::{Error, Result, step};
 use filling::{Filling, advance};
 pub use settle::Open;
-use tables::Known;
 pub use tables::Tables;
+use tables::{Known, Way};
 
 /// Rows between two positions, ready to be loaded.
 pub struct Epoch {
@@ -181,6 +182,7 @@ impl Flusher {
         let mut filling = Filling::new(start);
         let mut stop_asked: Option<Instant> = None;
         self.ask_catalogue();
+        let mut look = true;
         loop {
             if std::mem::take(&mut filling.moved) {
                 filling.at_end = self.is_at_end(&filling);
@@ -193,7 +195,7 @@ impl Flusher {
             {
                 return self.finish(filling, Ended::CaughtUp);
             }
-            if self.stop.is_cancelled() {
+            if look && self.stop.is_cancelled() {
                 let since = *stop_asked.get_or_insert_with(Instant::now);
                 if !filling.in_transaction {
                     return self.finish(filling, Ended::Stopped);
@@ -209,8 +211,10 @@ impl Flusher {
                 Some(entry) => Woken::Slot(entry),
                 None => self.wait(&filling)?,
             };
+            // What others ask for is looked at behind a parcel: while it goes on, nothing is waited for.
+            look = !matches!(woken, Woken::Slot(_)) || !self.receiver.has_open();
             match woken {
-                Woken::Slot(entry) if self.tables.lag() && self.has_to_wait(&filling, &entry)? => {
+                Woken::Slot(entry) if self.parks() && self.has_to_wait(&filling, &entry)? => {
                     self.hold(&mut filling, entry)?
                 }
                 Woken::Slot(Entry { item, held }) => match item {
@@ -237,9 +241,11 @@ impl Flusher {
                 Woken::Altered(altered) => self.lagging.ended.push_back(altered),
                 Woken::Timer => self.close_if_due(&mut filling)?,
             }
-            self.let_catch_up(&mut filling)?;
-            if self.errands.any() {
-                self.errands(&mut filling, None)?;
+            if look || filling.is_between() {
+                self.let_catch_up(&mut filling)?;
+                if self.errands.any() {
+                    self.errands(&mut filling, None)?;
+                }
             }
         }
     }
@@ -288,7 +294,7 @@ impl Flusher {
         if filling.open_at.is_none() {
             filling.open_at = Some((Arc::clone(&entry.item.file), entry.item.offset));
         }
-        if self.tables.history.awaits_rows(&entry.item.table.name) {
+        if self.tables.awaits_rows(&entry.item.table.name) {
             self.rows_tell(filling, &entry.item)?;
         }
         if filling.in_transaction {
@@ -324,11 +330,15 @@ impl Flusher {
     }
 
     fn join(&mut self, filling: &mut Filling, Entry { item: event, held }: Entry<RowsEvent>) -> Result<()> {
-        let Some(Known { mapping, plan, lag, .. }) = self.tables.of(&event)? else { return Ok(()) };
-        if let Some(number) = *lag {
-            self.limiter.took(0, held.bytes() as u64);
-            self.lagging.park(number, &event, held);
-            return Ok(());
+        let Some(Known { mapping, plan, way, .. }) = self.tables.of(&event)? else { return Ok(()) };
+        match way {
+            Way::Batch => {}
+            Way::Parked(of) => {
+                self.limiter.took(0, held.bytes() as u64);
+                self.lagging.park(of, &event, held);
+                return Ok(());
+            }
+            Way::Left => return Ok(()),
         }
         if let Some(watch) = self.errands.watch_of(&mapping.source.name) {
             watch.note(mapping, plan, &event)?;
@@ -531,6 +541,7 @@ mod changes;
 mod errands;
 mod filling;
 mod lagging;
+mod pictures;
 mod settle;
 mod tables;
 #[cfg(test)]

@@ -82,12 +82,12 @@ impl<S: Script> Target for Scripted<S> {
         Vec::new()
     }
 
-    async fn ensure_table(&self, table: &TargetTable) -> Result<bool> {
-        self.0.change(format!("create {}", table.name)).map(|()| true)
+    async fn ensure_tables(&self, tables: &[&TargetTable]) -> Result<Vec<bool>> {
+        tables.iter().map(|table| self.0.change(format!("create {}", table.name)).map(|()| true)).collect()
     }
 
-    async fn check_table(&self, _: &TargetTable) -> Result<bool> {
-        Ok(true)
+    async fn check_tables(&self, tables: &[&TargetTable]) -> Result<Vec<Result<bool>>> {
+        Ok(tables.iter().map(|_| Ok(true)).collect())
     }
 
     async fn load(&self, load: &Load) -> Result<Loaded> {

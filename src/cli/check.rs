@@ -6,6 +6,7 @@ use super::Outcome;
 use crate::Result;
 use crate::config::Job;
 use crate::job::{self, Checked, connect_beside};
+use crate::output::sayln;
 
 pub(super) async fn run(path: &Path) -> Result<Outcome> {
     let job = Job::load(path)?;
@@ -16,21 +17,21 @@ pub(super) async fn run(path: &Path) -> Result<Outcome> {
         Ok(checked) => checked,
         Err(problems) => {
             for problem in &problems.0 {
-                println!("PROBLEM  {problem}");
+                sayln!("PROBLEM  {problem}");
             }
-            println!("{} problem(s): the job cannot run", problems.0.len());
+            sayln!("{} problem(s): the job cannot run", problems.0.len());
             return Ok(Outcome::Failed);
         }
     };
-    println!("judged   {basis}");
+    sayln!("judged   {basis}");
     for warning in &prepared.warnings {
-        println!("warning  {warning}");
+        sayln!("warning  {warning}");
     }
     for mapping in &prepared.mappings {
         let key = if mapping.is_row_hash() { ", without a key: a hash of the row stands for it" } else { "" };
-        println!("table    {} -> {}{key}", mapping.source.name, mapping.target.name);
+        sayln!("table    {} -> {}{key}", mapping.source.name, mapping.target.name);
     }
-    println!(
+    sayln!(
         "ready: {} table(s), source {}, target StarRocks {}",
         prepared.mappings.len(),
         prepared.server.version_text,

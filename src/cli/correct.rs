@@ -7,7 +7,8 @@ use indicatif::ProgressBar;
 use super::Outcome;
 use crate::Result;
 use crate::config::Job;
-use crate::job::{COPY_BY_ANOTHER_JOB, CorrectOptions, Corrected, connect_beside, correct, plan};
+use crate::job::{CorrectOptions, Corrected, connect_beside, copy_anew, correct, plan};
+use crate::output::sayln;
 
 /// Differences that are shown below the counts.
 const SHOWN: usize = 10;
@@ -15,15 +16,15 @@ const SHOWN: usize = 10;
 pub(super) async fn run(path: &Path, options: &CorrectOptions, dry_run: bool) -> Result<Outcome> {
     let job = Job::load(path)?;
     let plan = plan(&job, &CorrectOptions { yes: options.yes || dry_run, ..options.clone() })?;
-    println!("comparison {}:", plan.run);
+    sayln!("comparison {}:", plan.run);
     for (table, [missing, extra, different]) in plan.tables() {
-        println!("  {table}: {} to write, {extra} to delete if the source still lacks them", missing + different);
+        sayln!("  {table}: {} to write, {extra} to delete if the source still lacks them", missing + different);
     }
     for table in &plan.without_key {
-        println!("  {table}: has no key, so no single row of it can be corrected; {COPY_BY_ANOTHER_JOB}");
+        sayln!("  {table}: has no key, so no single row of it can be corrected; {}", copy_anew(table));
     }
     if dry_run {
-        plan.differences.iter().for_each(|difference| println!("{}", difference.detail));
+        plan.differences.iter().for_each(|difference| sayln!("{}", difference.detail));
         return Ok(Outcome::Done);
     }
     if plan.differences.is_empty() && !plan.without_key.is_empty() {
@@ -38,21 +39,18 @@ pub(super) async fn run(path: &Path, options: &CorrectOptions, dry_run: bool) ->
     bar.finish_and_clear();
     target.stop().await;
     let Corrected { counts, left } = corrected?;
-    println!(
-        "{} corrected, {} written by the stream meanwhile, {} failed",
-        counts.sent, counts.overtaken, counts.failed
-    );
+    sayln!("{} corrected, {} written by the stream meanwhile, {} failed", counts.sent, counts.overtaken, counts.failed);
     if let Some(reason) = &counts.reason {
-        println!("the first that failed: {reason}");
+        sayln!("the first that failed: {reason}");
     }
     if left.unjudged > 0 {
-        println!("{} rows change all the time and could not be compared again", left.unjudged);
+        sayln!("{} rows change all the time and could not be compared again", left.unjudged);
     }
     if left.differences.is_empty() && counts.failed == 0 {
-        println!("compared again: equal");
+        sayln!("compared again: equal");
         return Ok(if plan.without_key.is_empty() { Outcome::Done } else { Outcome::Differences });
     }
-    println!("compared again: {} rows still differ", left.differences.len());
-    left.differences.iter().take(SHOWN).for_each(|difference| println!("{difference}"));
+    sayln!("compared again: {} rows still differ", left.differences.len());
+    left.differences.iter().take(SHOWN).for_each(|difference| sayln!("{difference}"));
     Ok(Outcome::Differences)
 }

@@ -6,6 +6,7 @@ use super::Outcome;
 use crate::Result;
 use crate::config::Job;
 use crate::job::{Problems, connect_beside, prepare};
+use crate::output::sayln;
 use crate::target::Target;
 
 pub(super) async fn run(path: &Path) -> Result<Outcome> {
@@ -19,7 +20,7 @@ pub(super) async fn run(path: &Path) -> Result<Outcome> {
         for statement in client.ddl(&mapping.target) {
             // The database of several tables is made once.
             if printed.insert(statement.clone()) {
-                println!("{statement};\n");
+                sayln!("{statement};\n");
             }
         }
     }

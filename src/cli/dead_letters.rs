@@ -8,6 +8,7 @@ use super::Outcome;
 use super::args::{DeadLetterAction, DeadLetterSelection};
 use super::settings::never_run;
 use crate::config::Job;
+use crate::output::{say, sayln};
 use crate::state::{DeadLetter, Filter, LetterState, Stage, Store};
 use crate::{Error, Result};
 
@@ -31,7 +32,7 @@ pub(super) fn run(action: DeadLetterAction) -> Result<Outcome> {
             .hint("`towpath dead-letters list --all JOB` shows them")),
         DeadLetterAction::Drop { job, selection, yes: true } => {
             let dropped = open(&job)?.1.drop_letters(&filter(selection))?;
-            println!("dropped: {dropped}");
+            sayln!("dropped: {dropped}");
             Ok(Outcome::Done)
         }
     }
@@ -50,7 +51,7 @@ fn open(path: &Path) -> Result<(Job, Store)> {
 fn list(store: &Store, filter: &Filter, as_json: bool) -> Result<Outcome> {
     let (mut last, mut listed) = (0, 0);
     if as_json {
-        print!("[");
+        say!("[");
     }
     loop {
         let letters = store.letters(filter, last, PAGE)?;
@@ -58,16 +59,16 @@ fn list(store: &Store, filter: &Filter, as_json: bool) -> Result<Outcome> {
         last = newest.id;
         for letter in &letters {
             match as_json {
-                true => print!("{}{}", if listed > 0 { ",\n " } else { "" }, json_of(letter)?),
+                true => say!("{}{}", if listed > 0 { ",\n " } else { "" }, json_of(letter)?),
                 false => print_text(letter)?,
             }
             listed += 1;
         }
     }
     if as_json {
-        println!("]");
+        sayln!("]");
     } else {
-        println!("{listed} dead letter(s)");
+        sayln!("{listed} dead letter(s)");
     }
     Ok(Outcome::Done)
 }
@@ -100,19 +101,19 @@ fn print_text(letter: &DeadLetter) -> Result<()> {
         .into_iter()
         .map(|(name, value)| format!("{name}={}", value.map_or_else(|| "NULL".to_owned(), |value| shortened(&value))))
         .collect();
-    println!("#{}  {}  {}  {}  key {}", letter.id, letter.table, letter.state.as_str(), operation(letter), letter.key);
+    sayln!("#{}  {}  {}  {}  key {}", letter.id, letter.table, letter.state.as_str(), operation(letter), letter.key);
     let column = letter.column.as_ref().map(|column| format!("column {column}: ")).unwrap_or_default();
-    println!("    {column}{}", letter.reason);
+    sayln!("    {column}{}", letter.reason);
     let place = match letter.begin == letter.end {
         // The full copy, or a transaction that was larger than memory.
         true => format!("at or behind {}", letter.begin),
         false => format!("between {} and {}", letter.begin, letter.end),
     };
-    println!("    in the log {place}; refused {}", time(letter.refused_at));
+    sayln!("    in the log {place}; refused {}", time(letter.refused_at));
     if letter.shape.format.is_none() && matches!(letter.state, LetterState::Open) {
-        println!("    cannot be sent again: change the row at the source, or drop the letter");
+        sayln!("    cannot be sent again: change the row at the source, or drop the letter");
     }
-    println!("    {}", row.join(", "));
+    sayln!("    {}", row.join(", "));
     Ok(())
 }
 
@@ -137,16 +138,16 @@ fn time(micros: u64) -> String {
 
 fn retry(job: &Job, store: &Store, filter: &Filter) -> Result<Outcome> {
     let (marked, unfit) = store.ask_for_retry(filter)?;
-    println!("to be sent again: {marked}");
+    sayln!("to be sent again: {marked}");
     if unfit > 0 {
-        println!(
+        sayln!(
             "cannot be sent: {unfit}; they hold a value that cannot be written for the target: change the row at the source, \
              or drop the letter"
         );
     }
     if marked > 0 {
         let stage = store.identity()?.map(|identity| identity.stage);
-        println!(
+        sayln!(
             "{}",
             match (Store::is_running(&job.state_dir, &job.name), stage) {
                 (true, Some(Stage::Incremental)) => "the running job sends them after its present epoch; see `list`",

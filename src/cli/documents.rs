@@ -146,16 +146,15 @@ fn every_parameter_in_the_documents_is_one() {
     assert!(seen > 60, "only {seen} parameters were found");
 }
 
-/// What follows `towpath_` in a text.
+/// The `towpath_…` and `process_…` names of a text, without what a histogram adds to its own.
 fn mentioned(text: &str) -> BTreeSet<String> {
-    let names = text.split("towpath_").skip(1);
-    names
-        .map(|rest| rest.chars().take_while(|letter| letter.is_ascii_lowercase() || *letter == '_').collect::<String>())
-        .map(|name| {
-            let plain = ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end));
-            plain.unwrap_or(&name).to_owned()
-        })
-        .collect()
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    let ours = words.filter(|word| word.starts_with("towpath_") || word.starts_with("process_"));
+    // `process_*` stands for all of them.
+    let ours = ours.filter(|word| !word.ends_with('_'));
+    let plain =
+        |name: &str| ["_bucket", "_sum", "_count"].iter().find_map(|end| name.strip_suffix(end)).map(str::to_owned);
+    ours.map(|name| plain(name).unwrap_or_else(|| name.to_owned())).collect()
 }
 
 #[test]
@@ -165,11 +164,11 @@ fn every_metric_in_documents_dashboards_and_alerts_is_one_and_none_is_left_out()
     let files =
         ["dashboards/overview.json", "dashboards/job.json", "dashboards/alerts.yml", "dashboards/alerts_test.yml"];
     for file in files.into_iter().chain(["docs/monitoring.md", "docs/troubleshooting.md", "docs/production.md"]) {
-        wrong.extend(mentioned(&read(file)).difference(&known).map(|name| format!("{file}: towpath_{name}")));
+        wrong.extend(mentioned(&read(file)).difference(&known).map(|name| format!("{file}: {name}")));
     }
     assert!(wrong.is_empty(), "no such metrics:\n{}", wrong.join("\n"));
     let told = mentioned(&read("docs/monitoring.md"));
-    let missing: Vec<_> = known.difference(&told).collect();
+    let missing: Vec<_> = known.difference(&told).filter(|name| name.starts_with("towpath_")).collect();
     assert!(known.len() > 30 && missing.is_empty(), "not in docs/monitoring.md: {missing:?}");
 }
 
@@ -214,6 +213,39 @@ fn every_message_that_troubleshooting_explains_is_one_of_the_program() {
     }
     assert!(wrong.is_empty(), "nowhere in src/: {}", wrong.join(", "));
     assert!(seen > 20, "only {seen} messages were found");
+}
+
+/// As GitHub names a heading in an address.
+fn anchor(heading: &str) -> String {
+    let kept = heading.to_lowercase();
+    let kept = kept.chars().filter(|letter| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_'));
+    kept.map(|letter| if letter == ' ' { '-' } else { letter }).collect()
+}
+
+#[test]
+fn every_link_in_the_documents_leads_somewhere() {
+    let mut wrong = Vec::new();
+    let mut seen = 0;
+    for (name, page) in pages() {
+        let links = page.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://")) {
+            seen += 1;
+            let (file, place) = link.split_once('#').unwrap_or((link, ""));
+            let here = Path::new(&name);
+            let path = if file.is_empty() { here.to_owned() } else { here.with_file_name("").join(file) };
+            let there = root().join(&path).exists();
+            let headings = || {
+                read(&path)
+                    .lines()
+                    .any(|line| line.starts_with('#') && anchor(line.trim_start_matches('#').trim()) == place)
+            };
+            if !there || (!place.is_empty() && !headings()) {
+                wrong.push(format!("{name}: {link}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "dead links:\n{}", wrong.join("\n"));
+    assert!(seen > 20, "only {seen} links were found");
 }
 
 /// The blocks of code in this language, without the margin that a list gives them.

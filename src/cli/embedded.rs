@@ -5,6 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::args::EmbeddedOptions;
 use super::{Outcome, signal};
 use crate::embedded::{Options, Server};
+use crate::output::sayln;
 use crate::target::Version;
 use crate::{Error, Result};
 
@@ -25,9 +26,9 @@ pub(super) async fn run(options: EmbeddedOptions) -> Result<Outcome> {
         ..Options::new(options.data_dir)
     })
     .await?;
-    println!("MySQL {}  FE http {}  BE http {}", server.mysql_addr, server.fe_addr, server.be_addr);
+    sayln!("MySQL {}  FE http {}  BE http {}", server.mysql_addr, server.fe_addr, server.be_addr);
     if let Some((mysql, http)) = server.second_mysql_addr.zip(server.second_fe_addr) {
-        println!("second FE: MySQL {mysql}  http {http}");
+        sayln!("second FE: MySQL {mysql}  http {http}");
     }
     let stop = CancellationToken::new();
     signal::cancel_on_signal(stop.clone())?;

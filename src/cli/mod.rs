@@ -26,7 +26,7 @@ use clap::Parser;
 
 use crate::error::Kind;
 use crate::job::CorrectOptions;
-use crate::{Error, Result, step};
+use crate::{Error, Result, output, step};
 use args::{Arguments, Command};
 
 /// How a command ended, as its exit code tells.
@@ -88,6 +88,6 @@ async fn dispatch(command: Command) -> Result<Outcome> {
 }
 
 fn report(error: &Error) -> ExitCode {
-    eprintln!("error: {error}");
+    output::complain(format_args!("error: {error}"));
     ExitCode::from(if error.kind() == Kind::Usage { 2 } else { 1 })
 }

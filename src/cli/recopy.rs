@@ -5,6 +5,7 @@ use std::path::Path;
 use super::Outcome;
 use super::settings::never_run;
 use crate::config::Job;
+use crate::output::sayln;
 use crate::schema::TableName;
 use crate::state::{Asked, Definitions, Stage, Store};
 use crate::{Error, Result};
@@ -24,7 +25,7 @@ pub(super) fn run(path: &Path, tables: &[String]) -> Result<Outcome> {
     store.ask_for_copies(&asked)?;
     let when = if Store::is_running(&job.state_dir, &job.name) { "within seconds" } else { "when the job is started" };
     for (table, _) in &asked {
-        println!("{table} is copied anew {when}; the target's table serves until that is done");
+        sayln!("{table} is copied anew {when}; the target's table serves until that is done");
     }
     Ok(Outcome::Done)
 }
@@ -42,11 +43,6 @@ fn one(definitions: &Definitions, text: &str) -> Result<(TableName, Asked)> {
     };
     if let Some((other, _)) = other {
         return Err(Error::usage(format!("{text} may be {name} or {other}")).hint("name its database too"));
-    }
-    let keyless = definitions.tables.iter().any(|(table, _)| table.name == *name && table.key.is_empty());
-    if keyless {
-        return Err(Error::definite(format!("table {name} has no key: it cannot be copied while the log is followed"))
-            .hint("begin a new job (another `name`) that copies it"));
     }
     Ok((name.clone(), kind))
 }

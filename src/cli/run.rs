@@ -14,10 +14,11 @@ use crate::{Result, http};
 
 pub(super) async fn run(path: &Path, stop_at_end: bool) -> Result<Outcome> {
     let mut job = Job::load(path)?;
+    let options = RunOptions { stop_at_end, ..RunOptions::default() };
+    // Before the job shows itself running: whoever sees that may stop it.
+    signal::cancel_on_signal(options.stop.clone())?;
     // Before any port: a second process of the job is to be told that, and not that its ports are taken.
     let store = Arc::new(Store::open(&job.state_dir, &job.name)?);
-    let options = RunOptions { stop_at_end, ..RunOptions::default() };
-    signal::cancel_on_signal(options.stop.clone())?;
     let mut hangups = signal::hangups()?;
     let _http = http::serve(&job, &options.progress).await?;
     let target = connect(&job).await?;

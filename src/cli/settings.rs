@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::Outcome;
 use crate::config::{Job, Setting};
+use crate::output::sayln;
 use crate::state::{Settings, Store};
 use crate::{Error, Result};
 
@@ -14,23 +15,20 @@ pub(super) fn set(path: &Path, settings: &[String]) -> Result<Outcome> {
     store.change_settings(&settings)?;
     let Settings { paused, params } = store.settings()?;
     for (key, value) in &params {
-        println!("{key} = {value}");
+        sayln!("{key} = {value}");
     }
     if params.is_empty() {
-        println!("all parameters are those of the job file");
+        sayln!("all parameters are those of the job file");
     }
     if paused {
-        println!("the job is paused");
+        sayln!("the job is paused");
     }
     Ok(Outcome::Done)
 }
 
 pub(super) fn pause(path: &Path, paused: bool) -> Result<Outcome> {
     open(path)?.set_paused(paused)?;
-    println!(
-        "{}",
-        if paused { "paused: what is read goes on into the target, nothing new is read" } else { "resumed" }
-    );
+    sayln!("{}", if paused { "paused: what is read goes on into the target, nothing new is read" } else { "resumed" });
     Ok(Outcome::Done)
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::Outcome;
 use crate::config::Job;
+use crate::output::{say, sayln};
 use crate::state::{Status, Store};
 use crate::{Error, Result};
 
@@ -18,9 +19,9 @@ pub(super) fn run(path: &Path, as_json: bool) -> Result<Outcome> {
             .hint("start it with `towpath run`, or name the right `stateDir`")
     })?;
     if as_json {
-        println!("{:#}", status.json());
+        sayln!("{:#}", status.json());
     } else {
-        print!("{status}");
+        say!("{status}");
     }
     Ok(Outcome::Done)
 }

@@ -12,6 +12,7 @@ use super::args::VerifyArguments;
 use super::{Outcome, progress_bar};
 use crate::config::{Address, Job};
 use crate::job::{Verified, VerifyOptions, connect_beside, verify};
+use crate::output::{Printed, sayln};
 use crate::state::{DifferenceRecord, RunOutcome, RunRecord, Store};
 use crate::verify::{self, Progress, Report};
 use crate::{Error, Result};
@@ -109,7 +110,7 @@ fn cannot_write(error: io::Error) -> Error {
 }
 
 fn print(store: &Store, run: u64, report: &Report, as_json: bool) -> Result<()> {
-    let mut out = BufWriter::new(io::stdout().lock());
+    let mut out = BufWriter::new(Printed);
     if as_json {
         differences(store, run, &mut |difference| writeln!(out, "{}", difference.detail))?;
         writeln!(out, "{}", json_of(run, report)).map_err(cannot_write)?;
@@ -162,7 +163,7 @@ fn history(job: &Job, run: Option<u64>, as_json: bool) -> Result<Outcome> {
             list(run, as_json)?;
         }
         if !as_json {
-            println!("{} run(s)", runs.len());
+            sayln!("{} run(s)", runs.len());
         }
         return Ok(Outcome::Done);
     };
@@ -195,13 +196,13 @@ fn list(run: &RunRecord, as_json: bool) -> Result<()> {
     let scheduled = if run.scheduled { "  by the clock" } else { "" };
     let error = run.error.as_ref().map(|error| format!("\n    {}", error.replace('\n', "\n    "))).unwrap_or_default();
     if as_json {
-        println!(
+        sayln!(
             "{}",
             json!({"run": id, "begunAt": began, "seconds": seconds, "outcome": outcome, "tables": tables, "rows": rows,
                    "differences": found, "scheduled": run.scheduled, "error": run.error})
         );
     } else {
-        println!(
+        sayln!(
             "#{id}  {began}  {seconds:.1} s  {outcome}  {tables} table(s), {rows} rows, {found} differences{scheduled}{error}"
         );
     }

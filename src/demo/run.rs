@@ -26,6 +26,7 @@ use crate::config::Job;
 use crate::job::{self, Ended, RunOptions, Verified, VerifyOptions, connect, connect_beside};
 use crate::mysql::connect::Flavor;
 use crate::mysql::position;
+use crate::output::sayln;
 use crate::progress::Snapshot;
 use crate::state::RunOutcome;
 use crate::{Error, Result, embedded, verify};
@@ -77,20 +78,20 @@ pub async fn run(options: Options) -> Result<bool> {
 async fn show(options: &Options, equal: &mut Option<bool>) -> Result<()> {
     prepare_folder(&options.data_dir)?;
 
-    println!("starting a scratch MySQL …");
+    sayln!("starting a scratch MySQL …");
     let mysql = ScratchServer::start(&server::Options::new(Product::Mysql).binary(options.mysqld.clone())).await?;
     let source = loopback(mysql.port());
     let mut conn = mysql.connect().await?;
     shop::create(&mut conn, DATABASE, Size::default()).await?;
-    println!("source   mysql -h127.0.0.1 -P{} -uroot {DATABASE}", mysql.port());
+    sayln!("source   mysql -h127.0.0.1 -P{} -uroot {DATABASE}", mysql.port());
 
     let target = start_target(&options.data_dir).await?;
     let target_port = target.mysql_addr.port();
-    println!("target   mysql -h127.0.0.1 -P{target_port} -uroot {DATABASE}   (embedded, StarRocks-compatible)");
+    sayln!("target   mysql -h127.0.0.1 -P{target_port} -uroot {DATABASE}   (embedded, StarRocks-compatible)");
 
     let job_file = options.data_dir.join("job.yaml");
     write_job_file(&job_file, &options.data_dir, mysql.port(), &target)?;
-    println!("job      {}\n", job_file.display());
+    sayln!("job      {}\n", job_file.display());
     let job = Job::load(&job_file)?;
 
     let writer_options = writer::Options { connections: options.writers, ..writer::Options::default() };
@@ -101,11 +102,11 @@ async fn show(options: &Options, equal: &mut Option<bool>) -> Result<()> {
     while Instant::now() < end && writer.is_running() {
         tokio::time::sleep(Duration::from_secs(1).min(end.saturating_duration_since(Instant::now()))).await;
         running.check().await?;
-        println!("{:>8} rows written   {}", writer.counts().rows(), running.progress().line());
+        sayln!("{:>8} rows written   {}", writer.counts().rows(), running.progress().line());
     }
 
     let counts = writer.stop().await?;
-    println!(
+    sayln!(
         "\nthe writer stopped: {} transactions, {} rows ({} inserts, {} updates, {} deletes, {} key changes)",
         counts.transactions,
         counts.rows(),
@@ -117,25 +118,25 @@ async fn show(options: &Options, equal: &mut Option<bool>) -> Result<()> {
     let log_end = position::current(&mut conn, Flavor::Mysql).await?;
     let stopped = Instant::now();
     running.wait_for(&log_end).await?;
-    println!("everything is in, {:.1} s later; now both sides are read\n", stopped.elapsed().as_secs_f64());
+    sayln!("everything is in, {:.1} s later; now both sides are read\n", stopped.elapsed().as_secs_f64());
 
     let beside = connect_beside(&job).await?;
     let (all, progress) = (VerifyOptions::default(), verify::Progress::default());
     let Verified { run, outcome, report } = job::verify(&job, &beside.client(), &all, &progress).await?;
     beside.stop().await;
-    println!("{report}");
+    sayln!("{report}");
     if outcome != RunOutcome::Equal {
-        println!("{} verify {} --history --run {run}   shows the rows", program().display(), job_file.display());
+        sayln!("{} verify {} --history --run {run}   shows the rows", program().display(), job_file.display());
     }
     *equal = Some(outcome == RunOutcome::Equal);
     running.stop().await?;
 
     if options.keep {
-        println!("both servers stay; look around with the two mysql lines above, Ctrl-C ends them");
+        sayln!("both servers stay; look around with the two mysql lines above, Ctrl-C ends them");
         std::future::pending::<()>().await;
     }
     target.stop().await;
-    println!(
+    sayln!(
         "look around:  {} embedded --data-dir {} &\n              mysql -h127.0.0.1 -P9030 -uroot {DATABASE}",
         program().display(),
         options.data_dir.join("target").display()

@@ -8,7 +8,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::net::TcpListener;
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -17,12 +17,13 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder};
+use tokio::net::TcpSocket;
 
 use crate::{Error, Result};
 
 /// A server that does not answer within this time will not.
 const START_LIMIT: Duration = Duration::from_secs(120);
-/// Between choosing a free port and binding it another process may take it.
+/// A server that does not ask for `SO_REUSEADDR` cannot listen on a port that is kept for it.
 const PORT_TRIES: u32 = 5;
 
 /// Each line on the pipe is the process id of the server as it is now; an empty line says that none runs.
@@ -104,6 +105,8 @@ pub struct ScratchServer {
     arguments: Vec<String>,
     folder: PathBuf,
     port: u16,
+    /// Bound and not listened on, so that the port is nobody else's while the server is down.
+    reserved: Option<TcpSocket>,
     child: Option<Child>,
     /// `None` only while it is being dropped.
     guard: Option<(Child, ChildStdin)>,
@@ -134,12 +137,15 @@ impl ScratchServer {
             arguments: options.arguments.clone(),
             folder,
             port: 0,
+            reserved: None,
             child: None,
             guard: Some(guard),
         };
         server.initialize().await?;
         for _ in 0..PORT_TRIES {
-            server.port = free_port()?;
+            let reserved = reserve()?;
+            server.port = reserved.local_addr().map_err(no_port)?.port();
+            server.reserved = Some(reserved);
             if server.bring_up().await? {
                 return Ok(server);
             }
@@ -508,11 +514,18 @@ fn start_guard(folder: &Path) -> Result<(Child, ChildStdin)> {
     }
 }
 
-fn free_port() -> Result<u16> {
-    TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|error| Error::transient("no free port on 127.0.0.1").caused_by(error))
+/// A free port of 127.0.0.1. Whoever asks for `SO_REUSEADDR`, as the servers do, can listen there all the same.
+fn reserve() -> Result<TcpSocket> {
+    let bound = TcpSocket::new_v4().and_then(|socket| {
+        socket.set_reuseaddr(true)?;
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        Ok(socket)
+    });
+    bound.map_err(no_port)
+}
+
+fn no_port(error: io::Error) -> Error {
+    Error::transient("no free port on 127.0.0.1").caused_by(error)
 }
 
 fn io_error(path: &Path, error: io::Error) -> Error {

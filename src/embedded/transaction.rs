@@ -17,7 +17,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
 use super::engine::Engine;
@@ -28,8 +27,10 @@ use super::store::Store;
 use crate::{Error, Result};
 
 mod late;
+mod stored;
 
 use late::{Late, store_parts};
+use stored::{Stored, delete};
 
 /// A transaction's state, by the names of `get_load_state`. COMMITTED is passed through at once, unless a fault holds the
 /// publish up.
@@ -139,34 +140,9 @@ impl Labels {
     /// Reads what is stored; staged rows that belong to no prepared transaction are removed.
     pub(crate) fn load(store: &Store, data_dir: &Path) -> Result<Labels> {
         let mut inner = Inner::default();
-        store.write(|tx| {
-            tx.execute_batch(
-                "CREATE TABLE IF NOT EXISTS load_transaction (
-                     id INTEGER PRIMARY KEY, database TEXT NOT NULL, label TEXT NOT NULL, state TEXT NOT NULL,
-                     reason TEXT NOT NULL, parts TEXT NOT NULL, finished INTEGER NOT NULL)",
-            )?;
-            let mut statement = tx.prepare(
-                "SELECT id, database, label, state, reason, parts, finished FROM load_transaction ORDER BY finished, id",
-            )?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                let id = row.get::<_, i64>(0)? as u64;
-                let parts: String = row.get(5)?;
-                let transaction = Transaction {
-                    database: row.get(1)?,
-                    label: row.get(2)?,
-                    state: State::parse(&row.get::<_, String>(3)?).unwrap_or(State::Aborted),
-                    reason: row.get(4)?,
-                    committing: false,
-                    parts: serde_json::from_str(&parts)
-                        .map_err(|error| Error::definite(format!("transaction {id}")).caused_by(error))?,
-                    finished: row.get::<_, i64>(6)? as u64,
-                    deadline: None,
-                };
-                inner.insert(id, transaction);
-            }
-            Ok::<_, Error>(())
-        })?;
+        for (id, transaction) in stored::read_all(store)? {
+            inner.insert(id, transaction);
+        }
         let folder = data_dir.join("staging");
         if let Ok(files) = std::fs::read_dir(&folder) {
             let kept: Vec<&Path> = inner
@@ -327,7 +303,8 @@ impl Labels {
             for (target, stage) in parts {
                 apply(tx, &engine.catalog, target, stage, engine.deletes_last(target.table))?;
             }
-            put(tx, id, &database, &label, State::Visible, "", "[]", finished)?;
+            let (database, label) = (&database, &label);
+            Stored { id, database, label, state: State::Visible, reason: "", parts: &[], finished }.put(tx)?;
             delete(tx, &evicted)
         });
         match written {
@@ -402,11 +379,9 @@ impl Labels {
             }
         };
         let stored = store_parts(parts).map_err(|error| error.to_string())?;
-        let text = serde_json::to_string(&stored).map_err(|error| error.to_string())?;
-        engine
-            .store
-            .write(|tx| put(tx, id, &database, &label, State::Prepared, "", &text, 0))
-            .map_err(|error: Error| error.to_string())?;
+        let (database, label, state) = (&database, &label, State::Prepared);
+        let kept = Stored { id, database, label, state, reason: "", parts: &stored, finished: 0 };
+        engine.store.write(|tx| kept.put(tx)).map_err(|error: Error| error.to_string())?;
         Ok(stored)
     }
 
@@ -450,7 +425,8 @@ impl Labels {
         let finished = now_millis();
         // Should this fail, the label is forgotten by a restart, which frees it as the abort does.
         let _ = engine.store.write(|tx| {
-            put(tx, id, &database, &label, State::Aborted, reason, "[]", finished)?;
+            let (database, label) = (&database, &label);
+            Stored { id, database, label, state: State::Aborted, reason, parts: &[], finished }.put(tx)?;
             delete(tx, &evicted)
         });
         self.finish(engine, id, State::Aborted, reason, finished);
@@ -564,33 +540,6 @@ struct Claim {
 fn count_once(labels: &Labels, tables: impl IntoIterator<Item = u64>) {
     let tables: std::collections::BTreeSet<u64> = tables.into_iter().collect();
     tables.into_iter().for_each(|table| labels.count_version(table));
-}
-
-#[allow(clippy::too_many_arguments)]
-fn put(
-    tx: &rusqlite::Transaction<'_>,
-    id: u64,
-    database: &str,
-    label: &str,
-    state: State,
-    reason: &str,
-    parts: &str,
-    finished: u64,
-) -> Result<()> {
-    tx.prepare_cached(
-        "INSERT OR REPLACE INTO load_transaction (id, database, label, state, reason, parts, finished)
-         VALUES (?, ?, ?, ?, ?, ?, ?)",
-    )?
-    .execute(params![id as i64, database, label, state.name(), reason, parts, finished as i64])?;
-    Ok(())
-}
-
-fn delete(tx: &rusqlite::Transaction<'_>, ids: &[u64]) -> Result<()> {
-    let mut statement = tx.prepare_cached("DELETE FROM load_transaction WHERE id = ?")?;
-    for id in ids {
-        statement.execute([*id as i64])?;
-    }
-    Ok(())
 }
 
 fn now_millis() -> u64 {

@@ -13,6 +13,7 @@ use super::{Prepared, Problems, check_made, prepare};
 use crate::config;
 use crate::mysql::position::{self, Position};
 use crate::mysql::preflight;
+use crate::schema::TargetTable;
 use crate::state::{Identity, Stage, Store};
 use crate::target::Target;
 use crate::{Error, Result};
@@ -53,10 +54,11 @@ pub async fn check<T: Target>(job: &config::Job, target: &T) -> Result<Checked, 
     }
     let prepared = prepare(job, target).await?;
     // Those that are there already must be able to take the rows; the others will be made.
-    let mut problems = Vec::new();
-    for mapping in &prepared.mappings {
-        problems.extend(target.check_table(&mapping.target).await.err());
-    }
+    let tables: Vec<&TargetTable> = prepared.mappings.iter().map(|mapping| &mapping.target).collect();
+    let problems = match target.check_tables(&tables).await {
+        Ok(checked) => checked.into_iter().filter_map(Result::err).collect(),
+        Err(error) => vec![error],
+    };
     judged(prepared, Basis::FirstStart, problems)
 }
 
@@ -77,8 +79,9 @@ async fn check_begun<T: Target>(
     // Before the copy begins they may not have been made yet.
     if stage != Stage::Schema {
         let changing = store.running_change()?.map(|change| change.tables).unwrap_or_default();
-        for mapping in prepared.mappings.iter().filter(|mapping| !changing.contains(&mapping.target.name)) {
-            problems.extend(check_made(mapping, target).await.err());
+        match check_made(&prepared, &changing, target).await {
+            Ok(found) => problems.extend(found),
+            Err(error) => problems.push(error),
         }
     }
     let running = Store::is_running(&job.state_dir, &job.name);

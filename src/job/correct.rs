@@ -13,7 +13,7 @@ use super::verify::{self, VerifyOptions};
 use crate::apply::errand::{self, Errands};
 use crate::apply::selected::Selected;
 use crate::config;
-use crate::mysql::connect::Patience;
+use crate::mysql::connect::{Flavor, Patience};
 use crate::mysql::position;
 use crate::mysql::snapshot::{self, SnapshotPlan, SnapshotTable};
 use crate::mysql::value::ValueOptions;
@@ -33,8 +33,9 @@ const LOOK: Duration = Duration::from_secs(1);
 const ROWS: u64 = 200;
 
 /// What there is to do about a table whose rows have no key.
-pub(crate) const COPY_BY_ANOTHER_JOB: &str = "leave the table out with source.excludeTables, empty it at the target, and let \
-                                              another job (another `name`) copy it";
+pub(crate) fn copy_anew(table: &TableName) -> String {
+    format!("have it copied anew: `towpath recopy JOB {table}`")
+}
 
 /// Beside a running job.
 pub struct Corrector {
@@ -97,7 +98,7 @@ impl Corrector {
         })?;
         if mapping.is_row_hash() {
             return Err(Error::definite(format!("table {name} has no key by which a row could be corrected"))
-                .hint(COPY_BY_ANOTHER_JOB));
+                .hint(copy_anew(name)));
         }
         if let Some(work) = store.at_work(name, &mapping.target.name)? {
             return Err(Error::definite(format!("table {name}: {work}")).hint("correct it once that is done"));
@@ -109,7 +110,8 @@ impl Corrector {
 
         // From here on the stream is watched.
         let watch = self.errands.watch(&mapping.target.name);
-        let loads = self.read(&mut conn, keyed, mapping, &values, version, asked).await?;
+        let hides = subject.server.flavor == Flavor::Mysql && !subject.server.gtids;
+        let loads = self.read(&mut conn, keyed, (mapping, hides), &values, version, asked).await?;
         let until = position::current(&mut conn, subject.server.flavor).await?;
         conn.quit().await;
         tracing::debug!(table = %name, rows = asked.len(), %until, "read anew to be corrected");
@@ -121,21 +123,24 @@ impl Corrector {
         }
     }
 
-    /// The rows as they are now: those that are there to be written, the others' keys to be deleted.
+    /// The rows as they are now: those that are there to be written, the others' keys to be deleted. `hides`: the source may
+    /// not show yet what the stream has brought already, unless the rows are locked for as long as it takes to read them.
     async fn read(
         &self,
         conn: &mut Connection,
         mut keyed: Keyed<'_>,
-        mapping: &Mapping,
+        (mapping, hides): (&Mapping, bool),
         values: &ValueOptions,
         version: Version,
         asked: &[Correction],
     ) -> Result<Vec<Load>> {
         let form = (binary_text(version), self.job.params.flush_batch_mb << 20);
-        let snapshot = SnapshotTable::describe(conn, &mapping.source).await?;
+        let mut snapshot = SnapshotTable::describe(conn, &mapping.source).await?;
+        if hides {
+            snapshot = snapshot.locking();
+        }
         snapshot::prepare_session(conn).await?;
         let keys: Vec<Vec<u8>> = asked.iter().map(|correction| correction.key.clone()).collect();
-        let gone = keyed.gone(&snapshot, &keys).await?;
         let plan = SnapshotPlan::new(mapping, values)?;
         let mut pages: Vec<Page> = Vec::new();
         if let Some(clause) = keyed.clause(&keys) {
@@ -145,6 +150,8 @@ impl Corrector {
             })
             .await?;
         }
+        // Behind the rows: whoever has deleted one is waited for there, if need be.
+        let gone = keyed.gone(&snapshot, &keys).await?;
         let rows = pages.iter().flat_map(Page::rows).map(|row| Selected { plan: &plan, row });
         let mut loads = errand::upserts(&mapping.target, form, rows)?;
         let gone = keyed.shown_at_the_target(&gone).await?;

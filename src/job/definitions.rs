@@ -1,6 +1,7 @@
 //! The tables of a job that follows the log: as they were at its checkpoint, which the state store has, and never as the
 //! catalogue has them now.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use mysql_async::Conn;
@@ -93,10 +94,11 @@ pub(super) async fn begun(prepared: &Prepared, job: &config::Job, start: &Positi
             past.history()?
         }
     };
+    let today: HashMap<&TableName, &Arc<Mapping>> =
+        prepared.mappings.iter().map(|mapping| (&mapping.source.name, mapping)).collect();
     // A table of the past may have had another definition than today.
     let mapping = |table: &Arc<Table>| {
-        let today = prepared.mappings.iter().find(|mapping| mapping.source.name == table.name);
-        let mapping = match today.filter(|today| today.source.reads_like(table)) {
+        let mapping = match today.get(&table.name).filter(|today| today.source.reads_like(table)) {
             Some(today) => Arc::clone(today),
             None => Arc::new(map_table(table, &prepared.mapping_options)?),
         };

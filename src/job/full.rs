@@ -42,8 +42,8 @@ use crate::mysql::value::ValueOptions;
 use crate::mysql::wire::{Connection, Page};
 use crate::progress::Progress;
 use crate::ring::{Budget, Closed, Receiver, Sender, ring};
-use crate::schema::{TableName, TargetTable};
-use crate::state::{LoadName, NewLetter, Store, TableProgress};
+use crate::schema::{Mapping, Table, TableName, TargetTable};
+use crate::state::{ChunkDone, LetterChanges, LoadName, NewLetter, Store, TableProgress};
 use crate::target::{Load, Target};
 use crate::{Error, Result, step};
 pub(super) use given_up::hand_over;
@@ -65,7 +65,7 @@ pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
         flavor: prepared.server.flavor,
         lookup: Lookup { server: prepared.server.clone(), no_key: job.no_key_tables },
         follows: job.source.startup != Startup::Full,
-        witness: Mutex::default(),
+        witnesses: Mutex::default(),
         patience: context.patience(),
         start: identity.start.clone(),
         store: Arc::clone(store),
@@ -84,10 +84,11 @@ pub(super) async fn copy<T: Target>(context: &Context<'_, T>) -> Result<Ended> {
         stop,
     });
 
+    let readers = if tables.is_empty() { 0 } else { params.full_parallel };
     let shared_here = Arc::clone(&shared);
     let planner = named("planner", move || shared_here.guard(|shared| shared.plan(tables, &chunks)))?;
     let mut threads = vec![planner];
-    for _ in 0..params.full_parallel {
+    for _ in 0..readers {
         let (shared, chunks, bodies) = (Arc::clone(&shared), chunks_in.clone(), bodies.clone());
         let target = Arc::clone(target);
         let read = move || shared.guard(|shared| shared.read(&chunks, &bodies, target.as_ref()));
@@ -137,8 +138,12 @@ async fn list_tables<T>(context: &Context<'_, T>) -> Result<Option<Vec<Pending>>
     let described = context.ask_source(Some(identity.start.clone()), |mut connection| async move {
         snapshot::prepare_session(&mut connection).await?;
         let (mut pending, mut changed) = (Vec::new(), Vec::new());
-        for mapping in prepared.mappings.iter().filter(|mapping| !done.contains(&mapping.source.name)) {
-            match SnapshotTable::describe(&mut connection, &mapping.source).await {
+        let open = prepared.mappings.iter().filter(|mapping| !done.contains(&mapping.source.name));
+        let open: Vec<&Arc<Mapping>> = open.collect();
+        let sources: Vec<&Table> = open.iter().map(|mapping| &mapping.source).collect();
+        let described = SnapshotTable::describe_all(&mut connection, &sources).await?;
+        for (mapping, described) in open.into_iter().zip(described) {
+            match described {
                 Ok(table) => pending.push(Pending::new(mapping, table)),
                 Err(error) if error.is_transient() => return Err(error),
                 Err(error) => match lookup.change(&mut connection, mapping).await? {
@@ -229,7 +234,7 @@ struct Shared {
     /// The log is followed behind the copy.
     follows: bool,
     /// For questions about a table as a whole.
-    witness: Mutex<Option<Conn>>,
+    witnesses: Mutex<Vec<Conn>>,
     patience: Patience,
     /// Where the log goes on from: a server that has not come as far, or no longer has it, is not read. Also a dead letter's
     /// place.
@@ -315,9 +320,7 @@ impl Shared {
                 return Ok(());
             }
             if !pending.is_given_up() {
-                self.store.table_planned(pending.name())?;
-                step::reached("table-planned");
-                self.one_chunk_less(&pending)?;
+                self.table_is_planned(&pending)?;
             }
         }
         if let Some(connection) = connection {
@@ -379,12 +382,16 @@ impl Shared {
         Ok(true)
     }
 
-    fn one_chunk_less(&self, pending: &Pending) -> Result<()> {
-        if pending.left.fetch_sub(1, Ordering::AcqRel) == 1 { self.table_is_in(pending) } else { Ok(()) }
+    /// Nothing more of the table is planned.
+    fn table_is_planned(&self, pending: &Pending) -> Result<()> {
+        self.store.table_planned(pending.name())?;
+        step::reached("table-planned");
+        if pending.left.fetch_sub(1, Ordering::AcqRel) == 1 { self.table_is_in(pending, None) } else { Ok(()) }
     }
 
     fn read<T: Target>(&self, chunks: &channel::Receiver<Work>, bodies: &Sender<Body>, target: &T) -> Result<()> {
-        let mut connection = None;
+        // While the first bounds are looked for.
+        let mut connection = self.connection()?;
         let mut pauses = self.patience.pauses();
         while let Ok(work) = chunks.recv() {
             let mut tried = false;
@@ -489,9 +496,7 @@ impl Shared {
             };
             step::reached("chunk-load-in");
             self.progress.full_rows(load.rows - changes.new.len() as u64);
-            self.letters.record(std::slice::from_ref(&name), changes, &self.start)?;
-            step::reached("chunk-load-forgotten");
-            self.one_load_less(&chunk)?;
+            self.load_is_in(&chunk, &[name], changes)?;
         }
         Ok(())
     }
@@ -506,94 +511,40 @@ impl Shared {
         self.letters.record(&[], changes, &self.start)
     }
 
-    fn one_load_less(&self, chunk: &ChunkWork) -> Result<()> {
-        if chunk.open.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let rows = chunk.rows.load(Ordering::Acquire);
-            let table = chunk.pending.name();
-            self.store.chunk_done(table, chunk.number, rows)?;
-            step::reached("chunk-in");
-            tracing::debug!(%table, chunk = chunk.number, rows, "chunk is in");
-            self.one_chunk_less(&chunk.pending)?;
+    /// A chunk is read, or one load of it is in: that is written down, and with the last of them that the chunk is done, and
+    /// with the last chunk where its table was read to.
+    fn load_is_in(&self, chunk: &ChunkWork, names: &[LoadName], changes: LetterChanges) -> Result<()> {
+        let pending = &chunk.pending;
+        // Who finds only its own share left knows that the others are written down, and that no other comes.
+        let is_last = chunk.open.load(Ordering::Acquire) == 1;
+        let ends_table = is_last && pending.left.load(Ordering::Acquire) == 1;
+        let until = if ends_table { self.read_to(pending)? } else { None };
+        let done = || ChunkDone {
+            table: pending.name(),
+            number: chunk.number,
+            rows: chunk.rows.load(Ordering::Acquire),
+            read_until: until.as_ref(),
+        };
+        self.letters.record_copy(names, changes, &self.start, is_last.then(done).as_ref())?;
+        if !names.is_empty() {
+            step::reached("chunk-load-forgotten");
         }
-        Ok(())
+        if chunk.open.fetch_sub(1, Ordering::AcqRel) > 1 {
+            return Ok(());
+        }
+        let done = done();
+        if !is_last {
+            self.letters.record_copy(&[], LetterChanges::default(), &self.start, Some(&done))?;
+        }
+        step::reached("chunk-in");
+        tracing::debug!(table = %done.table, chunk = done.number, rows = done.rows, "chunk is in");
+        if pending.left.fetch_sub(1, Ordering::AcqRel) == 1 { self.table_is_in(pending, until) } else { Ok(()) }
+    }
+
+    fn one_load_less(&self, chunk: &ChunkWork) -> Result<()> {
+        self.load_is_in(chunk, &[], LetterChanges::default())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::time::Duration;
-
-    use super::*;
-    use crate::apply::dead_letter::Policy;
-    use crate::apply::encode::BinaryText;
-    use crate::config::{Job, NoKeyTables, OnError, Params, Source};
-    use crate::mysql::connect::{ServerInfo, connector};
-
-    /// Where nothing listens.
-    fn nobody() -> Source {
-        let job = "name: it\nsource: {port: 1, username: u, tables: ['a.b']}\ntarget: {}\n";
-        Job::parse(job, "job.yaml", &|_| None).unwrap().source
-    }
-
-    fn shared(runtime: &tokio::runtime::Runtime, folder: &std::path::Path) -> Shared {
-        let live = Arc::new(Live::new(&Params::default()));
-        Shared {
-            connect: connector(&nobody(), Patience::default()),
-            flavor: Flavor::Mysql,
-            lookup: Lookup { server: ServerInfo::sample(), no_key: NoKeyTables::UniqueKey },
-            follows: true,
-            witness: Mutex::default(),
-            patience: Patience::default(),
-            start: Position { file: "binlog.000001".into(), offset: 4, gtids: None },
-            store: Arc::new(Store::open(folder, "it").unwrap()),
-            progress: Arc::default(),
-            values: ValueOptions::default(),
-            letters: DeadLetters::new(
-                &Arc::new(Store::open(&folder.join("letters"), "it").unwrap()),
-                Policy { on_error: OnError::Exit, max_letters: 0, halve: true },
-                [],
-            )
-            .unwrap(),
-            limiter: Limiter::new(Arc::clone(&live)),
-            live,
-            loads: LoadOptions {
-                job: "it_0".into(),
-                binary: BinaryText::Base64,
-                part_bytes: 1 << 20,
-                parallel: 1,
-                together: false,
-            },
-            runtime: runtime.handle().clone(),
-            stop: CancellationToken::new(),
-            leave: CancellationToken::new(),
-        }
-    }
-
-    #[test]
-    fn a_thread_that_fails_or_panics_makes_the_others_leave() {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let mut shared = shared(&runtime, folder.path());
-        assert!(shared.guard(|_| Ok(())).is_ok());
-        assert!(!shared.leaving(), "the others go on when one has done its work");
-        assert!(shared.guard(|_| Err(left())).is_err());
-        assert!(shared.leaving());
-        shared.stop = CancellationToken::new();
-        let panicked = catch_unwind(AssertUnwindSafe(|| shared.guard(|_| panic!("on purpose"))));
-        assert!(panicked.is_err() && shared.leaving());
-    }
-
-    #[test]
-    fn a_source_that_is_away_is_asked_until_a_stop() {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let shared = shared(&runtime, folder.path());
-        let stop = shared.stop.clone();
-        let asking = std::thread::spawn(move || shared.connection().map(|connection| connection.is_some()));
-        std::thread::sleep(Duration::from_millis(700));
-        assert!(!asking.is_finished(), "it gave up");
-        stop.cancel();
-        assert!(matches!(asking.join().unwrap(), Ok(false)));
-    }
-}
+mod tests;

@@ -109,7 +109,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
     let flusher = Flusher {
         receiver,
         xa: XaRows::open(store, &budget, budget.total() / 12)?,
-        tables: Tables::new(history, followed, prepared.values.clone()),
+        tables: Tables::new(history, followed, prepared.values.clone()).with_pictures(store.copied_at()?.into_keys()),
         copied_at: CopiedAt::new(store.copied_at()?, &start),
         limits: Limits::new(&budget),
         pace: Arc::clone(&pace),

@@ -2,7 +2,9 @@
 //! and the stream come together), and takes up what `towpath recopy` and a changed job file ask for.
 //!
 //! One table after the other, one chunk at a time: the stream comes first. A chunk is read whole into memory, so it is
-//! small; one that is too large is read again as a smaller one.
+//! small; one that is too large is read again as a smaller one. Tables without a key are read another way: [`whole`].
+
+mod whole;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -121,10 +123,14 @@ impl Copier {
 
     async fn work(&self) -> Result<()> {
         loop {
-            let (asked, joins) = (self.store.asked_copies()?, self.store.joins()?);
+            let (asked, mut joins) = (self.store.asked_copies()?, self.store.joins()?);
+            // What is whole ends first: a transaction that waits for it keeps everything else waiting.
+            let whole = self.store.copied_at()?;
+            joins.sort_by_key(|(table, _)| !whole.contains_key(table));
+            let is_whole = joins.first().is_some_and(|(table, _)| whole.contains_key(table));
             self.busy.store(!asked.is_empty() || !joins.is_empty(), Ordering::Release);
             let mut came = Came::Nowhere;
-            if let Some((table, kind)) = asked.into_iter().next() {
+            if let Some((table, kind)) = asked.into_iter().next().filter(|_| !is_whole) {
                 self.begin(&table, kind).await?;
                 continue;
             }
@@ -172,25 +178,14 @@ impl Copier {
             Asked::Again => ask(None).await?,
             Asked::New => Begun::Unknown,
         };
-        let begun = match begun {
-            Begun::Unknown => match self.definition(table).await? {
-                Some((found, _)) if found.key.is_empty() && self.no_key != NoKeyTables::Skip => {
-                    return Err(Error::definite(format!(
-                        "table {table} is new to the job and has no key by which it could be copied while the log is followed"
-                    ))
-                    .hint("leave it out with source.excludeTables, or copy it by another job (another `name`)"));
+        if begun == Begun::Unknown {
+            match self.definition(table).await? {
+                Some((found, _)) if found.key.is_empty() && self.no_key == NoKeyTables::Skip => {
+                    tracing::warn!(%table, "it has no key: it is left out");
                 }
-                Some((found, _)) if found.key.is_empty() => Begun::Refused,
-                Some(new) => ask(Some(new)).await?,
-                None => {
-                    tracing::warn!(%table, "the source has no such table any more: it is not copied");
-                    Begun::NotNeeded
-                }
-            },
-            begun => begun,
-        };
-        if begun == Begun::Refused {
-            tracing::warn!(%table, "it has no key: it is left out");
+                Some(new) => _ = ask(Some(new)).await?,
+                None => tracing::warn!(%table, "the source has no such table any more: it is not copied"),
+            }
         }
         self.store.forget_asked_copy(table)
     }
@@ -217,6 +212,13 @@ impl Copier {
         tokio::time::sleep(pause).await;
     }
 
+    fn waits(&self, table: &TableName, number: usize) {
+        tracing::warn!(
+            %table,
+            "the copy waits until {number} XA transactions are committed or rolled back that were prepared before"
+        );
+    }
+
     /// Copies a table to its end.
     async fn copy(&self, table: &TableName) -> Result<Came> {
         let mut source: Option<Source> = None;
@@ -229,13 +231,13 @@ impl Copier {
                 Watching::Begun(watched) => watched,
                 Watching::Gone => return Ok(Came::ToItsEnd),
                 Watching::Waits(number) => {
-                    tracing::warn!(
-                        %table,
-                        "the copy waits until {number} XA transactions are committed or rolled back that were prepared before"
-                    );
+                    self.waits(table, number);
                     return Ok(Came::Nowhere);
                 }
             };
+            if watched.mapping.is_row_hash() {
+                return self.copy_whole(table, &watched).await;
+            }
             if source.as_ref().is_some_and(|source| source.number != watched.number) {
                 source = None;
             }
@@ -322,8 +324,15 @@ impl Copier {
             // Without a set of transactions the source does not tell which of those in its log it shows.
             described = described.locking();
         }
-        self.store.estimate_join(table, described.estimated_rows())?;
+        self.begins(&described)?;
         let last = self.store.chunks(table)?.pop().map(|record| record.chunk);
+        let plan = SnapshotPlan::new(mapping, &self.values)?;
+        Ok((Source { connection, table: Arc::new(described), plan, number: *number }, last))
+    }
+
+    /// Says how much there is.
+    fn begins(&self, described: &SnapshotTable) -> Result<()> {
+        self.store.estimate_join(described.name(), described.estimated_rows())?;
         let tables = self.store.snapshot_tables()?;
         self.progress.full_begins(
             tables.len() as u64,
@@ -331,8 +340,7 @@ impl Copier {
             tables.iter().map(|table| table.estimated).sum(),
             tables.iter().map(|table| table.rows_done).sum(),
         );
-        let plan = SnapshotPlan::new(mapping, &self.values)?;
-        Ok((Source { connection, table: Arc::new(described), plan, number: *number }, last))
+        Ok(())
     }
 
     async fn read(&self, source: &mut Source, watched: &Watched, last: Option<&Chunk>, most_rows: u64) -> Result<Next> {

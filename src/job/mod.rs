@@ -24,6 +24,7 @@ mod settle;
 mod target;
 mod verify;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,14 +41,14 @@ use crate::mysql::connect::Patience;
 use crate::mysql::position::Position;
 use crate::progress::Progress;
 use crate::ring::Budget;
-use crate::schema::Mapping;
+use crate::schema::{Mapping, TableName, TargetTable};
 use crate::state::{DefinitionChanges, Identity, Stage, Store};
 use crate::target::Target;
 use crate::{Error, Result, step};
 
 pub use crate::apply::flush::Ended;
 pub use check::{Basis, Checked, check};
-pub(crate) use correct::COPY_BY_ANOTHER_JOB;
+pub(crate) use correct::copy_anew;
 pub use correct::{CorrectOptions, Corrected, Corrector, Plan, correct, plan};
 use prepare::prepare_again;
 pub use prepare::{Prepared, Problems, prepare};
@@ -359,10 +360,8 @@ async fn keep_undecided(
 }
 
 async fn make_tables<T: Target>(prepared: &Prepared, target: &T) -> Result<()> {
-    for mapping in &prepared.mappings {
-        target.ensure_table(&mapping.target).await?;
-        step::reached("table-made");
-    }
+    let tables: Vec<&TargetTable> = prepared.mappings.iter().map(|mapping| &mapping.target).collect();
+    target.ensure_tables(&tables).await?;
     step::reached("tables-made");
     Ok(())
 }
@@ -372,23 +371,34 @@ async fn check_tables<T: Target>(prepared: &Prepared, store: &Store, target: &T)
     // Half-way through a schema change it may have either name, or either shape.
     let mut changing = store.running_change()?.map(|change| change.tables).unwrap_or_default();
     changing.extend(store.lags()?.into_iter().map(|(_, lag)| lag.after.name));
-    for mapping in prepared.mappings.iter().filter(|mapping| !changing.contains(&mapping.target.name)) {
-        check_made(mapping, target).await?;
+    match check_made(prepared, &changing, target).await?.into_iter().next() {
+        Some(problem) => Err(problem),
+        None => Ok(()),
     }
-    Ok(())
 }
 
-/// A table that was made is there, and as it was made.
-async fn check_made<T: Target>(mapping: &Mapping, target: &T) -> Result<()> {
-    if target.check_table(&mapping.target).await? {
-        return Ok(());
-    }
-    Err(Error::definite(format!(
+/// The tables that were made are there, each as it was made, but for those that are `changing`; else what is wrong with them.
+async fn check_made<T: Target>(prepared: &Prepared, changing: &[TableName], target: &T) -> Result<Vec<Error>> {
+    let changing: HashSet<&TableName> = changing.iter().collect();
+    let made = prepared.mappings.iter().filter(|mapping| !changing.contains(&mapping.target.name));
+    let mappings: Vec<&Mapping> = made.map(AsRef::as_ref).collect();
+    let tables: Vec<&TargetTable> = mappings.iter().map(|mapping| &mapping.target).collect();
+    let checked = target.check_tables(&tables).await?;
+    let problem = |(mapping, there): (&Mapping, Result<bool>)| match there {
+        Ok(true) => None,
+        Ok(false) => Some(not_there(mapping)),
+        Err(error) => Some(error),
+    };
+    Ok(mappings.into_iter().zip(checked).filter_map(problem).collect())
+}
+
+fn not_there(mapping: &Mapping) -> Error {
+    Error::definite(format!(
         "the target has no table {}, which holds the rows of {}",
         mapping.target.name, mapping.source.name
     ))
     .hint(
         "bring it back (in StarRocks: RECOVER TABLE, or rename it back), or leave the table out with \
          source.excludeTables, or begin a new job (another `name`) that copies it",
-    ))
+    )
 }

@@ -282,9 +282,6 @@ impl Prepared {
     /// # Errors
     /// Definite: the job was begun with something else.
     pub(super) fn keeps_row_hashes(&self, store: &Store) -> Result<()> {
-        if !self.mappings.iter().any(|mapping| mapping.is_row_hash()) {
-            return Ok(());
-        }
         let ValueOptions { zone, zero_date } = &self.values;
         let offset = || zone.to_fixed_offset().map_or_else(|_| "the server's".to_owned(), |offset| offset.to_string());
         let zone = zone.iana_name().map_or_else(offset, str::to_owned);
@@ -294,6 +291,10 @@ impl Prepared {
             ZeroDate::Error => "error",
         };
         let now = format!("source.timezone {zone}, defaultZeroDate {zero_date}");
+        if !self.mappings.iter().any(|mapping| mapping.is_row_hash()) {
+            // One may come.
+            return if self.mapping_options.row_hash { store.will_hash_with(&now) } else { Ok(()) };
+        }
         let before = store.hashed_with(&now)?;
         if before == now {
             return Ok(());

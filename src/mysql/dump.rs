@@ -1,6 +1,6 @@
 //! What a replica asks of its source: COM_REGISTER_SLAVE, COM_BINLOG_DUMP[_GTID], then a packet an event.
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use mysql_async::Result;
 use mysql_common::packets::ComRegisterSlave;
 use mysql_common::packets::binlog_request::BinlogRequest;
@@ -20,12 +20,24 @@ impl Connection {
         self.command(&request.as_cmd()).await
     }
 
+    /// The next event, if it has come as a whole and was read already.
+    pub(super) fn event_ahead(&mut self) -> Result<Option<Bytes>> {
+        let packet = self.row_ahead()?;
+        Ok(packet.map(|mut packet| {
+            packet.advance(1);
+            packet
+        }))
+    }
+
     /// The next event with its header and its checksum; `None` at the end of a dump that was asked to end. A call that is
     /// dropped loses nothing.
     pub(super) async fn event(&mut self) -> Result<Option<Bytes>> {
         let mut packet = self.answer().await?;
         match packet.first() {
-            Some(&OK) => Ok(Some(packet.split_off(1))),
+            Some(&OK) => {
+                packet.advance(1);
+                Ok(Some(packet))
+            }
             Some(&END) if packet.len() < 9 => Ok(None),
             _ => Err(unexpected(&packet)),
         }

@@ -10,7 +10,7 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row};
 
 use super::catalog::literal;
-use super::connect::{Flavor, ServerInfo, optional, select, source_error, text};
+use super::connect::{Flavor, ServerInfo, Session, optional, select, source_error, text};
 use super::position::{Position, logs};
 use super::snapshot::may_lock;
 use crate::config::{Job, NoKeyTables, SourceType, Startup};
@@ -31,6 +31,9 @@ const OLDEST_MYSQL: (u16, u16, u16) = (5, 7, 0);
 const OLDEST_MARIADB: (u16, u16, u16) = (10, 2, 7);
 
 const DAY: u64 = 86_400;
+
+/// Tables that are tried with one round trip.
+const TRIED_TOGETHER: usize = 64;
 
 /// The host name under which a job's dump connection registers at the source (`SHOW REPLICAS`), so that a job knows
 /// its own connection when a run that was killed has left one behind.
@@ -212,20 +215,42 @@ async fn check_whole_copies(conn: &mut Conn, info: &ServerInfo, tables: &[Table]
         for row in select(conn, "reading the catalogue", &statement).await? {
             let name = TableName::new(database, text(&row, 0));
             if keyless.iter().any(|table| table.name == name) {
-                let engine = optional(&row, 1).unwrap_or_default();
-                report.problems.push(
-                    Error::definite(format!(
-                        "table {name} has no key and {engine} has no snapshots, so it cannot be copied as it is at one place of the log"
-                    ))
-                    .hint(format!(
-                        "ALTER TABLE {} ENGINE=InnoDB, give it a primary key, or leave it out with source.excludeTables",
-                        name.quoted()
-                    )),
-                );
+                report.problems.push(without_snapshots(&name, &optional(&row, 1).unwrap_or_default()));
             }
         }
     }
     Ok(())
+}
+
+/// Whether a table without a key can be seen as it is at one place of the log.
+///
+/// # Errors
+/// Definite: it cannot. Those of the connection.
+pub(crate) async fn check_engine(conn: &mut impl Session, table: &TableName) -> Result<()> {
+    let statement = format!(
+        "SELECT ENGINE FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} \
+         AND ENGINE NOT IN ('InnoDB', 'ROCKSDB')",
+        literal(&table.database),
+        literal(&table.table)
+    );
+    let rows = conn
+        .rows(&statement)
+        .await
+        .map_err(|error| Error::transient(format!("asking for the engine of table {table}")).caused_by(error))?;
+    match rows.first() {
+        None => Ok(()),
+        Some(row) => Err(without_snapshots(table, &optional(row, 0).unwrap_or_default())),
+    }
+}
+
+fn without_snapshots(table: &TableName, engine: &str) -> Error {
+    Error::definite(format!(
+        "table {table} has no key and {engine} has no snapshots, so it cannot be copied as it is at one place of the log"
+    ))
+    .hint(format!(
+        "ALTER TABLE {} ENGINE=InnoDB, give it a primary key, or leave it out with source.excludeTables",
+        table.quoted()
+    ))
 }
 
 /// Warns when the source may soon delete the log behind a job's position, of which the last transaction was committed
@@ -444,9 +469,19 @@ async fn check_tables(conn: &mut Conn, job: &Job, tables: &[Table], report: &mut
                 table.name, column.name
             ));
         }
-        let columns: Vec<String> = table.columns.iter().map(|column| quote(&column.name)).collect();
-        let statement = format!("SELECT {} FROM {} LIMIT 0", columns.join(", "), table.name.quoted());
-        match conn.query_drop(statement).await {
+    }
+    let mut rest = tables;
+    while !rest.is_empty() {
+        let together = &rest[..rest.len().min(TRIED_TOGETHER)];
+        let passed = selectable(conn, together).await?;
+        rest = &rest[passed..];
+        if passed == together.len() {
+            continue;
+        }
+        // Alone, so that what is wrong is this table's, and not that somebody on the way takes one statement at a time.
+        let Some((table, others)) = rest.split_first() else { break };
+        rest = others;
+        match conn.query_drop(select_nothing(table)).await {
             Ok(()) => {}
             Err(mysql_async::Error::Server(server)) if is_denied(server.code) => denied.push(&table.name),
             // It has changed since its definition was read, perhaps while an earlier run copied it: that is the copy's concern.
@@ -473,6 +508,33 @@ async fn check_tables(conn: &mut Conn, job: &Job, tables: &[Table], report: &mut
         report.problems.push(Error::definite(what).hint(grants.join("; ")));
     }
     check_engines(conn, tables, report).await
+}
+
+/// Needs SELECT on every column.
+fn select_nothing(table: &Table) -> String {
+    let columns: Vec<String> = table.columns.iter().map(|column| quote(&column.name)).collect();
+    format!("SELECT {} FROM {} LIMIT 0", columns.join(", "), table.name.quoted())
+}
+
+/// How many of the tables can be selected from, up to the first that cannot. Their statements go to the server together, which
+/// carries them out one after the other: each looks at one table and holds on to none.
+async fn selectable(conn: &mut Conn, tables: &[Table]) -> Result<usize> {
+    let statements: Vec<String> = tables.iter().map(select_nothing).collect();
+    let mut passed = 0;
+    let asked = async {
+        let mut answers = conn.query_iter(statements.join("; ")).await?;
+        // Somebody on the way may have carried out the first one alone.
+        while passed < tables.len() && !answers.is_empty() {
+            // The answer has begun; what comes behind its end is the next statement's, be it an error.
+            passed += 1;
+            answers.for_each(drop).await?;
+        }
+        answers.drop_result().await
+    };
+    match asked.await {
+        Ok(()) | Err(mysql_async::Error::Server(_)) => Ok(passed),
+        Err(error) => Err(source_error("selecting from the tables", error)),
+    }
 }
 
 async fn check_engines(conn: &mut Conn, tables: &[Table], report: &mut Report) -> Result<()> {

@@ -84,6 +84,14 @@ pub enum TargetType {
 }
 
 impl TargetType {
+    /// Whether every value of a column that reads the same in a column of the other type has the same text in both.
+    pub(crate) fn texts_like(self, other: TargetType) -> bool {
+        use TargetType::{BigInt, Int, LargeInt, SmallInt, TinyInt, Varchar};
+        let is_whole = |ty| matches!(ty, TinyInt | SmallInt | Int | BigInt | LargeInt);
+        let is_text = |ty| matches!(ty, Varchar { .. });
+        self == other || is_whole(self) && is_whole(other) || is_text(self) && is_text(other)
+    }
+
     fn key_bytes(self) -> u64 {
         match self {
             TargetType::Boolean | TargetType::TinyInt => 1,

@@ -4,6 +4,10 @@
 //! labels they will have. `close_epoch` moves the checkpoint to the epoch's end and removes the intent, in
 //! one transaction, after every load is known to be in. Whoever finds an intent at a start must first find
 //! out what became of its labels, then read `[begin, end)` again as one epoch.
+//!
+//! The first waits for the disk, the second does not: what a power loss may take back of it is what a crash just before
+//! it would not have written, and the next epoch's intent brings it to the disk before the first byte of that epoch
+//! ([`super::file`]).
 
 use std::ops::Add;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -109,7 +113,7 @@ impl Store {
     }
 
     /// Moves the checkpoint, with what the epoch changes about dead letters and what is prepared at its end, and closes the
-    /// open epoch, if there is one; in one transaction.
+    /// open epoch, if there is one; in one transaction, which does not wait for the disk.
     pub fn close_epoch(
         &self,
         checkpoint: &Checkpoint,
@@ -120,7 +124,7 @@ impl Store {
     }
 
     /// As [`Store::close_epoch`], with the rows that wait at its end, and with the definitions that hold from there on: the
-    /// schema change that was under way is done.
+    /// schema change that was under way is done. With those it does wait for the disk, for the target may be altered next.
     pub fn close_epoch_with(
         &self,
         checkpoint: &Checkpoint,
@@ -129,7 +133,7 @@ impl Store {
         parked: &ParkedChanges,
         definitions: Option<&DefinitionChanges>,
     ) -> Result<()> {
-        self.transaction(|transaction| {
+        let close = |transaction: &rusqlite::Transaction<'_>| {
             lag::park(transaction, parked)?;
             if let Some(changes) = definitions {
                 definitions::change(transaction, &checkpoint.position, changes)?;
@@ -138,10 +142,14 @@ impl Store {
             prepared::change(transaction, prepared)?;
             write(transaction, checkpoint)?;
             step::reached("checkpoint-begun");
-            transaction.execute("DELETE FROM intent", [])?;
-            transaction.execute("DELETE FROM load", [])?;
+            transaction.prepare_cached("DELETE FROM intent")?.execute([])?;
+            transaction.prepare_cached("DELETE FROM load")?.execute([])?;
             Ok(())
-        })
+        };
+        match definitions {
+            Some(_) => self.transaction(close),
+            None => self.lazy_transaction(close),
+        }
     }
 
     /// Moves the job from `before` to another place, of the server `server`. The open epoch is given up; its loads are kept, so that the
@@ -180,7 +188,7 @@ impl Store {
                     "INSERT OR REPLACE INTO intent (id, epoch, begin_position, end_position) VALUES (1, ?1, ?2, ?3)",
                 )?
                 .execute((intent.epoch as i64, json(&intent.begin)?, json(&intent.end)?))?;
-            transaction.execute("DELETE FROM load", [])?;
+            transaction.prepare_cached("DELETE FROM load")?.execute([])?;
             insert_loads(transaction, loads)
         })
     }
@@ -212,12 +220,18 @@ impl Store {
 
     /// As [`Store::forget_loads`], with what the loads change about dead letters, in one transaction.
     pub fn forget_loads_with(&self, loads: &[LoadName], letters: &LetterChanges) -> Result<()> {
-        self.transaction(|transaction| {
-            dead_letter::apply(transaction, letters)?;
-            let mut delete = transaction.prepare_cached("DELETE FROM load WHERE label = ?1")?;
-            loads.iter().try_for_each(|load| delete.execute([&load.label]).map(|_| ()))
-        })
+        self.transaction(|transaction| forget(transaction, loads, letters))
     }
+}
+
+pub(super) fn forget(
+    transaction: &rusqlite::Transaction<'_>,
+    loads: &[LoadName],
+    letters: &LetterChanges,
+) -> rusqlite::Result<()> {
+    dead_letter::apply(transaction, letters)?;
+    let mut delete = transaction.prepare_cached("DELETE FROM load WHERE label = ?1")?;
+    loads.iter().try_for_each(|load| delete.execute([&load.label]).map(|_| ()))
 }
 
 fn write(transaction: &rusqlite::Transaction<'_>, checkpoint: &Checkpoint) -> rusqlite::Result<()> {
@@ -258,4 +272,42 @@ fn insert_loads(transaction: &rusqlite::Transaction<'_>, loads: &[LoadName]) -> 
 /// Microseconds since 1970 by this machine's clock.
 pub fn now_micros() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_intent_waits_for_the_disk_and_the_end_of_its_epoch_only_with_definitions() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), "shop").unwrap();
+        let watch = "CREATE TEMP TABLE seen (synchronous INTEGER);
+             CREATE TEMP TRIGGER opens AFTER INSERT ON intent
+             BEGIN INSERT INTO seen SELECT synchronous FROM pragma_synchronous; END;
+             CREATE TEMP TRIGGER closes AFTER DELETE ON intent
+             BEGIN INSERT INTO seen SELECT synchronous FROM pragma_synchronous; END";
+        store.with(|connection| connection.execute_batch(watch)).unwrap();
+        let position = |offset| Position { file: "binlog.000001".into(), offset, gtids: None };
+        let changes = DefinitionChanges::default();
+        let (letters, prepared) = (LetterChanges::default(), PreparedChanges::default());
+        for (epoch, definitions) in [(1, None), (2, Some(&changes)), (3, None)] {
+            let intent = Intent { epoch, begin: position(epoch * 10), end: position(epoch * 10 + 10) };
+            store.open_epoch(&intent, &[]).unwrap();
+            let checkpoint = Checkpoint { epoch, ..Checkpoint::at(intent.end) };
+            let parked = ParkedChanges::default();
+            store.close_epoch_with(&checkpoint, &letters, &prepared, &parked, definitions).unwrap();
+        }
+        let seen: Vec<u32> = store
+            .with(|connection| {
+                connection
+                    .prepare("SELECT synchronous FROM seen ORDER BY rowid")?
+                    .query_map([], |row| row.get(0))?
+                    .collect()
+            })
+            .unwrap();
+        const NORMAL: u32 = 1;
+        const FULL: u32 = 2;
+        assert_eq!(seen, [FULL, NORMAL, FULL, FULL, FULL, NORMAL]);
+    }
 }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::join::{self, Asked, Join};
 use super::lag::{self, Lag};
 use super::store::json;
-use super::{Store, snapshot};
+use super::{Store, row_hash, snapshot};
 use crate::Result;
 use crate::mysql::position::Position;
 use crate::schema::{Mapping, Table, TableName, TargetColumn, TargetTable};
@@ -67,6 +67,8 @@ pub struct DefinitionChanges {
     pub counts: Vec<(&'static str, Outcome)>,
     /// What becomes of tables' dead letters, in order.
     pub letters: Vec<LetterMove>,
+    /// Tables without a key that have another name at the source, in order.
+    pub renumbered: Vec<(TableName, TableName)>,
     /// Copies that begin, by the source's name, and those that are no more.
     pub joins: Vec<(TableName, Option<Join>)>,
     /// Copies that are asked for.
@@ -303,6 +305,9 @@ pub(super) fn change(
     }
     for letters in &changes.letters {
         super::dead_letter::follow(transaction, letters)?;
+    }
+    for (from, to) in &changes.renumbered {
+        row_hash::rename(transaction, from, to)?;
     }
     snapshot::settle(transaction, &changes.settled)?;
     join::change(transaction, &changes.joins, &changes.asked)?;

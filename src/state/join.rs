@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::dead_letter::{self, LetterChanges};
 use super::store::json;
-use super::{LoadName, Store};
+use super::{LoadName, Store, row_hash};
 use crate::Result;
 use crate::mysql::snapshot::Chunk;
 use crate::schema::TableName;
@@ -56,6 +56,7 @@ pub(super) fn change(
         let at = (&name.database, &name.table);
         transaction.execute("DELETE FROM joining WHERE database = ?1 AND name = ?2", at)?;
         let Some(join) = join else {
+            row_hash::end_copy(transaction, name)?;
             // One that was given up is no part of what was copied.
             transaction.execute(
                 "DELETE FROM snapshot_chunk WHERE database = ?1 AND name = ?2 AND EXISTS
@@ -65,6 +66,7 @@ pub(super) fn change(
             transaction.execute("DELETE FROM snapshot_table WHERE database = ?1 AND name = ?2 AND planned = 0", at)?;
             continue;
         };
+        row_hash::forget_copy(transaction, name)?;
         transaction.execute("DELETE FROM snapshot_chunk WHERE database = ?1 AND name = ?2", at)?;
         transaction.execute(
             "INSERT OR REPLACE INTO snapshot_table (database, name, estimated, planned) VALUES (?1, ?2, 0, 0)",
@@ -83,6 +85,24 @@ fn ask(transaction: &Transaction<'_>, asked: &[(TableName, Asked)]) -> rusqlite:
     let mut insert =
         transaction.prepare_cached("INSERT OR IGNORE INTO join_request (database, name, kind) VALUES (?1, ?2, ?3)")?;
     asked.iter().try_for_each(|(name, kind)| insert.execute((&name.database, &name.table, kind.as_str())).map(drop))
+}
+
+fn chunk_is_in(
+    transaction: &Transaction<'_>,
+    chunk: &Chunk,
+    rows: u64,
+    loads: &[LoadName],
+    letters: &LetterChanges,
+) -> rusqlite::Result<()> {
+    let Chunk { table, number, .. } = chunk;
+    dead_letter::apply(transaction, letters)?;
+    transaction
+        .prepare_cached(
+            "INSERT INTO snapshot_chunk (database, name, number, bounds, rows) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute((&table.database, &table.table, *number as i64, json(chunk)?, rows as i64))?;
+    let mut delete = transaction.prepare_cached("DELETE FROM load WHERE label = ?1")?;
+    loads.iter().try_for_each(|load| delete.execute([&load.label]).map(drop))
 }
 
 impl Store {
@@ -124,23 +144,20 @@ impl Store {
 
     /// A chunk is in: its loads are forgotten, and what they changed about dead letters holds.
     pub fn copied_chunk(&self, chunk: &Chunk, rows: u64, loads: &[LoadName], letters: &LetterChanges) -> Result<()> {
-        let Chunk { table, number, .. } = chunk;
         self.transaction(|transaction| {
-            dead_letter::apply(transaction, letters)?;
-            transaction
-                .prepare_cached(
-                    "INSERT INTO snapshot_chunk (database, name, number, bounds, rows) VALUES (?1, ?2, ?3, ?4, ?5)",
-                )?
-                .execute((&table.database, &table.table, *number as i64, json(chunk)?, rows as i64))?;
             if chunk.is_last() {
                 transaction.execute(
                     "UPDATE snapshot_table SET planned = 1 WHERE database = ?1 AND name = ?2",
-                    (&table.database, &table.table),
+                    (&chunk.table.database, &chunk.table.table),
                 )?;
             }
-            let mut delete = transaction.prepare_cached("DELETE FROM load WHERE label = ?1")?;
-            loads.iter().try_for_each(|load| delete.execute([&load.label]).map(drop))
+            chunk_is_in(transaction, chunk, rows, loads, letters)
         })
+    }
+
+    /// The same of some rows of a table without a key: a chunk without bounds, of which there are more.
+    pub fn copied_part(&self, part: &Chunk, rows: u64, loads: &[LoadName], letters: &LetterChanges) -> Result<()> {
+        self.transaction(|transaction| chunk_is_in(transaction, part, rows, loads, letters))
     }
 
     /// Asks for copies. One that was asked for already is not asked for twice.

@@ -29,11 +29,19 @@ pub struct Lag {
     pub was: Vec<Option<usize>>,
 }
 
-/// Rows of a table that lags, as they are stored ([`crate::mysql::binlog::StoredRows`]); whole events.
+/// What rows wait for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// The lag of this number.
+    Lag(u64),
+    /// The copy of this table, which has no key; as it is called at the source.
+    Copy(TableName),
+}
+
+/// Rows that wait, as they are stored ([`crate::mysql::binlog::StoredRows`]); whole events.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParkedRows {
-    /// The lag's.
-    pub number: u64,
+    pub of: WaitsFor,
     pub rows: Vec<u8>,
 }
 
@@ -42,8 +50,8 @@ pub struct ParkedRows {
 pub struct ParkedChanges {
     /// In their order.
     pub came: Vec<ParkedRows>,
-    /// The lag whose rows are in now, up to this part.
-    pub gone: Option<(u64, u64)>,
+    /// Whose rows are in now, up to this part.
+    pub gone: Option<(WaitsFor, u64)>,
 }
 
 impl Store {
@@ -74,22 +82,42 @@ impl Store {
         Ok(found.unwrap_or(false))
     }
 
-    /// The first part of a lag's rows behind part `after`, with its number.
-    pub fn parked_rows(&self, number: u64, after: Option<u64>) -> Result<Option<(u64, Vec<u8>)>> {
+    /// The first part of the rows behind part `after`, with its number.
+    pub fn parked_rows(&self, of: &WaitsFor, after: Option<u64>) -> Result<Option<(u64, Vec<u8>)>> {
         let after = after.map_or(-1, |part| part as i64);
-        self.with(|connection| {
-            connection
+        let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)? as u64, row.get(1)?));
+        self.with(|connection| match of {
+            WaitsFor::Lag(number) => connection
                 .prepare_cached(
                     "SELECT part, rows FROM parked_rows WHERE number = ?1 AND part > ?2 ORDER BY part LIMIT 1",
                 )?
-                .query_row((number as i64, after), |row| Ok((row.get::<_, i64>(0)? as u64, row.get(1)?)))
-                .optional()
+                .query_row((*number as i64, after), read)
+                .optional(),
+            WaitsFor::Copy(table) => connection
+                .prepare_cached(
+                    "SELECT part, rows FROM copy_rows WHERE database = ?1 AND name = ?2 AND part > ?3 ORDER BY part LIMIT 1",
+                )?
+                .query_row((&table.database, &table.table, after), read)
+                .optional(),
         })
     }
 
     /// Bytes of all rows that wait.
     pub fn parked_bytes(&self) -> Result<u64> {
-        let sql = "SELECT coalesce(sum(length(rows)), 0) FROM parked_rows";
+        Ok(self.bytes_of_lags()? + self.bytes_behind_copies()?)
+    }
+
+    /// Bytes of rows that wait for tables that lag.
+    pub(crate) fn bytes_of_lags(&self) -> Result<u64> {
+        self.sum("SELECT coalesce(sum(length(rows)), 0) FROM parked_rows")
+    }
+
+    /// Bytes of rows that wait for copies of tables without a key.
+    pub(crate) fn bytes_behind_copies(&self) -> Result<u64> {
+        self.sum("SELECT coalesce(sum(length(rows)), 0) FROM copy_rows")
+    }
+
+    fn sum(&self, sql: &str) -> Result<u64> {
         self.with(|connection| connection.query_row(sql, [], |row| row.get::<_, i64>(0))).map(|sum| sum as u64)
     }
 }
@@ -121,19 +149,31 @@ pub(super) fn change(transaction: &Transaction<'_>, lags: &[(TableName, Option<L
 }
 
 pub(super) fn park(transaction: &Transaction<'_>, changes: &ParkedChanges) -> rusqlite::Result<()> {
-    for ParkedRows { number, rows } in &changes.came {
-        transaction
-            .prepare_cached(
-                "INSERT INTO parked_rows (number, part, rows)
-                 SELECT ?1, coalesce(max(part), -1) + 1, ?2 FROM parked_rows WHERE number = ?1",
-            )?
-            .execute((*number as i64, rows))?;
+    for ParkedRows { of, rows } in &changes.came {
+        match of {
+            WaitsFor::Lag(number) => transaction
+                .prepare_cached(
+                    "INSERT INTO parked_rows (number, part, rows)
+                     SELECT ?1, coalesce(max(part), -1) + 1, ?2 FROM parked_rows WHERE number = ?1",
+                )?
+                .execute((*number as i64, rows))?,
+            WaitsFor::Copy(TableName { database, table }) => transaction
+                .prepare_cached(
+                    "INSERT INTO copy_rows (database, name, part, rows)
+                     SELECT ?1, ?2, coalesce(max(part), -1) + 1, ?3 FROM copy_rows WHERE database = ?1 AND name = ?2",
+                )?
+                .execute((database, table, rows))?,
+        };
     }
-    if let Some((number, part)) = changes.gone {
-        transaction
+    match &changes.gone {
+        Some((WaitsFor::Lag(number), part)) => transaction
             .prepare_cached("DELETE FROM parked_rows WHERE number = ?1 AND part <= ?2")?
-            .execute((number as i64, part as i64))?;
-    }
+            .execute((*number as i64, *part as i64))?,
+        Some((WaitsFor::Copy(TableName { database, table }), part)) => transaction
+            .prepare_cached("DELETE FROM copy_rows WHERE database = ?1 AND name = ?2 AND part <= ?3")?
+            .execute((database, table, *part as i64))?,
+        None => 0,
+    };
     Ok(())
 }
 
@@ -187,8 +227,9 @@ mod tests {
     }
 
     fn parts(store: &Store, number: u64) -> Vec<(u64, Vec<u8>)> {
-        std::iter::successors(store.parked_rows(number, None).unwrap(), |(part, _)| {
-            store.parked_rows(number, Some(*part)).unwrap()
+        let of = WaitsFor::Lag(number);
+        std::iter::successors(store.parked_rows(&of, None).unwrap(), |(part, _)| {
+            store.parked_rows(&of, Some(*part)).unwrap()
         })
         .collect()
     }
@@ -206,7 +247,7 @@ mod tests {
             store.close_epoch_with(&checkpoint, &letters, &prepared, &parked, Some(&definitions)).unwrap();
         };
         let came = |number, rows: &[&[u8]]| ParkedChanges {
-            came: rows.iter().map(|rows| ParkedRows { number, rows: rows.to_vec() }).collect(),
+            came: rows.iter().map(|rows| ParkedRows { of: WaitsFor::Lag(number), rows: rows.to_vec() }).collect(),
             gone: None,
         };
         close(ParkedChanges::default(), Some(Some(lag(7))));
@@ -218,7 +259,7 @@ mod tests {
         assert!(store.is_lag_altered(7).unwrap());
         assert_eq!(parts(&store, 7), [(0, b"a".to_vec()), (1, b"b".to_vec()), (2, b"cc".to_vec())]);
         assert_eq!(store.parked_bytes().unwrap(), 4);
-        close(ParkedChanges { gone: Some((7, 1)), ..ParkedChanges::default() }, None);
+        close(ParkedChanges { gone: Some((WaitsFor::Lag(7), 1)), ..ParkedChanges::default() }, None);
         assert_eq!(parts(&store, 7), [(2, b"cc".to_vec())]);
         // What comes now is behind what is left.
         close(came(7, &[b"d"]), None);

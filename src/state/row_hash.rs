@@ -23,6 +23,8 @@ pub struct Numbering {
     pub next: i64,
     /// Pieces of a transaction have gone out whose end has not.
     pub open: bool,
+    /// These rows had been parked: the last part of the state store that is among them.
+    pub part: Option<u64>,
 }
 
 /// A row that a delete of an epoch removes: one of those that were in the target before the epoch.
@@ -50,16 +52,17 @@ impl Store {
         let found = self.with(|connection| {
             connection
                 .prepare_cached(
-                    "SELECT begin_position, base, next, open FROM row_hash_table WHERE database = ?1 AND name = ?2",
+                    "SELECT begin_position, base, next, open, part FROM row_hash_table WHERE database = ?1 AND name = ?2",
                 )?
                 .query_row((&table.database, &table.table), |row| {
-                    Ok((row.get::<_, Option<String>>(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+                    let part = row.get::<_, Option<i64>>(4)?.map(|part| part as u64);
+                    Ok((row.get::<_, Option<String>>(0)?, row.get(1)?, row.get(2)?, row.get(3)?, part))
                 })
                 .optional()
         })?;
-        let Some((begin, base, next, open)) = found else { return Ok(Numbering::default()) };
+        let Some((begin, base, next, open, part)) = found else { return Ok(Numbering::default()) };
         let begin = begin.map(|begin| self.parse("row_hash_table.begin_position", &begin)).transpose()?;
-        Ok(Numbering { begin, base, next, open })
+        Ok(Numbering { begin, base, next, open, part })
     }
 
     /// Tables of which pieces of a transaction have gone out and not its end.
@@ -116,34 +119,32 @@ impl Store {
     /// Begins to copy a table anew; returns how often that was begun before. To be called before anything is sent.
     /// Dead letters of the attempt before are forgotten with their rows; `target` is the table's name there.
     pub fn begin_whole_copy(&self, table: &TableName, target: &TableName) -> Result<u64> {
+        self.transaction(|transaction| begin(transaction, table, target))
+    }
+
+    /// As [`Store::begin_whole_copy`], of a table that is copied while the stream goes on: the rows that wait for the attempt
+    /// before are forgotten with what was noted of it.
+    pub fn begin_copy_anew(&self, table: &TableName, target: &TableName) -> Result<u64> {
         self.transaction(|transaction| {
-            transaction.execute(
-                "DELETE FROM dead_letter WHERE database = ?1 AND name = ?2",
-                (&target.database, &target.table),
-            )?;
-            transaction.execute(
-                "INSERT INTO row_hash_table (database, name, attempts) VALUES (?1, ?2, 1)
-                 ON CONFLICT (database, name) DO UPDATE SET attempts = attempts + 1, copied_at = NULL",
-                (&table.database, &table.table),
-            )?;
-            transaction.query_row(
-                "SELECT attempts - 1 FROM row_hash_table WHERE database = ?1 AND name = ?2",
-                (&table.database, &table.table),
-                |row| row.get::<_, i64>(0).map(|attempts| attempts as u64),
-            )
+            let at = (&table.database, &table.table);
+            transaction.execute("DELETE FROM copy_rows WHERE database = ?1 AND name = ?2", at)?;
+            transaction.execute("DELETE FROM snapshot_chunk WHERE database = ?1 AND name = ?2", at)?;
+            transaction.execute("UPDATE snapshot_table SET planned = 0 WHERE database = ?1 AND name = ?2", at)?;
+            begin(transaction, table, target)
         })
     }
 
     /// The copy under way shows the table as it was at this place, and has given its rows the numbers from 0 up to `next`.
     pub fn whole_copy_read(&self, table: &TableName, at: &Position, next: i64) -> Result<()> {
+        self.transaction(|transaction| read(transaction, table, at, next))
+    }
+
+    /// As [`Store::whole_copy_read`], of a table that is copied while the stream goes on; nothing more of it is to be read.
+    pub fn copy_is_whole(&self, table: &TableName, at: &Position, next: i64) -> Result<()> {
         self.transaction(|transaction| {
-            transaction
-                .execute(
-                    "UPDATE row_hash_table SET copied_at = ?3, next = ?4, begin_position = NULL, base = 0, open = 0
-                     WHERE database = ?1 AND name = ?2",
-                    (&table.database, &table.table, json(at)?, next),
-                )
-                .map(drop)
+            let sql = "UPDATE snapshot_table SET planned = 1 WHERE database = ?1 AND name = ?2";
+            transaction.execute(sql, (&table.database, &table.table))?;
+            read(transaction, table, at, next)
         })
     }
 
@@ -183,6 +184,13 @@ impl Store {
         })
     }
 
+    /// What the job decides about values, while no hash depends on it.
+    pub fn will_hash_with(&self, values: &str) -> Result<()> {
+        self.transaction(|transaction| {
+            transaction.execute("INSERT OR REPLACE INTO row_hash_form (id, form) VALUES (1, ?1)", [values]).map(drop)
+        })
+    }
+
     /// What the job decides about values, which is a part of every hash. The first call writes it down; returns what is
     /// written.
     pub fn hashed_with(&self, values: &str) -> Result<String> {
@@ -195,8 +203,12 @@ impl Store {
 
 /// The job is moved: what lies before `at` is in, and comes again only for tables with keys.
 pub(super) fn reposition(transaction: &Transaction<'_>, at: &Position) -> rusqlite::Result<()> {
+    // A copy that is not whole yet takes its own place later.
     let tables: Vec<(String, String, Option<String>)> = transaction
-        .prepare("SELECT database, name, copied_at FROM row_hash_table")?
+        .prepare(
+            "SELECT database, name, copied_at FROM row_hash_table t WHERE copied_at IS NOT NULL OR NOT EXISTS
+             (SELECT 1 FROM joining j WHERE j.database = t.database AND j.name = t.name)",
+        )?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<rusqlite::Result<_>>()?;
     for (database, name, copied_at) in tables {
@@ -204,19 +216,89 @@ pub(super) fn reposition(transaction: &Transaction<'_>, at: &Position) -> rusqli
         // A copy may be ahead of the job.
         let later = copied_at.filter(|copied_at| copied_at.reached(at));
         transaction.execute(
-            "UPDATE row_hash_table SET copied_at = ?3, begin_position = NULL, open = 0 WHERE database = ?1 AND name = ?2",
+            // Rows that are parked are not read again.
+            "UPDATE row_hash_table SET copied_at = ?3, begin_position = iif(part IS NULL, NULL, begin_position), open = 0
+             WHERE database = ?1 AND name = ?2",
             (database, name, json(later.as_ref().unwrap_or(at))?),
         )?;
     }
     Ok(())
 }
 
+/// A copy of the table begins while the stream goes on, or is given up: nothing is known of its rows.
+pub(super) fn forget_copy(transaction: &Transaction<'_>, table: &TableName) -> rusqlite::Result<()> {
+    let at = (&table.database, &table.table);
+    transaction.execute("DELETE FROM copy_rows WHERE database = ?1 AND name = ?2", at)?;
+    transaction
+        .execute(
+            "UPDATE row_hash_table SET copied_at = NULL, begin_position = NULL, part = NULL, open = 0
+             WHERE database = ?1 AND name = ?2",
+            at,
+        )
+        .map(drop)
+}
+
+/// The copy has become the table.
+pub(super) fn end_copy(transaction: &Transaction<'_>, table: &TableName) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM copy_rows WHERE database = ?1 AND name = ?2";
+    transaction.execute(sql, (&table.database, &table.table)).map(drop)
+}
+
+/// The source's table has another name.
+pub(super) fn rename(transaction: &Transaction<'_>, from: &TableName, to: &TableName) -> rusqlite::Result<()> {
+    for table in ["row_hash_table", "row_hash_victim"] {
+        let sql = format!("DELETE FROM {table} WHERE database = ?1 AND name = ?2");
+        transaction.execute(&sql, (&to.database, &to.table))?;
+        let sql = format!("UPDATE {table} SET database = ?3, name = ?4 WHERE database = ?1 AND name = ?2");
+        transaction.execute(&sql, (&from.database, &from.table, &to.database, &to.table))?;
+    }
+    Ok(())
+}
+
+fn begin(transaction: &Transaction<'_>, table: &TableName, target: &TableName) -> rusqlite::Result<u64> {
+    transaction
+        .execute("DELETE FROM dead_letter WHERE database = ?1 AND name = ?2", (&target.database, &target.table))?;
+    transaction.execute(
+        "INSERT INTO row_hash_table (database, name, attempts) VALUES (?1, ?2, 1)
+         ON CONFLICT (database, name) DO UPDATE SET attempts = attempts + 1, copied_at = NULL",
+        (&table.database, &table.table),
+    )?;
+    transaction.query_row(
+        "SELECT attempts - 1 FROM row_hash_table WHERE database = ?1 AND name = ?2",
+        (&table.database, &table.table),
+        |row| row.get::<_, i64>(0).map(|attempts| attempts as u64),
+    )
+}
+
+fn read(transaction: &Transaction<'_>, table: &TableName, at: &Position, next: i64) -> rusqlite::Result<()> {
+    transaction
+        .execute(
+            "UPDATE row_hash_table SET copied_at = ?3, next = ?4, begin_position = NULL, part = NULL, base = 0, open = 0
+             WHERE database = ?1 AND name = ?2",
+            (&table.database, &table.table, json(at)?, next),
+        )
+        .map(drop)
+}
+
+pub(super) const COPIES: &str = "
+    -- the rows that were numbered last had been parked: the last part of parked_rows or copy_rows among them
+    ALTER TABLE row_hash_table ADD COLUMN part INTEGER;
+    CREATE TABLE copy_rows (           -- rows behind the place that the copy of a table without a key shows
+        database TEXT NOT NULL,        -- as at the source
+        name TEXT NOT NULL,
+        part INTEGER NOT NULL,
+        rows BLOB NOT NULL,            -- mysql::binlog::stored, whole events
+        PRIMARY KEY (database, name, part)
+    ) STRICT;
+";
+
 fn write(transaction: &Transaction<'_>, table: &Numbered) -> rusqlite::Result<()> {
     let Numbered { table: TableName { database, table: name }, numbering, anew, victims } = table;
     transaction
         .prepare_cached(
-            "INSERT INTO row_hash_table (database, name, begin_position, base, next, open) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT (database, name) DO UPDATE SET begin_position = ?3, base = ?4, next = ?5, open = ?6",
+            "INSERT INTO row_hash_table (database, name, begin_position, base, next, open, part)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+             ON CONFLICT (database, name) DO UPDATE SET begin_position = ?3, base = ?4, next = ?5, open = ?6, part = ?7",
         )?
         .execute((
             database,
@@ -225,6 +307,7 @@ fn write(transaction: &Transaction<'_>, table: &Numbered) -> rusqlite::Result<()
             numbering.base,
             numbering.next,
             numbering.open,
+            numbering.part.map(|part| part as i64),
         ))?;
     if *anew {
         transaction
@@ -237,4 +320,98 @@ fn write(transaction: &Transaction<'_>, table: &Numbered) -> rusqlite::Result<()
     victims.iter().try_for_each(|Victim { hash, ordinal, copy }| {
         insert.execute((database, name, hash.to_be_bytes(), *ordinal as i64, copy)).map(drop)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::state::PreparedChanges;
+    use crate::state::{Checkpoint, DefinitionChanges, Join, LetterChanges, ParkedChanges, ParkedRows, WaitsFor};
+
+    fn position(offset: u64) -> Position {
+        Position { file: "binlog.000001".into(), offset, gtids: None }
+    }
+
+    fn table(name: &str) -> TableName {
+        TableName::new("shop", name)
+    }
+
+    fn numbered(name: &str, begin: u64, part: Option<u64>) -> Numbered {
+        let numbering = Numbering { begin: Some(position(begin)), base: 10, next: 20, open: false, part };
+        let victims = vec![Victim { hash: 5, ordinal: 0, copy: 3 }];
+        Numbered { table: table(name), numbering, anew: true, victims }
+    }
+
+    fn change(store: &Store, changes: DefinitionChanges) {
+        store.change_definitions(&changes, &position(4)).unwrap();
+    }
+
+    fn joined(number: u64) -> Option<Join> {
+        Some(Join { number, serves: None, live: false, new: false, reason: String::new() })
+    }
+
+    fn park(store: &Store, rows: &[u8]) {
+        let came = vec![ParkedRows { of: WaitsFor::Copy(table("t")), rows: rows.to_vec() }];
+        let parked = ParkedChanges { came, gone: None };
+        let (letters, prepared) = (LetterChanges::default(), PreparedChanges::default());
+        store.close_epoch_with(&Checkpoint::at(position(9)), &letters, &prepared, &parked, None).unwrap();
+    }
+
+    #[test]
+    fn what_is_parked_behind_a_copy_lives_as_long_as_its_attempt() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), "shop").unwrap();
+        let joins = |join| DefinitionChanges { joins: vec![(table("t"), join)], ..DefinitionChanges::default() };
+        change(&store, joins(joined(3)));
+        assert_eq!(store.begin_copy_anew(&table("t"), &table("t")).unwrap(), 0);
+        store.copy_is_whole(&table("t"), &position(50), 7).unwrap();
+        assert_eq!((store.copied_at().unwrap().len(), store.numbering(&table("t")).unwrap().next), (1, 7));
+        park(&store, b"abc");
+        assert_eq!(store.parked_rows(&WaitsFor::Copy(table("t")), None).unwrap(), Some((0, b"abc".to_vec())));
+        assert_eq!((store.bytes_behind_copies().unwrap(), store.parked_bytes().unwrap()), (3, 3));
+        store.number(&[numbered("t", 60, Some(0))]).unwrap();
+        assert_eq!(store.numbering(&table("t")).unwrap().part, Some(0));
+        assert_eq!(store.begin_copy_anew(&table("t"), &table("t")).unwrap(), 1);
+        assert_eq!((store.copied_at().unwrap().len(), store.parked_bytes().unwrap()), (0, 0));
+        // Another copy of the table knows nothing of this one.
+        store.copy_is_whole(&table("t"), &position(70), 8).unwrap();
+        store.number(&[numbered("t", 80, Some(0))]).unwrap();
+        park(&store, b"de");
+        change(&store, joins(joined(9)));
+        assert_eq!((store.copied_at().unwrap().len(), store.parked_bytes().unwrap()), (0, 0));
+        let Numbering { begin, part, .. } = store.numbering(&table("t")).unwrap();
+        assert_eq!((begin, part), (None, None));
+        // One that is the table now keeps its place.
+        store.copy_is_whole(&table("t"), &position(90), 8).unwrap();
+        park(&store, b"f");
+        change(&store, joins(None));
+        assert_eq!((store.copied_at().unwrap().len(), store.parked_bytes().unwrap()), (1, 0));
+    }
+
+    #[test]
+    fn numbers_and_victims_go_with_the_tables_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), "shop").unwrap();
+        store.number(&[numbered("a", 1, None), numbered("b", 2, None)]).unwrap();
+        let pairs = [("a", "x"), ("b", "a"), ("x", "b")].map(|(from, to)| (table(from), table(to)));
+        change(&store, DefinitionChanges { renumbered: pairs.to_vec(), ..DefinitionChanges::default() });
+        let begin = |name: &str| store.numbering(&table(name)).unwrap().begin;
+        assert_eq!((begin("a"), begin("b"), begin("x")), (Some(position(2)), Some(position(1)), None));
+        assert_eq!(store.victims(&table("b"), [5]).unwrap()[&5], [3]);
+        assert!(store.victims(&table("x"), [5]).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_job_that_is_moved_leaves_copies_that_are_not_whole_and_rows_that_are_parked_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), "shop").unwrap();
+        change(&store, DefinitionChanges { joins: vec![(table("t"), joined(3))], ..DefinitionChanges::default() });
+        store.begin_copy_anew(&table("t"), &table("t")).unwrap();
+        store.number(&[numbered("lags", 60, Some(2)), numbered("u", 61, None)]).unwrap();
+        store.reposition(&Checkpoint::at(position(5)), "server", &position(90)).unwrap();
+        let places = store.copied_at().unwrap();
+        assert!(!places.contains_key(&table("t")) && places[&table("u")] == position(90), "{places:?}");
+        assert_eq!(store.numbering(&table("lags")).unwrap().begin, Some(position(60)));
+        assert_eq!(store.numbering(&table("u")).unwrap().begin, None);
+    }
 }

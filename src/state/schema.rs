@@ -194,6 +194,7 @@ const STEPS: &[&str] = &[
 ",
     super::lag::TABLES,
     super::verification::TABLES,
+    super::row_hash::COPIES,
 ];
 
 /// Brings a store to this program's version.

@@ -102,11 +102,36 @@ impl Store {
         work(&self.lock()).map_err(|error| failed(self.file.path(), error))
     }
 
+    /// A transaction that is on the disk when this returns, with all before it.
     pub(super) fn transaction<T>(
         &self,
         work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T> {
+        self.run(&mut self.lock(), work)
+    }
+
+    /// As [`Store::transaction`], for what may be lost when the machine loses its power, because a restart does it again: the
+    /// disk is not waited for. It is there with the next transaction that is waited for, since they lie in one log, in order.
+    pub(super) fn lazy_transaction<T>(
+        &self,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
         let mut connection = self.lock();
+        let waits = |connection: &Connection, mode: &str| {
+            let set = connection.pragma_update(None, "synchronous", mode);
+            set.map_err(|error| failed(self.file.path(), error))
+        };
+        waits(&connection, "NORMAL")?;
+        let value = self.run(&mut connection, work);
+        waits(&connection, "FULL")?;
+        value
+    }
+
+    fn run<T>(
+        &self,
+        connection: &mut Connection,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
         let run = || {
             // Immediate: a second writer (`towpath dead-letters` beside a running job) then waits for its turn.
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -115,7 +140,7 @@ impl Store {
             Ok(value)
         };
         let value = run().map_err(|error| failed(self.file.path(), error))?;
-        self.file.still_there(&connection)?;
+        self.file.still_there(connection)?;
         Ok(value)
     }
 

@@ -173,12 +173,22 @@ pub trait Target: Send + Sync + 'static {
     /// The CREATE statements for a table (database first), as `towpath ddl` prints them.
     fn ddl(&self, table: &TargetTable) -> Vec<String>;
 
-    /// Creates database and table if they are not there, else checks that the existing table can take
-    /// every value of `table`. Calling it again is harmless. `true`: it was created by this call.
-    fn ensure_table(&self, table: &TargetTable) -> impl Future<Output = Result<bool>> + Send;
+    /// Creates databases and tables that are not there; of the others it checks that each can take every value of its
+    /// `table`, before anything is created. Calling it again is harmless. `true`: it was created by this call.
+    fn ensure_tables(&self, tables: &[&TargetTable]) -> impl Future<Output = Result<Vec<bool>>> + Send;
 
-    /// Checks that a table can take every value of `table`; `false`: it is not there. Creates nothing.
-    fn check_table(&self, table: &TargetTable) -> impl Future<Output = Result<bool>> + Send;
+    /// Checks that each table can take every value of its `table`; `false`: it is not there. Creates nothing.
+    fn check_tables(&self, tables: &[&TargetTable]) -> impl Future<Output = Result<Vec<Result<bool>>>> + Send;
+
+    /// [`Target::ensure_tables`] for one.
+    fn ensure_table(&self, table: &TargetTable) -> impl Future<Output = Result<bool>> + Send {
+        async move { Ok(self.ensure_tables(&[table]).await?.contains(&true)) }
+    }
+
+    /// [`Target::check_tables`] for one.
+    fn check_table(&self, table: &TargetTable) -> impl Future<Output = Result<bool>> + Send {
+        async move { self.check_tables(&[table]).await?.pop().unwrap_or(Ok(false)) }
+    }
 
     /// Brings a table that is there from `before`'s shape to `after`'s, which have one name, by comparison with what the
     /// target has: what is so already is left, and so are columns that are in neither. `was[i]`: index in

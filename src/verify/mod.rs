@@ -5,7 +5,8 @@
 //!
 //! [`checksum`] lets both servers add up what they can. [`table`] tells how all rows of a table are compared in bounded memory,
 //! [`multiset`] how those of a table without a key; [`settle`] how rows that differ are told from rows that are on their way,
-//! [`moved`] how that is proved, and [`pending`] how it is known of a job that does not go on. [`definition`] sees to it that both sides' definitions are of
+//! [`moved`] how that is proved, [`visible`] what that takes of a source without GTIDs, and [`pending`] how it is known of a job that
+//! does not go on. [`definition`] sees to it that both sides' definitions are of
 //! one moment. What is found goes into the state store at the run's end ([`crate::state`]); before
 //! that it is in files without a name, so a run that is killed leaves nothing behind.
 
@@ -25,6 +26,7 @@ mod report;
 mod servers;
 mod settle;
 mod table;
+mod visible;
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -13,8 +13,8 @@
 //! An XA transaction is named where it was prepared, but changes its rows where it is committed. If one was committed between P and
 //! E and prepared before, its rows are not known, and the reading proves nothing of any row.
 //!
-//! MySQL without GTIDs names the log's end for P, which may lie behind a transaction that its engine is about to show. It
-//! would have to be about to do so for as long as two rounds take ([`super::settle`]).
+//! MySQL without GTIDs names the log's end for P, which may lie behind a transaction that cannot be seen yet. What is compared
+//! with the target then is read so that it is seen ([`super::visible`]).
 
 use std::sync::Arc;
 

@@ -33,7 +33,8 @@ use super::servers::{Digest, Tries};
 use super::{Options, Subject};
 use crate::mysql::binlog::statement::{Effect, classify};
 use crate::mysql::binlog::{
-    self, EventPlan, ImageColumns, Overlay, RowsEvent, RowsKind, Slot, Statement, StoredRows, TableMap, XaStep, Xid,
+    self, Changed, EventPlan, ImageColumns, RowWalk, RowsEvent, RowsKind, Slot, Statement, StoredRows, TableMap,
+    XaStep, Xid,
 };
 use crate::mysql::position::Position;
 use crate::mysql::value::{RowError, ValueOptions, ValueWriter};
@@ -325,51 +326,19 @@ struct Reading<'r> {
 
 impl Reading<'_> {
     fn rows(&mut self, plan: &EventPlan, event: &RowsEvent) -> Result<(), RowError> {
-        let images = &event.images;
-        let (mut old, mut new) = (Vec::new(), Vec::new());
-        let mut at = 0;
-        // An INSERT of nothing but defaults has an image of no bytes.
-        let mut left = !images.is_empty() || plan.after().has_no_columns();
-        while left {
-            let rest = images.get(at..).unwrap_or_default();
-            old.clear();
-            new.clear();
-            let length = match event.kind {
-                RowsKind::Insert | RowsKind::Delete => {
-                    self.row(|cells| plan.before().write(rest, cells))?;
-                    plan.before().walk(rest, &mut old)?
+        let columns = self.mapping.target.columns.len();
+        RowWalk::default().each(plan, event, |row| match row {
+            Changed::Inserted(image) => self.row(|cells| plan.after().write(image, cells)),
+            Changed::Deleted(image) => self.row(|cells| plan.before().write(image, cells)),
+            Changed::Updated { before, after, moved } => {
+                self.row(|cells| plan.before().write(before, cells))?;
+                // Of a table without a key the key is the whole row.
+                if moved || self.layout.is_keyless() {
+                    self.row(|cells| plan.write_updated(columns, before, after, cells))?;
                 }
-                RowsKind::Update => {
-                    let (before, after) = plan.walk_update(rest, &mut old, &mut new)?;
-                    let after_image = rest.get(before..).unwrap_or_default();
-                    self.row(|cells| plan.before().write(rest, cells))?;
-                    if self.layout.is_keyless() || old != new {
-                        self.after(plan, rest, after_image)?;
-                    }
-                    before + after
-                }
-            };
-            at += length;
-            left = at < images.len();
-            if left && length == 0 {
-                return Err(RowError::row("bytes behind an image without columns"));
+                Ok(())
             }
-        }
-        Ok(())
-    }
-
-    /// What the after image lacks of the key has not changed.
-    fn after(&mut self, plan: &EventPlan, before: &[u8], after: &[u8]) -> Result<(), RowError> {
-        if plan.after().tells_all() {
-            return self.row(|cells| plan.after().write(after, cells));
-        }
-        let mut overlay = Overlay::default();
-        overlay.begin(self.mapping.target.columns.len());
-        if !overlay.lay(plan.after(), after)? {
-            overlay.lay(plan.before(), before)?;
-        }
-        // The key comes first, and is whole.
-        self.row(|cells| overlay.write(cells))
+        })
     }
 
     fn row(&mut self, write: impl FnOnce(&mut Cells) -> Result<(), RowError>) -> Result<(), RowError> {

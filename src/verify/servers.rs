@@ -94,7 +94,7 @@ impl SourceReader {
     }
 
     /// The session's text is UTF-8, its times are UTC.
-    async fn open(&mut self) -> Result<Conn> {
+    pub(super) async fn open(&mut self) -> Result<Conn> {
         if let Some(conn) = self.conn.take() {
             return Ok(conn);
         }
@@ -103,6 +103,11 @@ impl SourceReader {
         let set = conn.query_drop("SET NAMES utf8mb4").await;
         set.map_err(|error| source_error("preparing a session", error))?;
         Ok(conn)
+    }
+
+    /// For the next statement.
+    pub(super) fn keep(&mut self, conn: Conn) {
+        self.conn = Some(conn);
     }
 
     /// Everything that was read before this call lies before the position.
@@ -323,13 +328,13 @@ fn no_sum(layout: &Layout) -> Error {
 }
 
 /// Without what a literal found that is not the same key.
-fn only<T>(mut found: HashMap<Vec<u8>, T>, keys: &[Vec<u8>]) -> HashMap<Vec<u8>, T> {
+pub(super) fn only<T>(mut found: HashMap<Vec<u8>, T>, keys: &[Vec<u8>]) -> HashMap<Vec<u8>, T> {
     let wanted: HashSet<&Vec<u8>> = keys.iter().collect();
     found.retain(|key, _| wanted.contains(key));
     found
 }
 
-fn bytes(value: Option<Value>) -> Option<Vec<u8>> {
+pub(super) fn bytes(value: Option<Value>) -> Option<Vec<u8>> {
     match value? {
         Value::NULL => None,
         Value::Bytes(bytes) => Some(bytes),

@@ -34,6 +34,14 @@ async fn a_compressed_transaction_far_larger_than_the_budget_passes_within_it() 
     let end = now(mysql, Flavor::Mysql).await;
     let budget = Budget::new(256 << 10);
     let mut reading = Reading::with(mysql.port(), Flavor::Mysql, start, true, db, &budget);
+    // Nobody takes anything until it is full.
+    let full = || budget.used() > 128 << 10;
+    for _ in 0..2400 {
+        if full() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
     let most = std::cell::Cell::new(0);
     reading.until_seen(|reading| {
         most.set(most.get().max(budget.used()));

@@ -10,6 +10,7 @@ mod kills;
 mod lagging;
 mod link;
 mod outside;
+mod power;
 mod state_folder;
 mod steps;
 mod stops;

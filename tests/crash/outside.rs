@@ -9,19 +9,20 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Child;
 
-use crate::harness;
+use crate::harness::{self, Port};
 
 pub(super) struct Outside {
     folder: TempDir,
     child: Child,
-    /// MySQL, FE, BE.
-    ports: [u16; 3],
+    /// MySQL, FE, BE. They are nobody else's while the target is dead.
+    ports: [Port; 3],
 }
 
 impl Outside {
     pub(super) async fn start() -> Outside {
         let folder = tempfile::tempdir().unwrap();
-        let (child, ports) = start(folder.path().join("data"), [0; 3]).await.expect("the target starts");
+        let ports = [(); 3].map(|()| Port::free());
+        let child = start(folder.path().join("data"), &ports).await.expect("the target starts");
         Outside { folder, child, ports }
     }
 
@@ -34,7 +35,7 @@ impl Outside {
     pub(super) async fn come_back(&mut self) {
         for _ in 0..50 {
             // Connections of the former process may still be closing on its ports.
-            if let Some((child, _)) = start(self.folder.path().join("data"), self.ports).await {
+            if let Some(child) = start(self.folder.path().join("data"), &self.ports).await {
                 self.child = child;
                 return;
             }
@@ -43,16 +44,16 @@ impl Outside {
     }
 
     pub(super) fn mysql_port(&self) -> u16 {
-        self.ports[0]
+        self.ports[0].number()
     }
 
     /// For a job file.
     pub(super) fn job_ports(&self) -> (u16, u16) {
-        (self.ports[0], self.ports[1])
+        (self.ports[0].number(), self.ports[1].number())
     }
 
     pub(super) fn be_port(&self) -> u16 {
-        self.ports[2]
+        self.ports[2].number()
     }
 
     pub(super) async fn connect(&self) -> Conn {
@@ -80,15 +81,14 @@ impl Outside {
 }
 
 /// `None`: it did not come up.
-async fn start(data: PathBuf, ports: [u16; 3]) -> Option<(Child, [u16; 3])> {
+async fn start(data: PathBuf, ports: &[Port; 3]) -> Option<Child> {
     let mut command = harness::towpath("embedded");
     command.arg("--data-dir").arg(data).stdout(Stdio::piped()).stderr(Stdio::null());
     for (name, port) in ["--mysql-port", "--fe-port", "--be-port"].into_iter().zip(ports) {
-        command.args([name, &port.to_string()]);
+        command.args([name, &port.number().to_string()]);
     }
     let mut child = command.spawn().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).await.unwrap();
-    let mut found = line.split_whitespace().filter_map(|word| word.rsplit_once(':')?.1.parse().ok());
-    Some((child, [found.next()?, found.next()?, found.next()?]))
+    (!line.is_empty()).then_some(child)
 }

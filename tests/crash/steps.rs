@@ -76,6 +76,7 @@ fn every_step_is_in_a_table() {
     let tried = OF_THE_COPY.iter().chain(OF_AN_EPOCH).chain(crate::row_hash::STEPS).map(|&(step, _)| step);
     let tried = tried.chain(crate::schema_changes::while_copying::STEPS.iter().map(|&(step, _)| step));
     let tried = tried.chain(super::copies::STEPS.iter().map(|&(step, _)| step));
+    let tried = tried.chain(crate::row_hash::COPY_STEPS.iter().copied());
     let tried = tried.chain(super::lagging::STEPS.iter().map(|&(step, ..)| step));
     let tried: BTreeSet<&str> = tried.chain(OF_A_CHANGE.iter().map(|&(step, ..)| step)).collect();
     assert_eq!(tried, BTreeSet::from(step::ALL));
@@ -124,15 +125,16 @@ async fn a_crash_at_any_step_of_the_copy_loses_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_any_step_of_an_epoch_loses_nothing_doubles_nothing_and_turns_nothing_back() {
-    killed_at(Product::Mysql, servers::mysql().await, OF_AN_EPOCH).await;
+    killed_at(Product::Mysql, servers::mysql().await, OF_AN_EPOCH, async |_| {}).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash_at_a_step_of_an_epoch_loses_nothing_doubles_nothing_and_turns_nothing_back_on_mariadb() {
-    killed_at(Product::Mariadb, servers::mariadb().await, ON_MARIADB).await;
+    killed_at(Product::Mariadb, servers::mariadb().await, ON_MARIADB, async |_| {}).await;
 }
 
-async fn killed_at(product: Product, source: &Shared, steps: &[(&str, u32)]) {
+/// `then` is done to what each killed process has left.
+pub(super) async fn killed_at(product: Product, source: &Shared, steps: &[(&str, u32)], then: impl AsyncFn(&Job)) {
     let database = source.database("epoch_steps").await;
     let shop = Shop::open(product, &mut source.connect().await, &database).await;
     let target = Outside::start().await;
@@ -146,6 +148,7 @@ async fn killed_at(product: Product, source: &Shared, steps: &[(&str, u32)]) {
         let mut child = job.start_held_at(step, passed).await;
         shop.assert_not_behind(&mut target.connect().await, &job.status().await).await;
         child.kill().await.unwrap();
+        then(&job).await;
         shop.assert_not_behind(&mut target.connect().await, &job.status().await).await;
         assert!(!observer.has_failed(), "at {step}: {:?}", observer.stop().await);
     }

@@ -74,7 +74,10 @@ async fn a_stop_is_heeded_while_the_source_is_silent_or_away() {
     for silent in [true, false] {
         link.open();
         let before = chunks_done(&job.status().await);
-        let child = job.start();
+        // Far from its end for seconds, however busy the machine is.
+        let mut run = towpath("run");
+        run.env("FAILPOINTS", "chunk-in=sleep(30)");
+        let child = job.start_as(run);
         job.wait_for("chunks", |status| chunks_done(status) > before + 3).await;
         let former = job.log().len();
         if silent {

@@ -148,7 +148,7 @@ impl Target {
 
     /// Waits until a label has that state.
     fn await_state(&self, label: &str, state: &str) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
         while self.label_state(label)["state"] != state {
             assert!(Instant::now() < deadline, "{label} never came to {state}: {}", self.label_state(label));
             std::thread::sleep(Duration::from_millis(20));
@@ -232,7 +232,7 @@ fn http(address: SocketAddr, method: &str, path: &str, headers: &[&str], body: O
 
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     stream
 }
 
@@ -249,15 +249,15 @@ fn parse(text: &str) -> Answer {
     Answer { status, head: head.to_owned(), body: body.to_owned() }
 }
 
-/// Reads what comes within a moment, without waiting for the end.
+/// Waits until something comes, and reads what comes within a moment behind it, without waiting for the end.
 fn read_now(stream: &mut TcpStream) -> String {
-    stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let mut text = String::new();
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = stream.read(&mut buffer) {
         text.push_str(&String::from_utf8_lossy(&buffer[..count]));
+        stream.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     }
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     text
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use towpath::embedded::fault::{Fault, Mode};
 use towpath::target::Version;
 
 use super::{Fixture, PROPERTIES, V35, orders, start, start_with};
@@ -145,16 +146,17 @@ async fn g36_the_job_waits_for_older_load_transactions_of_the_database() {
 
 #[tokio::test]
 async fn g37_the_new_column_is_unknown_until_the_job_has_finished() {
-    let mut fixture = start_with(|options| options.alter_delay = Duration::from_millis(400)).await;
+    let mut fixture = start().await;
     fixture.run(&orders(false)).await;
+    let held = fixture.server.inject(Fault::new(Mode::AlterHeld)).unwrap();
     fixture.run("INSERT INTO orders (id, qty) VALUES (1, 5)").await;
     fixture.run("ALTER TABLE orders ADD COLUMN note VARCHAR(10) DEFAULT 'x' AFTER qty").await;
     let known = "SELECT count(*) FROM information_schema.columns WHERE table_schema='shop' AND column_name='note'";
-    if fixture.last_job().await[9] != "FINISHED" {
-        assert_eq!(fixture.one(known).await, "0");
-        assert!(fixture.refused("INSERT INTO orders (id, note) VALUES (2, 'n')").await.contains("cannot be resolved"));
-        fixture.run("INSERT INTO orders (id, qty) VALUES (2, 6)").await;
-    }
+    assert_ne!(fixture.last_job().await[9], "FINISHED");
+    assert_eq!(fixture.one(known).await, "0");
+    assert!(fixture.refused("INSERT INTO orders (id, note) VALUES (2, 'n')").await.contains("cannot be resolved"));
+    fixture.run("INSERT INTO orders (id, qty) VALUES (2, 6)").await;
+    fixture.server.mend(held);
     assert_eq!(fixture.job_end().await, "FINISHED");
     assert_eq!(fixture.one(known).await, "1");
     assert_eq!(fixture.rows("SELECT id, note FROM orders ORDER BY id LIMIT 1").await, [["1", "x"]]);

@@ -248,3 +248,22 @@ async fn big_results_are_streamed_whole() {
     }
     assert_eq!(fixture.rows("SELECT * FROM n").await.len(), 1 << 14);
 }
+
+#[tokio::test]
+async fn arrays_are_written_cast_and_stored_with_elements_of_one_type() {
+    let mut fixture = start().await;
+    fixture
+        .run(&format!("CREATE TABLE v (id INT NOT NULL, f ARRAY<FLOAT>, n ARRAY<INT>) PRIMARY KEY(id) {PROPERTIES}"))
+        .await;
+    assert_eq!(fixture.one("SELECT [1, -2.50, NULL]").await, "[1.00,-2.50,null]");
+    assert_eq!(fixture.one("SELECT ['a\"b', 'c']").await, "[\"a\\\"b\",\"c\"]");
+    assert_eq!(fixture.one("SELECT CAST('[1, 2.5]' AS ARRAY<FLOAT>)").await, "[1,2.5]");
+    assert_eq!(fixture.one("SELECT CAST(['7', 'x'] AS ARRAY<INT>)").await, "[7,null]");
+    assert_eq!(fixture.one("SELECT CAST('no array' AS ARRAY<INT>)").await, "NULL");
+    fixture.run("INSERT INTO v VALUES (1, [1.5, -2], [1, NULL]), (2, CAST('[0.1]' AS ARRAY<FLOAT>), NULL)").await;
+    fixture.run("UPDATE v SET f = [1.5, -2.5] WHERE id = 1").await;
+    assert_eq!(fixture.rows("SELECT f, n FROM v ORDER BY id").await, [["[1.5,-2.5]", "[1,null]"], ["[0.1]", "NULL"]]);
+    assert!(fixture.refused("SELECT [1, [2]]").await.contains("all arrays or none"));
+    assert!(fixture.refused("SELECT CAST(1 AS ARRAY<INT>)").await.contains("Cannot cast"));
+    assert!(fixture.refused("UPDATE v SET f = 1 WHERE id = 1").await.contains("cannot be converted"));
+}

@@ -19,6 +19,7 @@ pub(crate) const ROWS: u64 = 1_200;
 /// Chunks of a few rows, and no pause.
 pub(crate) const SETTINGS: &str = "params: {realFlushPauseSec: 0, fullBatchSize: 100}";
 /// Every chunk waits after it was read: the stream passes changes of its rows, and comes far behind the place where it was read.
+const SLOWLY: &str = "sleep(25)";
 const SLOW_CHUNKS: &str = "copy-read=sleep(25)";
 
 /// A table `(id, n, v)` of so many rows.

@@ -4,7 +4,7 @@ use mysql_async::prelude::Queryable as _;
 use rand::seq::SliceRandom as _;
 use towpath::demo::server::{Options, Product, ScratchServer};
 
-use super::{ROWS, SETTINGS, SLOW_CHUNKS, Watcher, Writer, fill};
+use super::{ROWS, SETTINGS, SLOWLY, Watcher, Writer, fill};
 use crate::harness::{Job, Target, assert_equal, text, towpath};
 use crate::servers::{self, Shared};
 
@@ -22,14 +22,18 @@ async fn recopied_under_writes(source: &Shared) {
         wrong.query_drop(statement.replace("{}", &database)).await.unwrap();
     }
     let mut run = towpath("run");
-    run.env("FAILPOINTS", SLOW_CHUNKS);
+    let begun = job.gate("copy-read");
+    run.env("FAILPOINTS", begun.after(0, SLOWLY));
     let child = job.start_as(run);
     job.wait_for("a run", |status| status["running"] == true).await;
     let writer = Writer::start(source.port(), &database, &["t", "other"]);
     let watcher = Watcher::start(target.server.mysql_addr.port(), format!("{database}.other"));
     let asked = job.command("recopy", &[&format!("{database}.t"), &format!("{database}.other")]).await;
     assert!(asked.status.success() && text(&asked).contains("within seconds"), "{}", text(&asked));
-    job.wait_for("a copy", |status| status["copies"][0]["beside"] == true).await;
+    begun.reached(&job).await;
+    let status = job.status().await;
+    assert_eq!(status["copies"][0]["beside"], true, "{status}");
+    begun.open();
     job.wait_for("both copies", |status| {
         status["copies"].as_array().is_some_and(Vec::is_empty)
             && status["copiesAsked"].as_array().is_some_and(Vec::is_empty)
@@ -69,7 +73,8 @@ async fn a_copy_is_exact_without_gtids_and_with_images_of_some_columns() {
     let job = Job::new(source.port(), &target, &format!("{database}.*"), "", SETTINGS);
     job.run_to_end().await;
     let mut run = towpath("run");
-    run.env("FAILPOINTS", SLOW_CHUNKS);
+    let begun = job.gate("copy-read");
+    run.env("FAILPOINTS", begun.after(0, SLOWLY));
     let child = job.start_as(run);
     let port = source.port();
     let table = format!("{database}.t");
@@ -90,7 +95,10 @@ async fn a_copy_is_exact_without_gtids_and_with_images_of_some_columns() {
     });
     job.wait_for("a run", |status| status["running"] == true).await;
     assert!(job.command("recopy", &["t"]).await.status.success());
-    job.wait_for("a copy", |status| status["copies"][0]["beside"] == true).await;
+    begun.reached(&job).await;
+    let status = job.status().await;
+    assert_eq!(status["copies"][0]["beside"], true, "{status}");
+    begun.open();
     job.wait_for("its end", |status| status["copies"].as_array().is_some_and(Vec::is_empty)).await;
     stop.cancel();
     assert!(writing.await.unwrap() > 20);

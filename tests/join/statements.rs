@@ -2,7 +2,7 @@
 
 use mysql_async::prelude::Queryable as _;
 
-use super::{ROWS, SLOW_CHUNKS, Watcher, Writer, fill};
+use super::{ROWS, SLOWLY, Watcher, Writer, fill};
 use crate::harness::{Job, Target, assert_equal, towpath};
 use crate::servers::{self, Shared};
 
@@ -17,7 +17,9 @@ async fn copied_by_statements(source: &Shared) {
     let job = Job::new(source.port(), &target, &format!("{database}.*"), "", SETTINGS);
     job.run_to_end().await;
     let mut run = towpath("run");
-    run.env("FAILPOINTS", SLOW_CHUNKS);
+    // The first copy stands in its middle until a statement has come.
+    let middle = job.gate("copy-read");
+    run.env("FAILPOINTS", middle.after(3, SLOWLY));
     let child = job.start_as(run);
     job.wait_for("a run", |status| status["running"] == true).await;
     let writer = Writer::start(source.port(), &database, &["t"]);
@@ -27,9 +29,12 @@ async fn copied_by_statements(source: &Shared) {
     let mut conn = source.connect().await;
     // The target cannot turn an INT into a DECIMAL.
     conn.query_drop(format!("ALTER TABLE {database}.t MODIFY n DECIMAL(12,2) NOT NULL")).await.unwrap();
-    job.wait_for("the copy", |status| !idle(status) && copying(status)).await;
+    middle.reached(&job).await;
+    let status = job.status().await;
+    assert!(!idle(&status) && copying(&status), "{status}");
     // In the middle of it: another definition, twice.
     conn.query_drop(format!("ALTER TABLE {database}.t ADD w INT NOT NULL DEFAULT 7, ADD d DATETIME")).await.unwrap();
+    middle.open();
     conn.query_drop(format!("UPDATE {database}.t SET w = 8 WHERE id < 2000")).await.unwrap();
     job.wait_for("it to begin anew", |_| job.log().matches("is given up").count() >= 1).await;
     job.wait_for("the copy again", copying).await;

@@ -91,7 +91,8 @@ async fn each_metric_moves_in_its_scenario() {
     let job = Job::new(source.port(), &target, &format!("{database}.*"), "", &more);
     let mut run = towpath("run");
     // Everything is seen as it is before the job has done anything.
-    run.env("FAILPOINTS", "position-found=sleep(1000)");
+    let begin = job.gate("position-found");
+    run.env("FAILPOINTS", begin.after(0, "off"));
     let child = job.start_as(run);
     let seen = Arc::new(Mutex::new(Seen::default()));
     let looking = tokio::spawn({
@@ -114,6 +115,9 @@ async fn each_metric_moves_in_its_scenario() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
+    begin.reached(&job).await;
+    http.wait_for("the first look", &job, |_| seen.lock().unwrap().looked).await;
+    begin.open();
     job.wait_for("incremental", |status| status["stage"] == "incremental").await;
 
     // Rows wait for their flush; the log behind the checkpoint is asked for every ten seconds.

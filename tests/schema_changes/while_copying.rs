@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
-use serde_json::Value;
 
 use super::following::assert_same_columns;
 use crate::harness::{Job, Target, assert_equal, text, towpath};
@@ -69,12 +68,6 @@ async fn make(conn: &mut Conn, database: &str) {
     conn.query_drop("UPDATE i_two SET a = 10, b = 20, v = CONCAT('two', id)").await.unwrap();
 }
 
-fn chunks_of(status: &Value, table: &str) -> u64 {
-    let tables = status["fullData"].as_array().cloned().unwrap_or_default();
-    let this = tables.iter().find(|row| row["table"].as_str().is_some_and(|name| name.ends_with(table)));
-    this.and_then(|row| row["chunksDone"].as_u64()).unwrap_or(0)
-}
-
 /// Both sides are equal, now and behind a later statement.
 async fn assert_right(source: &'static Shared, target: &Target, job: &Job, database: &str) {
     job.run_to_end().await;
@@ -97,9 +90,10 @@ async fn in_one_run(source: &'static Shared) {
     let target = Target::start().await;
     let job = Job::new(source.port(), &target, &format!("{database}.*"), "", SETTINGS);
     let mut run = towpath("run");
-    run.env("FAILPOINTS", "chunk-read=2*off->1*sleep(3000)->off");
+    let half = job.gate("chunk-read");
+    run.env("FAILPOINTS", half.after(2, "off"));
     let child = job.start_as(run);
-    job.wait_for("half a table", |status| chunks_of(status, "a_swapped") == 2).await;
+    half.reached(&job).await;
     let stop = Arc::new(AtomicBool::new(false));
     let writing = tokio::spawn(write(source.connect().await, database.clone(), Arc::clone(&stop)));
     for (_, statements) in CHANGES {
@@ -107,6 +101,7 @@ async fn in_one_run(source: &'static Shared) {
             conn.query_drop(*statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
         }
     }
+    half.open();
     job.wait_for("incremental", |status| status["stage"] == "incremental").await;
     let came = tokio::time::timeout(Duration::from_secs(120), async {
         while !job.log().contains("it is copied again") {
@@ -192,15 +187,12 @@ async fn tables_that_change_while_the_job_begins_are_known_as_they_are_at_its_pl
     let job = Job::new(source.port(), &target, &format!("{database}.*"), "", SETTINGS);
     let mut run = towpath("run");
     // Once only: the second look finds nothing new.
-    run.env("FAILPOINTS", "position-found=1*sleep(1000)");
+    let between = job.gate("position-found");
+    run.env("FAILPOINTS", between.after(0, "off"));
     let child = job.start_as(run);
-    // Until the job has begun: one of the statements at least lies between the two.
-    let mut number = 0;
-    while job.status().await["stage"].is_null() {
-        number += 1;
-        conn.query_drop(format!("ALTER TABLE t ADD c{number} INT DEFAULT {number}")).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    between.reached(&job).await;
+    conn.query_drop("ALTER TABLE t ADD c1 INT DEFAULT 1; ALTER TABLE t ADD c2 INT DEFAULT 2").await.unwrap();
+    between.open();
     conn.query_drop("ALTER TABLE t DROP a; INSERT INTO t (id, b) VALUES (3, 300)").await.unwrap();
     job.wait_for("incremental", |status| status["stage"] == "incremental").await;
     assert!(job.stop(child).await.success(), "{}", job.log());
@@ -250,10 +242,12 @@ async fn a_table_that_changes_while_it_is_copied_without_the_log_fails_the_job()
     let target = Target::start().await;
     let job = Job::new(source.port(), &target, &format!("{database}.a_swapped"), "startup: full", SETTINGS);
     let mut run = towpath("run");
-    run.env("FAILPOINTS", "chunk-read=1*off->1*sleep(2000)->off");
+    let half = job.gate("chunk-read");
+    run.env("FAILPOINTS", half.after(1, "off"));
     let mut child = job.start_as(run);
-    job.wait_for("its copy", |status| chunks_of(status, "a_swapped") == 1).await;
+    half.reached(&job).await;
     conn.query_drop(CHANGES[0].1[0]).await.unwrap();
+    half.open();
     assert!(!child.wait().await.unwrap().success(), "{}", job.log());
     let output = job.command("run", &[]).await;
     let said = text(&output);

@@ -49,7 +49,8 @@ pub(crate) async fn small_letters(product: Product) -> &'static Shared {
 }
 
 async fn start(product: Product) -> Shared {
-    start_with(Options::new(product)).await
+    // MariaDB's default takes no event of more than 16 MB.
+    start_with(Options::new(product).argument("--max-allowed-packet=67108864")).await
 }
 
 async fn start_with(options: Options) -> Shared {

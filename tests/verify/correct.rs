@@ -126,19 +126,20 @@ async fn a_correction_never_overwrites_a_newer_change() {
     verify(&job, &[]).await.expect(3, ["different t id=1: w"]);
 
     assert!(job.command("pause", &[]).await.status.success());
-    // Until it has taken hold: then something is behind the checkpoint, and the correction has to wait for it.
-    let query = format!("SELECT v FROM {database}.t WHERE id = 2");
-    for n in 1.. {
-        source.run([format!("UPDATE {database}.t SET v = {n} WHERE id = 2")]).await;
-        let came = tokio::time::timeout(std::time::Duration::from_secs(4), async {
-            while target.text(&query).await != n.to_string() {
-                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-            }
-        });
-        if came.await.is_err() {
-            break;
-        }
+    while !job.log().contains("paused=true") {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
+    // Whoever waited for something to read takes one thing more. What comes behind that stays behind the checkpoint, and the
+    // correction has to wait for it.
+    source.run([format!("UPDATE {database}.t SET v = 1 WHERE id = 2")]).await;
+    let query = format!("SELECT v FROM {database}.t WHERE id = 2");
+    let _came = tokio::time::timeout(std::time::Duration::from_secs(4), async {
+        while target.text(&query).await != "1" {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    source.run([format!("UPDATE {database}.t SET v = 2 WHERE id = 2")]).await;
     let mut correcting = towpath("correct");
     let correcting = correcting.arg(job.path()).stdout(std::process::Stdio::piped()).spawn().unwrap();
     while !job.log().contains("read anew to be corrected") {

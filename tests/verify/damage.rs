@@ -13,7 +13,8 @@ const COLUMNS: &str = "id INT PRIMARY KEY, tiny TINYINT, big BIGINT UNSIGNED, nu
      medium MEDIUMINT UNSIGNED, i INT UNSIGNED, long_ BIGINT, wide DECIMAL(60,5), bits64 BIT(64), tt TINYTEXT, mt MEDIUMTEXT, \
      lt LONGTEXT, fixed BINARY(4), blob_ BLOB, tiny_blob TINYBLOB";
 /// Types that only one of the servers has, a value of each, and what becomes of it.
-const OF_MYSQL: (&str, &str, &[(&str, &str)]) = (", vec VECTOR(2)", "STRING_TO_VECTOR('[1.5,-2]')", &[("vec", "NULL")]);
+const OF_MYSQL: (&str, &str, &[(&str, &str)]) =
+    (", vec VECTOR(2)", "STRING_TO_VECTOR('[1.5,-2]')", &[("vec", "NULL"), ("vec", "[1.5, -2.5]")]);
 const OF_MARIADB: (&str, &str, &[(&str, &str)]) = (
     ", u UUID, i4 INET4, i6 INET6",
     "'123e4567-e89b-12d3-a456-426655440000', '10.0.0.1', '2001:db8::1'",

@@ -88,7 +88,7 @@ async fn counted_under_writers(source: &Shared) {
     assert_eq!(corrected.status.code(), Some(3), "{said}");
     assert!(
         said.contains(&format!("{database}.t: has no key"))
-            && said.contains("let another job (another `name`) copy it"),
+            && said.contains(&format!("have it copied anew: `towpath recopy JOB {database}.t`")),
         "{said}"
     );
     assert!(job.stop(running).await.success(), "{}", job.log());

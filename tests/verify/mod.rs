@@ -11,6 +11,7 @@ mod options;
 mod scheduled;
 mod soak;
 mod stopped;
+mod unseen;
 
 use std::collections::BTreeSet;
 use std::process::Output;

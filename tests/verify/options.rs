@@ -4,7 +4,7 @@ use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use towpath::demo::server::{Options, Product, ScratchServer};
 
-use super::{follow, verify};
+use super::{follow, scheduled, verify};
 use crate::harness::{Job, Target};
 use crate::servers;
 
@@ -103,7 +103,9 @@ async fn rows_are_read_from_a_replica_when_it_has_come_to_where_the_job_is() {
 
     // A replica that lags: its old rows are no differences, and it cannot be compared with until it comes.
     run(&mut replica, &["STOP REPLICA"]).await;
+    let before = job.status().await["inserts"].as_u64();
     run(&mut conn, &["UPDATE d.t SET v = 9 WHERE id = 2", "INSERT INTO d.t VALUES (4, 4)"]).await;
+    job.wait_for("both changes", |status| status["inserts"].as_u64() > before).await;
     let late = through(&["--patience", "1"]).await;
     late.expect(1, []);
     assert!(late.all.contains("the replica of --source-host is behind the job"), "{}", late.all);
@@ -117,4 +119,16 @@ async fn rows_are_read_from_a_replica_when_it_has_come_to_where_the_job_is() {
     let stopped = through(&[]).await;
     stopped.expect(3, ["missing t id=3"]);
     assert_eq!(stopped.table("t")["unjudged"], 0, "{}", stopped.all);
+
+    // By the clock it is the replica too, if the job file says so: only there row 2 is another one.
+    run(&mut replica, &["UPDATE d.t SET v = 7 WHERE id = 2"]).await;
+    let text = std::fs::read_to_string(job.path()).unwrap();
+    std::fs::write(job.path(), format!("{text}verify: {{cron: '0 3 * * *', sourceHost: '{host}'}}\n")).unwrap();
+    let running = scheduled::start(&job);
+    job.wait_for("both differences", |status| {
+        let last = &status["verification"]["last"];
+        last["scheduled"] == true && last["differences"] == 2
+    })
+    .await;
+    assert!(job.stop(running).await.success(), "{}", job.log());
 }

@@ -9,7 +9,7 @@ use crate::harness::{Job, Target, assert_equal, text, towpath};
 use crate::metrics::Http;
 use crate::servers;
 
-fn start(job: &Job) -> Child {
+pub(super) fn start(job: &Job) -> Child {
     let mut run = towpath("run");
     run.env("FAILPOINTS", "each-second=return");
     job.start_as(run)
@@ -138,10 +138,12 @@ async fn a_comparison_waits_for_the_copy_and_is_never_met_by_the_next_one() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert!(runs(&job).await.is_empty());
-    job.command("set", &["rateLimitRps=0"]).await;
-    // Each takes two seconds and a half, and there is a time every second.
-    let seen =
-        http.wait_for("one that runs", &job, |metrics| metrics.get("towpath_verify_running") == Some(&1.0)).await;
+    // Each takes two seconds and a half, and there is a time every second. The first one is looked out for from before it can
+    // begin.
+    let runs_now =
+        |metrics: &std::collections::BTreeMap<String, f64>| metrics.get("towpath_verify_running") == Some(&1.0);
+    let (seen, _) =
+        tokio::join!(http.wait_for("one that runs", &job, runs_now), job.command("set", &["rateLimitRps=0"]));
     assert_eq!(seen["towpath_verify_last_run_timestamp_seconds"], 0.0);
     job.wait_for("the second", |status| at_least(status, 2)).await;
     let runs = runs(&job).await;

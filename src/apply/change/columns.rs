@@ -23,6 +23,8 @@ pub(super) struct Reshaped {
     pub(super) was: Vec<Option<usize>>,
     /// What the statement did to rows, so that an ALTER at the target does not lead there.
     pub(super) rewritten: Vec<String>,
+    /// Of a table without a key: why the hashes of the rows that exist are others now.
+    pub(super) rehashed: Option<String>,
 }
 
 impl Reshaped {
@@ -66,7 +68,16 @@ pub(super) fn reshape(
     check_key(altered)?;
 
     // Of each column of `after` that the target has: what it was there and what it is now.
-    let mut columns: Vec<(Option<usize>, TargetColumn)> = Vec::with_capacity(after.columns.len());
+    let made = mapping.target.columns.len() - mapping.carried().len();
+    let mut columns: Vec<(Option<usize>, TargetColumn)> = mapping
+        .target
+        .columns
+        .iter()
+        .take(made)
+        .cloned()
+        .enumerate()
+        .map(|(index, column)| (Some(index), column))
+        .collect();
     let mut applied: Vec<usize> = Vec::new();
     for (index, column) in after.columns.iter().enumerate() {
         let is_key = after.key.contains(&index);
@@ -106,9 +117,25 @@ pub(super) fn reshape(
         }
         columns.push((Some(place), now));
     }
-    // The target's order: the key first, in its own order.
-    let key_place = |column: &TargetColumn| after.key.iter().position(|&key| key == column.source);
-    columns.sort_by_key(|(_, column)| key_place(column).unwrap_or(after.key.len()));
+    let mut rehashed = None;
+    if made == 0 {
+        // The target's order: the key first, in its own order.
+        let key_place = |column: &TargetColumn| after.key.iter().position(|&key| key == column.source);
+        columns.sort_by_key(|(_, column)| key_place(column).unwrap_or(after.key.len()));
+    } else {
+        let places: HashSet<usize> = columns.iter().filter_map(|(was, _)| *was).collect();
+        rehashed = match places.len() == mapping.target.columns.len() && columns.len() == places.len() {
+            true => other_texts(altered, &columns[made..], strict, rules),
+            false => Some("it has other columns".to_owned()),
+        };
+        if rehashed.is_none() {
+            // The hash is made in the order that they had.
+            columns.sort_by_key(|(was, _)| *was);
+        }
+    }
+    let rehashed = rehashed.map(|why| {
+        format!("it has no key, and the hash that stands for one is made of all cells of a row: {why}, so its rows have others")
+    });
 
     let fed = mapping.target.columns.len();
     let mut unfed: Vec<(Option<usize>, TargetColumn)> =
@@ -144,7 +171,28 @@ pub(super) fn reshape(
     let unfed = unfed.into_iter().map(|(_, column)| column).collect();
     let mapped = Mapping { source: after.as_ref().clone(), target, unfed, twin: mapping.twin.clone() };
     let rewritten = rewritten(altered, &applied, strict);
-    Ok(Reshaped { before: mapping.whole_target(), after: mapped.whole_target(), was, rewritten, mapping: mapped })
+    let (before, after) = (mapping.whole_target(), mapped.whole_target());
+    Ok(Reshaped { before, after, was, rewritten, rehashed, mapping: mapped })
+}
+
+/// Why some cell of rows that exist has another text, whether or not the target's columns follow the statement.
+fn other_texts(
+    altered: &Altered,
+    columns: &[(Option<usize>, TargetColumn)],
+    strict: bool,
+    rules: &Rules,
+) -> Option<String> {
+    let all: Vec<usize> = columns.iter().map(|(_, column)| column.source).collect();
+    if let Some(found) = rewritten(altered, &all, strict).into_iter().next() {
+        return Some(found);
+    }
+    let type_of = |column: &Column| map_column(column, 0, false, &rules.mapping).ok().map(|column| column.ty);
+    all.into_iter().find_map(|index| {
+        let now = altered.after.columns.get(index)?;
+        let former = altered.before.columns.get((*altered.was.get(index)?)?)?;
+        let alike = type_of(former).zip(type_of(now)).is_some_and(|(former, now)| former.texts_like(now));
+        (!alike).then(|| format!("column {} has another type", now.name))
+    })
 }
 
 /// Alike but for the name, and what no row and no target knows of.

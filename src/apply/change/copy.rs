@@ -81,9 +81,6 @@ impl Plan {
         if self.followed.passes(name) {
             return Ok(());
         }
-        if table.key.is_empty() {
-            return Err(no_key_to_copy_by(name, reason));
-        }
         // What is asked for brings rows beside those that there are.
         let thrown_away = match verdict.case.asked {
             true => None,
@@ -110,7 +107,9 @@ impl Plan {
         if !whole {
             self.steps.push(Step::Drop(table_at_target.clone()));
         }
-        let serving = whole.then_some(Serving { table: table_at_target, live: same && !frozen && !lagged });
+        // Rows without a key have the numbers of one table.
+        let live = same && !frozen && !lagged && !mapping.is_row_hash();
+        let serving = whole.then_some(Serving { table: table_at_target, live });
         self.copy(mapping, serving, reason.to_owned(), false, verdict)
     }
 
@@ -124,9 +123,6 @@ impl Plan {
         verdict: &Verdict<'_>,
     ) -> Result<()> {
         let name = mapping.source.name.clone();
-        if mapping.source.key.is_empty() {
-            return Err(no_key_to_copy_by(&name, &reason));
-        }
         let mut live = false;
         let serves = serving.map(|serving| {
             mapping.target.name = beside(&serving.table);
@@ -195,15 +191,4 @@ impl Plan {
         }
         self.steps.push(Step::Drop(table));
     }
-}
-
-/// A table without a key is copied as it was at one place of the log, and that only before the log is followed.
-fn no_key_to_copy_by(table: &TableName, reason: &str) -> Error {
-    Error::definite(format!(
-        "table {table}: {reason}, and it has no key by which its rows could be copied while the log is followed"
-    ))
-    .hint(
-        "give the table a primary key, or leave it out with source.excludeTables and start again; or begin a new job (another \
-         `name`) that copies it",
-    )
 }

@@ -50,6 +50,7 @@ mod run;
 mod tests;
 mod unsettled;
 
+pub(in crate::apply) use rename::in_order;
 pub use unsettled::Unsettled;
 
 pub(in crate::apply) use run::shortened;
@@ -119,6 +120,10 @@ impl Followed {
     /// The copy of the table that is under way.
     pub(crate) fn join(&self, table: &TableName) -> Option<&Join> {
         self.joins.get(table)
+    }
+
+    pub(super) fn joins(&self) -> impl ExactSizeIterator<Item = (&TableName, &Join)> {
+        self.joins.iter()
     }
 
     pub(super) fn has_copies(&self) -> bool {

@@ -58,6 +58,8 @@ pub(super) struct Plan {
     pub(super) followed: Followed,
     pub(super) counts: Vec<(DdlKind, Outcome)>,
     pub(super) letters: Vec<LetterMove>,
+    /// Tables without a key that have another name.
+    pub(super) renumbered: Vec<(TableName, TableName)>,
     /// Lines for the log: what is not applied.
     pub(super) warnings: Vec<String>,
 }
@@ -123,6 +125,7 @@ pub(super) fn plan(
         followed: followed.clone(),
         counts: Vec::new(),
         letters: Vec::new(),
+        renumbered: Vec::new(),
         warnings: Vec::new(),
     };
     let mut verdict = Verdict { rules, case, counts: Vec::new(), warnings: Vec::new(), stops: Vec::new() };
@@ -144,7 +147,7 @@ pub(super) fn plan(
 impl Plan {
     fn create(&mut self, table: &Arc<Table>, place: &Place, verdict: &mut Verdict<'_>) -> Result<()> {
         let name = &table.name;
-        if table.key.is_empty() {
+        if table.key.is_empty() && !verdict.rules.mapping.row_hash {
             self.warnings.push(format!("table {name} is left out: it has no primary key (noKeyTables: skip)"));
             self.followed.passed.insert(name.clone());
             return Ok(());
@@ -240,11 +243,9 @@ impl Plan {
             return Err(Error::definite(format!("table {name}: the job and its history know it by different columns"))
                 .hint("this is a mistake of Towpath; begin a new job (another `name`) that copies, and report it"));
         }
-        if mapping.is_row_hash() {
-            return Err(no_key(name));
-        }
         let reshaped = reshape(mapping, altered, strict, verdict.rules, verdict)?;
-        let can_follow = reshaped.rewritten.is_empty() && !verdict.case.impossible.contains_key(name);
+        let can_follow =
+            reshaped.rewritten.is_empty() && reshaped.rehashed.is_none() && !verdict.case.impossible.contains_key(name);
         let former = match only_adds(altered) && can_follow {
             true => former,
             false => former.or_else(|| self.throw_away(name, verdict.case)),
@@ -281,6 +282,15 @@ impl Plan {
 
 /// Why the target's rows would not be the source's behind an ALTER like the source's, if the table is to be copied then.
 fn rewritten(table: &TableName, reshaped: &Reshaped, verdict: &Verdict<'_>) -> Result<Option<String>> {
+    if let Some(why) = &reshaped.rehashed {
+        if verdict.rules.ddl.on_impossible() == OnImpossible::Recopy {
+            return Ok(Some(why.clone()));
+        }
+        return Err(Error::definite(format!("table {table}: {why}")).hint(
+            "set ddl.onImpossible to `recopy` and start again: the table is copied anew beside the one that serves. With \
+             ddl.addColumn: ignore columns may be added without that; a primary key lets any change be followed",
+        ));
+    }
     let found = reshaped.rewritten.join("; ");
     if found.is_empty() {
         return Ok(None);
@@ -294,17 +304,6 @@ fn rewritten(table: &TableName, reshaped: &Reshaped, verdict: &Verdict<'_>) -> R
          ddl.addColumn or ddl.modifyColumn to `ignore` or `warn`: the target's column stays as it is and gets the values of \
          rows that change from here on",
     ))
-}
-
-/// Its rows are known by hashes of all their cells.
-pub(super) fn no_key(table: &TableName) -> Error {
-    Error::definite(format!(
-        "table {table} has no key: its rows are numbered under its name and known by all their columns, so neither may change"
-    ))
-    .hint(
-        "leave it out with source.excludeTables and start again, or begin a new job (another `name`) that copies; a primary key \
-         makes such changes possible",
-    )
 }
 
 /// Values that did not fit made the statement fail, so it met none. Of a statement that is no ALTER (an online tool's

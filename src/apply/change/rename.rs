@@ -10,25 +10,19 @@
 
 use std::sync::Arc;
 
-use super::plan::{Plan, Step, Verdict, no_key};
+use super::plan::{Plan, Step, Verdict};
 use crate::config::{DdlKind, OnImpossible};
 use crate::mysql::binlog::Place;
 use crate::schema::{Mapping, Renamed, TableName};
 use crate::state::LetterMove;
 use crate::{Error, Result};
 
-/// A table of the target on its way to another name.
-struct Moving {
-    old: TableName,
-    new: TableName,
-    /// The source's table, behind the statement.
-    of: TableName,
-}
-
 impl Plan {
     pub(super) fn rename(&mut self, renamed: &[Renamed], place: &Place, verdict: &mut Verdict<'_>) -> Result<()> {
         let (mut passing, mut unknown, mut stays) = (Vec::new(), Vec::new(), Vec::new());
         let (mut moving, mut far) = (Vec::new(), Vec::new());
+        // Tables without a key, whose rows have numbers under their names.
+        let mut numbered = Vec::new();
         for Renamed { from, table } in renamed {
             let to = &table.name;
             if self.followed.passed.remove(from) {
@@ -42,9 +36,7 @@ impl Plan {
                 unknown.push(table);
                 continue;
             };
-            if mapping.is_row_hash() {
-                return Err(no_key(from));
-            }
+            let is_row_hash = mapping.is_row_hash();
             let mut mapping = Mapping { source: table.as_ref().clone(), ..mapping.as_ref().clone() };
             if verdict.on(DdlKind::RenameTable, format_args!("table {from} is renamed to {to}")) {
                 let new = TableName::new(verdict.rules.mapping.target_database(&to.database), &to.table);
@@ -57,11 +49,15 @@ impl Plan {
                     continue;
                 }
                 if old != new {
-                    moving.push(Moving { old, new, of: to.clone() });
+                    moving.push((old, new));
                 }
+            }
+            if is_row_hash {
+                numbered.push((from.clone(), to.clone()));
             }
             stays.push((mapping, former, thrown_away));
         }
+        self.renumbered.extend(in_order(numbered));
         self.followed.passed.extend(passing);
         let mappings = stays.iter().map(|(mapping, ..)| (mapping.source.name.clone(), Arc::new(mapping.clone())));
         self.followed.mappings.extend(mappings);
@@ -93,24 +89,32 @@ impl Plan {
         }
     }
 
-    fn rename_at_target(&mut self, mut moving: Vec<Moving>, place: &Place) -> Result<()> {
-        let rename = |plan: &mut Plan, from: TableName, to: TableName| {
-            plan.letters.push(LetterMove::Renamed { from: from.clone(), to: to.clone() });
-            plan.steps.push(Step::Rename { from, to });
-        };
-        while !moving.is_empty() {
-            let free = moving.iter().position(|one| moving.iter().all(|other| other.old != one.new));
-            if let Some(free) = free {
-                let Moving { old, new, of } = moving.remove(free);
-                self.make_room(&new, &of, place)?;
-                rename(self, old, new);
-            } else if let Some(one) = moving.first_mut() {
-                let aside = TableName::new(&one.old.database, format!("{}__towpath_aside", one.old.table));
-                rename(self, std::mem::replace(&mut one.old, aside.clone()), aside);
+    fn rename_at_target(&mut self, moving: Vec<(TableName, TableName)>, place: &Place) -> Result<()> {
+        for (from, to) in in_order(moving) {
+            let of = self.followed.mappings().find(|mapping| mapping.target.name == to);
+            if let Some(of) = of.map(|mapping| mapping.source.name.clone()) {
+                self.make_room(&to, &of, place)?;
             }
+            self.letters.push(LetterMove::Renamed { from: from.clone(), to: to.clone() });
+            self.steps.push(Step::Rename { from, to });
         }
         Ok(())
     }
+}
+
+/// Old names and new ones as single steps, of which none leads to a name that somebody has.
+pub(in crate::apply) fn in_order(mut moving: Vec<(TableName, TableName)>) -> Vec<(TableName, TableName)> {
+    let mut steps = Vec::with_capacity(moving.len());
+    while !moving.is_empty() {
+        let is_free = |(_, new): &(TableName, TableName)| moving.iter().all(|(old, _)| old != new);
+        if let Some(free) = moving.iter().position(is_free) {
+            steps.push(moving.remove(free));
+        } else if let Some((old, _)) = moving.first_mut() {
+            let aside = TableName::new(&old.database, format!("{}__towpath_aside", old.table));
+            steps.push((std::mem::replace(old, aside.clone()), aside));
+        }
+    }
+    steps
 }
 
 fn too_far(from: &TableName, to: &TableName) -> Error {

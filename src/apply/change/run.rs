@@ -42,7 +42,7 @@ impl<T: Target> Committer<T> {
             step::reached("change-done");
         }
 
-        let Plan { mut followed, counts, letters, .. } = planned;
+        let Plan { mut followed, counts, letters, renumbered, .. } = planned;
         let lags = going_on.zip(lagging);
         if let Some((_, (table, lag))) = &lags {
             followed.lags.insert(table.clone(), lag.clone());
@@ -53,12 +53,14 @@ impl<T: Target> Committer<T> {
             ends_change: true,
             counts: counts.iter().map(|(kind, outcome)| (kind.key(), *outcome)).collect(),
             letters,
+            renumbered,
             ..self.changer.followed.changes(&followed)
         };
         if let Some((_, earlier)) = self.changer.pending.take() {
             definitions.history = definitions.history.or(earlier.history);
             definitions.counts.splice(0..0, earlier.counts);
             definitions.letters.splice(0..0, earlier.letters);
+            definitions.renumbered.splice(0..0, earlier.renumbered);
         }
         if epoch.begin == epoch.end && origin == Origin::Log {
             // Its transaction goes on; the end of that takes the definitions with it.

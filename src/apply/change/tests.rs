@@ -296,4 +296,5 @@ fn truncate_drop_and_create_go_by_their_policies() {
 
 mod committing;
 mod copies;
+mod keyless;
 mod renames;

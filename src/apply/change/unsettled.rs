@@ -27,7 +27,7 @@
 //! copied. `ddl.onImpossible` is not asked: it protects a table that serves, and this one is not whole yet.
 //!
 //! A table without a key shows in addition all that lies before the place at which it was copied as a whole: a TRUNCATE before that
-//! place has been done. Other statements on it stop the job as ever.
+//! place has been done.
 
 use super::Followed;
 use super::copy::Case;

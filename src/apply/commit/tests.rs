@@ -203,3 +203,58 @@ fn pieces_of_a_transaction_that_comes_again_are_counted_once() {
     let checkpoint = scene.store.checkpoint().unwrap().unwrap();
     assert_eq!((checkpoint.read.inserts, checkpoint.loaded), (2, 2));
 }
+
+/// A target that takes a load only beside another one, two tables at once, and refuses one of them.
+#[derive(Default)]
+struct Paired {
+    /// Loads that are there at this moment, and the most there were.
+    inside: Mutex<(usize, usize)>,
+    changed: std::sync::Condvar,
+    order: Mutex<Vec<String>>,
+}
+
+impl Script for Paired {
+    fn load(&self, load: &Load) -> Result<Loaded> {
+        self.order.lock().unwrap().push(load.label.clone());
+        if load.label.starts_with('a') {
+            let mut inside = self.inside.lock().unwrap();
+            inside.0 += 1;
+            inside.1 = inside.1.max(inside.0);
+            self.changed.notify_all();
+            let patience = Duration::from_secs(60);
+            let (mut inside, _) = self.changed.wait_timeout_while(inside, patience, |inside| inside.1 < 2).unwrap();
+            inside.0 -= 1;
+        }
+        if load.label == "a2" { Err(Error::definite("no room")) } else { Ok(Loaded::default()) }
+    }
+}
+
+#[test]
+fn tables_are_sent_side_by_side_each_in_order_and_the_others_also_when_one_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(folder.path(), "it").unwrap());
+    let target = Arc::new(Scripted(Paired::default()));
+    // As many as there are loads at once: each holds its thread.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let committer = scripted::committer(&target, &store, runtime.handle());
+    let load = |label: &str| Load {
+        label: label.into(),
+        table: TableName::new("shop", &label[1..]),
+        columns: Vec::new(),
+        partial: false,
+        format: crate::target::Format::Csv,
+        body: bytes::Bytes::from_static(b"1\x010\x02"),
+        rows: 1,
+    };
+    let tables = ["1", "2", "3", "4", "5"].map(|table| vec![load(&format!("a{table}")), load(&format!("b{table}"))]);
+    let error = committer.send(tables.into()).unwrap_err();
+    assert!(error.to_string().contains("no room"), "{error}");
+    assert_eq!(target.inside.lock().unwrap().1, 2, "as many as `parallel` says");
+    let order = target.order.lock().unwrap().clone();
+    let place = |label: &str| order.iter().position(|sent| sent == label);
+    assert!(order.len() == 9 && place("b2").is_none(), "{order:?}");
+    assert!(
+        ["1", "3", "4", "5"].iter().all(|table| place(&format!("a{table}")) < place(&format!("b{table}"))),
+        "{order:?}"
+    );
+}

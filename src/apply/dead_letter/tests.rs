@@ -93,7 +93,7 @@ impl Scene {
         let folder = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(folder.path(), "it").unwrap());
         let target = Picky { counts, store: Mutex::new(Some(Arc::clone(&store))), ..Picky::default() };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         Scene { runtime, target: Arc::new(Scripted(target)), store, policy, _folder: folder }
     }
 

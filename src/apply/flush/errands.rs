@@ -9,16 +9,18 @@ use crate::apply::change::Origin;
 use crate::apply::join::{Begin, Begun, Copied, Errand, Finish, Left, Loaded, Loading, Task, Watch, Watched, Watching};
 use crate::mysql::binlog::{Place, Statement};
 use crate::schema::{SchemaChange, TableName};
+use crate::state::WaitsFor;
 
 impl Flusher {
     /// Does what is due.
     pub(super) fn errands(&mut self, filling: &mut Filling, first: Option<Errand>) -> Result<()> {
         self.errands.take_up(first);
         // Between two transactions, and not inside the epoch of an earlier run.
-        while filling.open.is_empty()
-            && !filling.in_transaction
+        while !filling.in_transaction
+            && filling.torn.is_none()
             && self.replay_until.is_none()
             && !self.tables.is_inside()
+            && (filling.open.is_empty() || self.errands.next().is_some_and(|errand| self.cannot_wait(errand)))
         {
             let is_due =
                 self.errands.until().is_none_or(|until| until.is_none_or(|until| self.has_passed(filling, until)));
@@ -30,6 +32,10 @@ impl Flusher {
                 Errand::Begin(begin) => self.begin(filling, begin)?,
                 Errand::Finish(finish) => self.end_copy(filling, finish)?,
                 Errand::Settle(settle) => self.settle(filling, settle)?,
+                Errand::Anew { table, reply } => self.copy_anew(filling, table, reply)?,
+                Errand::Still(still) => self.stand_still(filling, still),
+                Errand::Part(part) => self.part(filling, part)?,
+                Errand::Whole(whole) => self.whole(filling, whole)?,
                 Errand::Fail(error) => {
                     self.close_before_change(filling)?;
                     return Err(error);
@@ -40,7 +46,7 @@ impl Flusher {
         Ok(())
     }
 
-    fn has_copy(&self, table: &TableName, number: u64) -> bool {
+    pub(super) fn has_copy(&self, table: &TableName, number: u64) -> bool {
         self.tables.followed.join(table).is_some_and(|join| join.number == number)
     }
 
@@ -55,8 +61,9 @@ impl Flusher {
             _ = reply.send(Watching::Waits(undecided));
             return;
         }
-        let watched = Watched { at: filling.position.clone(), mapping: mapping.clone(), number: join.number };
-        self.errands.watch = Some(Watch::new(table.clone()));
+        let (at, mapping, number) = (filling.position.clone(), mapping.clone(), join.number);
+        self.errands.watch = (!mapping.is_row_hash()).then(|| Watch::new(table.clone()));
+        let watched = Watched { at, mapping, number, attempt: 0 };
         _ = reply.send(Watching::Begun(watched));
     }
 
@@ -91,7 +98,7 @@ impl Flusher {
     }
 
     /// `None`: the copier does not bring any, or the job is to stop.
-    fn await_rows<R>(&self, rows: &channel::Receiver<R>) -> Option<R> {
+    pub(super) fn await_rows<R>(&self, rows: &channel::Receiver<R>) -> Option<R> {
         loop {
             match rows.recv_timeout(super::LOOK) {
                 Ok(rows) => return Some(rows),
@@ -109,10 +116,6 @@ impl Flusher {
         let change = match (known, new) {
             (Some(_), Some(_)) => {
                 _ = reply.send(Begun::NotNeeded);
-                return Ok(());
-            }
-            (Some(source), None) if source.key.is_empty() => {
-                _ = reply.send(Begun::Refused);
                 return Ok(());
             }
             (Some(source), None) => SchemaChange::Refill { table: source.into(), reason: reason.clone() },
@@ -147,12 +150,22 @@ impl Flusher {
     fn end_copy(&mut self, filling: &mut Filling, finish: Finish) -> Result<()> {
         let Finish { table, number, reply, .. } = finish;
         if self.has_copy(&table, number) {
+            let is_row_hash = self.tables.followed.mapping(&table).is_some_and(|mapping| mapping.is_row_hash());
+            if is_row_hash && !self.tables.has_picture(&table, number) {
+                _ = reply.send(false);
+                return Ok(());
+            }
             self.close_before_change(filling)?;
+            if is_row_hash {
+                self.send_parked(filling, &table, &WaitsFor::Copy(table.clone()), None)?;
+            }
             let (to, followed) = channel::bounded(1);
             self.task(filling, Task::Finish(table, to))?;
             self.tables.follow(followed.recv().map_err(|_| committer_gone())?);
+            self.lagging.left()?;
+            filling.held_again = filling.held.is_some();
         }
-        _ = reply.send(());
+        _ = reply.send(true);
         Ok(())
     }
 

@@ -111,6 +111,11 @@ impl Filling {
         }
     }
 
+    /// No transaction is open.
+    pub(super) fn is_between(&self) -> bool {
+        !self.in_transaction && self.open.is_empty()
+    }
+
     pub(super) fn has_news(&self) -> bool {
         !self.batch.is_empty() || self.begin != self.position
     }

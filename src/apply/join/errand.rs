@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use super::CopiedRow;
 use super::watch::Watch;
+use super::whole::WholeRows;
 use crate::Error;
 use crate::apply::xa::XaRows;
 use crate::mysql::binlog::Xid;
@@ -36,6 +37,14 @@ pub(crate) enum Errand {
     Begin(Begin),
     Finish(Finish),
     Settle(Settle),
+    /// Begin the copy of a table without a key, or begin it anew.
+    Anew {
+        table: TableName,
+        reply: oneshot::Sender<Watching>,
+    },
+    Still(Still),
+    Part(PartRead),
+    Whole(Whole),
     /// The copier cannot go on.
     Fail(Error),
 }
@@ -54,6 +63,39 @@ pub(crate) struct Watched {
     pub(crate) mapping: Arc<Mapping>,
     /// The copy's.
     pub(crate) number: u64,
+    /// How often the copy of a table without a key was begun before.
+    pub(crate) attempt: u64,
+}
+
+/// Let the stream stand still while it is found out at which place a table without a key is read.
+pub(crate) struct Still {
+    pub(crate) table: TableName,
+    /// The copy's.
+    pub(crate) number: u64,
+    /// `None`: there is no such copy any more.
+    pub(crate) reply: oneshot::Sender<Option<Stands>>,
+}
+
+/// The stream stands still until the place is told, or it is clear that nobody will tell it.
+pub(crate) struct Stands {
+    pub(crate) at: Position,
+    pub(crate) tell: channel::Sender<Position>,
+}
+
+/// Some rows of a table without a key.
+pub(crate) struct PartRead {
+    pub(crate) rows: WholeRows,
+    pub(crate) reply: oneshot::Sender<bool>,
+}
+
+/// All of a table without a key is in, as it was at one place.
+pub(crate) struct Whole {
+    pub(crate) table: TableName,
+    pub(crate) number: u64,
+    pub(crate) at: Position,
+    /// Rows.
+    pub(crate) rows: i64,
+    pub(crate) reply: oneshot::Sender<bool>,
 }
 
 /// A chunk that was read.
@@ -94,8 +136,6 @@ pub(crate) enum Begun {
     NotNeeded,
     /// The job does not know the table.
     Unknown,
-    /// It has no key.
-    Refused,
 }
 
 /// All chunks are in.
@@ -103,7 +143,8 @@ pub(crate) struct Finish {
     pub(crate) table: TableName,
     pub(crate) number: u64,
     pub(crate) until: Position,
-    pub(crate) reply: oneshot::Sender<()>,
+    /// `false`: it has to be begun anew.
+    pub(crate) reply: oneshot::Sender<bool>,
 }
 
 /// What the source's catalogue says of a table whose definition a statement has left open, and where that holds.
@@ -118,7 +159,12 @@ impl Errand {
     /// When it is due; `None`: at once.
     pub(super) fn until(&self) -> Option<&Position> {
         match self {
-            Errand::Watch { .. } | Errand::Fail(_) => None,
+            Errand::Watch { .. }
+            | Errand::Anew { .. }
+            | Errand::Still(_)
+            | Errand::Part(_)
+            | Errand::Whole(_)
+            | Errand::Fail(_) => None,
             Errand::Pass { until, .. } => Some(until),
             Errand::Load(loading) => Some(&loading.until),
             Errand::Begin(begin) => begin.new.as_ref().map(|(_, until)| until),
@@ -197,6 +243,11 @@ impl Errands {
     /// The next one is to be done.
     pub(in crate::apply) fn take(&mut self) -> Option<Errand> {
         self.pending.take()
+    }
+
+    /// What is to be done next.
+    pub(in crate::apply) fn next(&self) -> Option<&Errand> {
+        self.pending.as_ref()
     }
 
     /// The last one is done.

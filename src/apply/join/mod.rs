@@ -48,6 +48,39 @@
 //! statement up to X, so a chunk is never read with one definition and written with another. A SELECT that fails because
 //! the source is further than the stream is no failure until the stream has come to that place.
 //!
+//! # Tables without a key
+//! Their rows cannot be looked up by a key, and a change applied twice counts twice ([`super::row_hash`]). So such a table is
+//! read as it was at one place P, in one transaction, into a table of its own, and the log counts for it from P on.
+//!
+//! ```text
+//! stream   ──F─────────S───────P────────────────────────E──────▶
+//!            │ t's rows left out │ parked, those behind P │ numbered and sent; the copy is the table
+//! copier               └ stands still: picture of P       │
+//!                         └─ rows 0, 1, 2, … go in ───────┘
+//! ```
+//!
+//! 1. The copy begins, or begins anew, at F: its table is emptied, its *attempt* is counted, and t's rows are left out.
+//! 2. The stream stands still between two transactions, at S, until the source shows S and P is taken (milliseconds as a rule):
+//!    so P is not before S, and what was left out is in the picture. From then on the place of a transaction tells whether
+//!    its rows are in the picture ([`super::row_hash::CopiedAt`]); those that are not are parked in the state store, in
+//!    the transactions that move the checkpoint, as those of a table that lags ([`super::lag`]).
+//! 3. The rows of the picture go in as they come, numbered 0, 1, 2, …, part by part, while the stream goes on: nothing that the
+//!    stream brings meets them.
+//! 4. When they are all in, that is written down with P. When the stream has come to P, what is parked is numbered behind them and
+//!    sent in order; then the copy takes its place.
+//!
+//! The picture's transaction keeps the definition as it was at P, which is compared with the stream's; a statement that
+//! the stream meets before P begins the copy anew, like that of any table.
+//!
+//! A picture is gone with its connection, so what ends before 4 begins anew, at another place and under another attempt, which is
+//! part of the loads' labels. From 4 on a restart goes on: rows that were parked are numbered with where the first of them
+//! stands for their epoch's identity, and the end of what was numbered together is written down with the numbers, so they
+//! are sent again as they were.
+//!
+//! Much may be parked (a limit of the disk's; then everything waits), for the SELECT takes as long as it takes. A transaction behind P that is too large for memory waits for the copy, as
+//! for any table that lags; one that the picture shows has nothing to be parked and does not wait, else the two would wait for each
+//! other. The table that serves meanwhile stays as it was: its rows have other numbers.
+//!
 //! # Crashes
 //! The epoch up to X is checkpointed before the chunk's loads begin, and their labels are written down before they are sent.
 //! Whoever starts again first waits for the fate of these loads ([`super::commit::settle`]). Those that came in
@@ -65,13 +98,17 @@ mod key;
 mod load;
 pub(crate) mod swap;
 mod watch;
+mod whole;
 
 pub(crate) use errand::Errands;
-pub(crate) use errand::{Begin, Begun, Errand, Finish, Loaded, Loading, Settle, Watched, Watching};
+pub(crate) use errand::{
+    Begin, Begun, Errand, Finish, Loaded, Loading, PartRead, Settle, Stands, Still, Watched, Watching, Whole,
+};
 pub(crate) use key::KeyHasher;
 pub(crate) use load::{Copied, Task};
 pub(crate) use watch::CopiedRow;
 pub(super) use watch::{Left, Watch};
+pub(crate) use whole::WholeRows;
 
 use crate::schema::TableName;
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use indexmap::IndexMap;
 
 use super::KeyHasher;
-use crate::mysql::binlog::{EventPlan, Overlay, RowPlan, RowsEvent, RowsKind};
+use crate::mysql::binlog::{Changed, EventPlan, RowWalk, RowsEvent};
 use crate::mysql::value::RowError;
 use crate::mysql::wire::KeptRow;
 use crate::schema::{Mapping, TableName};
@@ -36,8 +36,7 @@ pub(in crate::apply) struct Watch<R = KeptRow> {
     table: TableName,
     seen: Seen<R>,
     hasher: KeyHasher,
-    /// For the lengths of images.
-    scratch: (Vec<u8>, Vec<u8>),
+    walk: RowWalk,
 }
 
 #[derive(Debug)]
@@ -65,7 +64,7 @@ pub(in crate::apply) enum Left<R = KeptRow> {
 impl<R> Watch<R> {
     pub(in crate::apply) fn new(table: TableName) -> Watch<R> {
         let seen = Seen::All(HashMap::new());
-        Watch { table, seen, hasher: KeyHasher::default(), scratch: Default::default() }
+        Watch { table, seen, hasher: KeyHasher::default(), walk: RowWalk::default() }
     }
 
     pub(in crate::apply) fn is_of(&self, table: &TableName) -> bool {
@@ -86,79 +85,32 @@ impl<R> Watch<R> {
     }
 
     fn rows(&mut self, mapping: &Mapping, plan: &EventPlan, event: &RowsEvent) -> Result<(), RowError> {
-        let images = &event.images;
-        let keys = mapping.target.key_columns;
-        let mut at = 0;
-        // As in the batch: an INSERT of nothing but defaults has an image of no bytes.
-        let mut left = !images.is_empty() || plan.after().has_no_columns();
-        while left {
-            let rest = images.get(at..).unwrap_or_default();
-            self.scratch.0.clear();
-            self.scratch.1.clear();
-            let length = match event.kind {
-                RowsKind::Insert => {
-                    let length = plan.after().walk(rest, &mut self.scratch.0)?;
-                    self.whole(keys, plan.after(), rest)?;
-                    length
-                }
-                RowsKind::Delete => {
-                    let length = plan.before().walk(rest, &mut self.scratch.0)?;
-                    self.whole(keys, plan.before(), rest)?;
-                    length
-                }
-                RowsKind::Update => {
-                    let (old, new) = &mut self.scratch;
-                    let (before, after) = plan.walk_update(rest, old, new)?;
-                    let moved = old != new;
-                    let tells_all = plan.after().tells_all();
-                    let (before_image, after_image) = (rest, rest.get(before..).unwrap_or_default());
-                    if moved || tells_all {
-                        // A row that gets another key is whole, or the job stops.
-                        self.whole(keys, plan.before(), before_image)?;
-                        if moved {
-                            let key = self.after_key(mapping, plan, before_image, after_image)?;
-                            self.mark(key, How::Whole);
-                        }
-                    } else {
-                        let key = self.hasher.hash(keys, |out| plan.before().write(before_image, out))?;
-                        self.mark(key, How::Part);
-                    }
-                    before + after
-                }
-            };
-            at += length;
-            left = at < images.len();
-            if left && length == 0 {
-                return Err(RowError::row("bytes behind an image without columns"));
+        let mut walk = std::mem::take(&mut self.walk);
+        let walked = walk.each(plan, event, |row| self.row(mapping, plan, row));
+        self.walk = walk;
+        walked
+    }
+
+    fn row(&mut self, mapping: &Mapping, plan: &EventPlan, row: Changed<'_>) -> Result<(), RowError> {
+        let (keys, columns) = (mapping.target.key_columns, mapping.target.columns.len());
+        let old = match row {
+            Changed::Inserted(image) => self.hasher.hash(keys, |out| plan.after().write(image, out))?,
+            Changed::Deleted(image) | Changed::Updated { before: image, .. } => {
+                self.hasher.hash(keys, |out| plan.before().write(image, out))?
             }
+        };
+        match row {
+            Changed::Inserted(_) | Changed::Deleted(_) => self.mark(old, How::Whole),
+            // A row that gets another key is whole, or the job stops.
+            Changed::Updated { before, after, moved: true } => {
+                self.mark(old, How::Whole);
+                let new = self.hasher.hash(keys, |out| plan.write_updated(columns, before, after, out))?;
+                self.mark(new, How::Whole);
+            }
+            Changed::Updated { .. } if plan.after().tells_all() => self.mark(old, How::Whole),
+            Changed::Updated { .. } => self.mark(old, How::Part),
         }
         Ok(())
-    }
-
-    fn whole(&mut self, keys: usize, plan: &RowPlan, image: &[u8]) -> Result<(), RowError> {
-        let key = self.hasher.hash(keys, |out| plan.write(image, out))?;
-        self.mark(key, How::Whole);
-        Ok(())
-    }
-
-    /// What the after image lacks of the key has not changed.
-    fn after_key(
-        &mut self,
-        mapping: &Mapping,
-        plan: &EventPlan,
-        before: &[u8],
-        after: &[u8],
-    ) -> Result<u128, RowError> {
-        let keys = mapping.target.key_columns;
-        if plan.after().tells_all() {
-            return self.hasher.hash(keys, |out| plan.after().write(after, out));
-        }
-        let mut overlay = Overlay::default();
-        overlay.begin(mapping.target.columns.len());
-        if !overlay.lay(plan.after(), after)? {
-            overlay.lay(plan.before(), before)?;
-        }
-        self.hasher.hash(keys, |out| overlay.write(out))
     }
 
     fn mark(&mut self, key: u128, how: How) {

@@ -11,9 +11,10 @@ use crate::apply::batch::Batch;
 use crate::apply::change::{Followed, shortened};
 use crate::apply::commit::{Committer, encode, name};
 use crate::apply::join::swap::patiently;
+use crate::apply::row_hash::EpochOf;
 use crate::mysql::position::Position;
 use crate::schema::{TableName, TargetTable};
-use crate::state::{Asked, Checkpoint, Lag, LoadName, ParkedChanges, PreparedChanges, now_micros};
+use crate::state::{Asked, Checkpoint, Lag, LoadName, ParkedChanges, PreparedChanges, WaitsFor, now_micros};
 use crate::target::{Load, Target};
 use crate::{Error, Result, step};
 
@@ -47,10 +48,13 @@ impl Alterations {
 pub(crate) struct CatchUp {
     /// As the source calls it.
     pub(crate) table: TableName,
+    pub(crate) of: WaitsFor,
     pub(crate) batch: Batch,
+    /// Where the first of them stands.
+    pub(crate) begin: Option<Position>,
     /// The last part of the state store that is in the batch, with all before it; `None`: there is none.
     pub(crate) part: Option<u64>,
-    /// Behind the last one the table lags no more: gets the tables as they are then.
+    /// Behind the last one of a lag the table lags no more: gets the tables as they are then.
     pub(crate) last: Option<channel::Sender<Arc<Followed>>>,
 }
 
@@ -123,16 +127,27 @@ impl<T: Target> Committer<T> {
 
     /// Brings rows in that were parked. All before `at` is in, and the checkpoint stands there.
     pub(in crate::apply) fn catch_up(&mut self, at: &Position, rows: CatchUp) -> Result<()> {
-        let CatchUp { table, mut batch, part, last } = rows;
+        let CatchUp { table, of, mut batch, begin, part, last } = rows;
         let followed = Arc::clone(self.changer.followed_now());
-        let lag = followed.lag(&table).ok_or_else(|| {
+        let waited = match &of {
+            WaitsFor::Lag(_) => followed.lag(&table).map(|lag| (format!("l{}", lag.number), lag.since.clone())),
+            WaitsFor::Copy(_) => {
+                // Behind a copy that was begun anew the same rows may have the same numbers.
+                let attempt = self.store.whole_copies_begun(&table)?;
+                followed.join(&table).map(|join| (format!("p{}a{attempt}", join.number), at.clone()))
+            }
+        };
+        let (epoch, since) = waited.ok_or_else(|| {
             Error::definite(format!("table {table}: it is to catch up and does not lag"))
                 .hint("this is a fault of Towpath; please report it")
         })?;
-        let context = |error: Error| error.context(format!("table {table}: its rows behind {}", lag.since));
+        let context = |error: Error| error.context(format!("table {table}: its rows behind {since}"));
         let (read, held) = (batch.read(), batch.take_held());
-        let tables = batch.into_tables();
-        let epoch = format!("l{}x{}", lag.number, part.unwrap_or(0));
+        let mut tables = batch.into_tables();
+        if let (Some(begin), Some(_)) = (&begin, part) {
+            self.number(EpochOf { begin, is_piece: false, anew: false, part }, &mut tables).map_err(context)?;
+        }
+        let epoch = format!("{epoch}x{}", part.unwrap_or(0));
         let (mut loads, unwritable) =
             encode(&self.options, &epoch, &tables, self.letters.on_error()).map_err(context)?;
         drop(tables);
@@ -149,7 +164,7 @@ impl<T: Target> Committer<T> {
             step::reached("lag-load-in");
         }
         drop(held);
-        self.letters.complete(&mut changes, &lag.since, at);
+        self.letters.complete(&mut changes, &since, at);
         let before = &self.checkpoint;
         self.checkpoint = Checkpoint {
             saved_at: now_micros(),
@@ -159,7 +174,7 @@ impl<T: Target> Committer<T> {
         };
         let next = last.as_ref().map(|_| Arc::new(followed.caught_up(&table)));
         let definitions = next.as_ref().map(|next| followed.changes(next));
-        let parked = ParkedChanges { gone: part.map(|part| (lag.number, part)), ..ParkedChanges::default() };
+        let parked = ParkedChanges { gone: part.map(|part| (of, part)), ..ParkedChanges::default() };
         let prepared = PreparedChanges::default();
         self.store.close_epoch_with(&self.checkpoint, &changes, &prepared, &parked, definitions.as_ref())?;
         self.letters.written(&changes)?;
@@ -172,7 +187,7 @@ impl<T: Target> Committer<T> {
         self.changer.now_follows(&next);
         self.changer.alterations.keep(&next);
         self.show_changing();
-        tracing::info!(table = %lag.after.name, "it has caught up");
+        tracing::info!(%table, "it has caught up");
         // A flusher that is gone has failed by itself.
         let _ = reply.send(next);
         Ok(())

@@ -34,6 +34,7 @@
 //! a statement within a transaction. A statement on a table that lags waits until it has caught up, and whatever comes
 //! behind it waits too. Dead letters and corrections of the table wait for it. `towpath recopy` does not: the copy has
 //! all that is parked, which is forgotten; that is the way on when the target can never do what it was asked.
+//! Rows behind the copy of a table without a key are parked in the same way ([`super::join`]); sixteen times as many of them may be.
 //! With `atomicTransactions` no table may be older than another, so there all wait for all.
 
 use std::collections::VecDeque;
@@ -46,7 +47,7 @@ use crate::Result;
 use crate::mysql::binlog::RowsEvent;
 use crate::ring::{Budget, Held};
 use crate::schema::TableName;
-use crate::state::{ParkedChanges, ParkedRows, Store};
+use crate::state::{ParkedChanges, ParkedRows, Store, WaitsFor};
 
 mod alterations;
 
@@ -83,10 +84,15 @@ pub(crate) struct Lagging {
     held: Vec<Held>,
     /// Bytes in `parts`.
     bytes: usize,
-    /// Bytes in the state store, and on their way there.
+    /// Bytes in the state store, and on their way there, of tables that lag.
     stored: u64,
+    /// The same, behind copies of tables without a key.
+    behind_copies: u64,
     limit: u64,
 }
+
+/// Reading a table takes longer than altering it: so many times the limit may be parked behind a copy.
+const COPIES_TAKE: u64 = 16;
 
 /// Rows on their way into the state store.
 #[derive(Default)]
@@ -119,7 +125,8 @@ impl Lagging {
             parts: Vec::new(),
             held: Vec::new(),
             bytes: 0,
-            stored: store.parked_bytes()?,
+            stored: store.bytes_of_lags()?,
+            behind_copies: store.bytes_behind_copies()?,
             limit,
         };
         Ok((lagging, open))
@@ -140,16 +147,21 @@ impl Lagging {
         self.bytes
     }
 
-    /// No more rows should come.
+    /// No more rows of tables that lag should come.
     pub(super) fn is_full(&self) -> bool {
         self.stored + self.bytes as u64 >= self.limit
     }
 
-    /// An event of a table that lags.
-    pub(super) fn park(&mut self, number: u64, event: &RowsEvent, held: Held) {
-        let open = self.parts.iter().rposition(|part| part.number == number && part.rows.len() < PART);
+    /// No more rows behind a copy should come.
+    pub(super) fn copies_are_full(&self) -> bool {
+        self.behind_copies + self.bytes as u64 >= self.limit.saturating_mul(COPIES_TAKE)
+    }
+
+    /// An event of a table whose rows wait.
+    pub(super) fn park(&mut self, of: &WaitsFor, event: &RowsEvent, held: Held) {
+        let open = self.parts.iter().rposition(|part| part.of == *of && part.rows.len() < PART);
         let open = open.unwrap_or_else(|| {
-            self.parts.push(ParkedRows { number, rows: Vec::new() });
+            self.parts.push(ParkedRows { of: of.clone(), rows: Vec::new() });
             self.parts.len() - 1
         });
         let part = &mut self.parts[open];
@@ -165,9 +177,22 @@ impl Lagging {
 
     /// For the checkpoint that comes next.
     pub(super) fn close(&mut self) -> Parked {
-        self.stored += std::mem::take(&mut self.bytes) as u64;
+        self.bytes = 0;
+        for part in &self.parts {
+            let stored = match part.of {
+                WaitsFor::Lag(_) => &mut self.stored,
+                WaitsFor::Copy(_) => &mut self.behind_copies,
+            };
+            *stored += part.rows.len() as u64;
+        }
         let came = std::mem::take(&mut self.parts);
         Parked { changes: ParkedChanges { came, gone: None }, held: std::mem::take(&mut self.held) }
+    }
+
+    /// What is parked behind the copy of the table is of no use: the copy begins anew.
+    pub(super) fn forget_copy(&mut self, table: &TableName) {
+        self.parts.retain(|part| !matches!(&part.of, WaitsFor::Copy(other) if other == table));
+        self.bytes = self.parts.iter().map(|part| part.rows.len()).sum();
     }
 
     /// Rows have left the store.
@@ -175,7 +200,8 @@ impl Lagging {
     /// # Errors
     /// The state store's.
     pub(super) fn left(&mut self) -> Result<()> {
-        self.stored = self.store.parked_bytes()?;
+        self.stored = self.store.bytes_of_lags()?;
+        self.behind_copies = self.store.bytes_behind_copies()?;
         Ok(())
     }
 }

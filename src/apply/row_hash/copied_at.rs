@@ -17,6 +17,33 @@ impl CopiedAt {
         CopiedAt(places.into_iter().filter(|(_, place)| !start.reached(place)).collect())
     }
 
+    /// The copy of the table under way shows it as it was there.
+    pub(crate) fn set(&mut self, table: TableName, place: Position) {
+        self.0.insert(table, place);
+    }
+
+    /// There is another copy of the table.
+    pub(crate) fn forget(&mut self, table: &TableName) {
+        self.0.remove(table);
+    }
+
+    pub(crate) fn rename(&mut self, from: &TableName, to: TableName) {
+        if let Some(place) = self.0.remove(from) {
+            self.0.insert(to, place);
+        }
+    }
+
+    /// Whether a transaction may have rows of the table that its copy has not; `at` is within it.
+    ///
+    /// # Errors
+    /// As [`CopiedAt::has`].
+    pub(crate) fn lacks(&self, table: &TableName, gtid: Option<&Gtid>, at: (&str, u64)) -> Result<bool> {
+        let Some(copied) = self.0.get(table) else { return Ok(true) };
+        // One that stands before the place and was not over there has no rows of the table: those the lock had waited for.
+        let stands_before = order_places(at, (&copied.file, copied.offset)).is_some_and(std::cmp::Ordering::is_lt);
+        Ok(!stands_before && !is_before(gtid, at, copied)?)
+    }
+
     /// Whether the event's transaction was committed before its table's copy.
     ///
     /// # Errors

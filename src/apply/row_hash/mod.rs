@@ -40,7 +40,12 @@
 //! # Copy and log
 //! For tables with a key a copy may be older or newer than the log's place, since applying a change again changes nothing.
 //! Here it would count twice. So such a table is copied as it was at one place of the log ([`crate::mysql::snapshot`]), and
-//! of the rows of the log only those behind that place are taken ([`CopiedAt`]).
+//! of the rows of the log only those behind that place are taken ([`CopiedAt`]). A copy while the log is followed is made
+//! likewise ([`super::join`]); its rows have the numbers from 0 on, in a table of their own.
+//!
+//! # Statements
+//! Columns are renamed, described and widened in place: no cell has another text then. Any other change of columns gives every row another
+//! hash, so the table is copied anew ([`super::change`]).
 //!
 //! # What a hash is of
 //! The cells as the target has them: two rows that the source tells apart and the target does not (`0000-00-00` and NULL)

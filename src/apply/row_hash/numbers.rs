@@ -37,6 +37,8 @@ pub(crate) struct EpochOf<'a> {
     pub(crate) is_piece: bool,
     /// The pieces since the last whole epoch come again.
     pub(crate) anew: bool,
+    /// Its rows had been parked ([`crate::apply::lag`]), up to this part; `begin` is where the first of them stands.
+    pub(crate) part: Option<u64>,
 }
 
 impl Numbers {
@@ -88,6 +90,7 @@ impl Numbers {
                     base: one.base,
                     next: next.max(numbering.next),
                     open: epoch.is_piece,
+                    part: epoch.part,
                 },
                 anew: !goes_on,
                 victims: new,
@@ -99,7 +102,7 @@ impl Numbers {
         if epoch.is_piece {
             self.pieces = true;
             open.extend(numbered.iter().map(|one| one.table.clone()));
-        } else if self.pieces || !tables.is_empty() {
+        } else if epoch.part.is_none() && (self.pieces || !tables.is_empty()) {
             // The transaction has ended; of some tables the last piece has no rows. (An epoch without rows before
             // which no piece went out is one that other transactions have moved, while a torn one is waited for.)
             for table in

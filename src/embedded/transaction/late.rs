@@ -13,11 +13,12 @@ use std::sync::{MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Labels, Part, State, count_once, delete, now_millis, put};
+use super::stored::{Stored, delete};
+use super::{Labels, Part, State, count_once, now_millis};
+use crate::Result;
 use crate::embedded::engine::Engine;
 use crate::embedded::load::apply::{Target, apply};
 use crate::embedded::load::stage::Stage;
-use crate::{Error, Result};
 
 /// What is still to come of a transaction.
 #[derive(Debug)]
@@ -54,10 +55,9 @@ impl Labels {
         self.wait_published(engine, &tables)?;
         let claim = self.claim(engine, id)?;
         let stored = store_parts(&mut parts).and_then(|stored| {
-            let text = serde_json::to_string(&stored)
-                .map_err(|error| Error::definite("the parts cannot be written").caused_by(error))?;
+            let (database, label, state) = (&claim.database, &claim.label, State::Committed);
             engine.store.write(|tx| {
-                put(tx, id, &claim.database, &claim.label, State::Committed, "", &text, 0)?;
+                Stored { id, database, label, state, reason: "", parts: &stored, finished: 0 }.put(tx)?;
                 delete(tx, &claim.evicted)
             })?;
             Ok(stored)
@@ -212,7 +212,8 @@ impl Labels {
                     apply(tx, &engine.catalog, target, stage, engine.deletes_last(target.table))?;
                 }
             }
-            put(tx, id, &database, &label, State::Visible, "", "[]", finished)
+            let (database, label) = (&database, &label);
+            Stored { id, database, label, state: State::Visible, reason: "", parts: &[], finished }.put(tx)
         })?;
         self.finish(engine, id, State::Visible, "", finished);
         count_once(self, staged.iter().map(|(target, _)| target.table));

@@ -21,6 +21,7 @@ use crate::apply::join::swap::patiently;
 use crate::config::{NoKeyTables, Startup};
 use crate::job::Context;
 use crate::mysql::connect::ServerInfo;
+use crate::mysql::position::Position;
 use crate::mysql::snapshot::SnapshotTable;
 use crate::mysql::{catalog, position};
 use crate::schema::{Mapping, TableName};
@@ -102,15 +103,23 @@ impl Shared {
         Ok(())
     }
 
-    /// All of a table is in.
-    pub(super) fn table_is_in(&self, pending: &Pending) -> Result<()> {
+    /// Where the log is now that all of the table is read. `None`: the end of the whole copy counts.
+    pub(super) fn read_to(&self, pending: &Pending) -> Result<Option<Position>> {
+        if !self.follows || pending.is_given_up() {
+            return Ok(None);
+        }
+        self.ask(async |connection, _| position::current(connection, self.flavor).await)
+    }
+
+    /// All of a table is in. `until`: what [`Shared::read_to`] has told, if that is written down.
+    pub(super) fn table_is_in(&self, pending: &Pending, until: Option<Position>) -> Result<()> {
         if pending.is_given_up() {
             return Ok(());
         }
         if self.follows {
-            let seen = self.ask(async |connection, _| position::current(connection, self.flavor).await)?;
-            // Without one, the end of the whole copy counts.
-            if let Some(until) = seen {
+            if until.is_none()
+                && let Some(until) = self.read_to(pending)?
+            {
                 self.store.read_until(std::slice::from_ref(pending.name()), &until)?;
             }
         } else if let Some(Some(change)) =
@@ -127,7 +136,7 @@ impl Shared {
     fn ask<R>(&self, mut question: impl AsyncFnMut(&mut Conn, &Lookup) -> Result<R>) -> Result<Option<R>> {
         let mut pauses = self.patience.pauses();
         loop {
-            let kept = self.witness.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let kept = self.witnesses.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let mut connection = match kept {
                 Some(connection) => connection,
                 None => match self.connected(async || self.connect.sql(Some(&self.start)).await)? {
@@ -137,7 +146,7 @@ impl Shared {
             };
             match self.wait_for(question(&mut connection, &self.lookup)) {
                 Ok(answer) => {
-                    *self.witness.lock().unwrap_or_else(PoisonError::into_inner) = Some(connection);
+                    self.witnesses.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
                     return Ok(Some(answer));
                 }
                 Err(error) if self.again(&error, &mut pauses) => {}
@@ -166,14 +175,6 @@ pub(in crate::job) async fn hand_over<T: Target>(context: &Context<'_, T>) -> Re
         let Some(mapping) = prepared.mappings.iter().find(|mapping| mapping.source.name == table.table) else {
             continue;
         };
-        if mapping.is_row_hash() {
-            return Err(Error::definite(format!(
-                "table {} has changed while it was copied ({why}), and it has no key by which its rows could be copied while the \
-                 log is followed",
-                table.table
-            ))
-            .hint("leave it out with source.excludeTables and start again, or begin a new job (another `name`)"));
-        }
         patiently(context.patience(), || target.truncate_table(&mapping.target.name)).await?;
         step::reached("given-up-emptied");
         changes.letters.push(LetterMove::Emptied(mapping.target.name.clone()));

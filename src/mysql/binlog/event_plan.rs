@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::row::{Absent, KeyParts, RowPlan};
-use super::{RowsEvent, RowsKind};
-use crate::mysql::value::{RowError, ValueOptions};
+use super::{Overlay, RowsEvent, RowsKind};
+use crate::mysql::value::{RowError, ValueOptions, ValueWriter};
 use crate::schema::{Generated, Mapping};
 use crate::{Error, Result};
 
@@ -97,6 +97,29 @@ impl EventPlan {
         let after = self.after.walk_parts(images.get(before..).unwrap_or_default(), &mut parts)?;
         parts.write(count, new)?;
         Ok((before, after))
+    }
+
+    /// Writes the row that an UPDATE has made, of so many target columns: what its after image lacks has not changed. What
+    /// neither image tells is left out, which the key never is.
+    ///
+    /// # Errors
+    /// As [`RowPlan::write`].
+    pub(crate) fn write_updated(
+        &self,
+        columns: usize,
+        before: &[u8],
+        after: &[u8],
+        out: &mut impl ValueWriter,
+    ) -> Result<(), RowError> {
+        if self.after.tells_all() {
+            return self.after.write(after, out);
+        }
+        let mut overlay = Overlay::default();
+        overlay.begin(columns);
+        if !overlay.lay(&self.after, after)? {
+            overlay.lay(&self.before, before)?;
+        }
+        overlay.write(out)
     }
 }
 

@@ -41,7 +41,7 @@ const TRIES: u32 = 8;
 /// How long a place that was passed is held back when nothing else comes.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Of events that come without a pause, so many are taken between two looks at the clock.
+/// Of events that come without a pause, so many are taken between two looks at the clock, and at what asks to stop.
 const CLOCK_EVERY: u32 = 64;
 
 /// What to read, and from where.
@@ -65,13 +65,14 @@ pub struct ReaderOptions {
     pub heard: Heard,
 }
 
-/// When the source last sent anything, heartbeats included, and over which connection.
+/// When the source last sent anything, heartbeats included, how much, and over which connection.
 #[derive(Debug, Clone, Default)]
 pub struct Heard(Arc<Mutex<Line>>);
 
 #[derive(Debug, Default)]
 struct Line {
     last: Option<Instant>,
+    bytes: u64,
     connection: Option<u32>,
 }
 
@@ -80,8 +81,10 @@ impl Heard {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) {
-        self.line().last = Some(Instant::now());
+    /// So many bytes more.
+    fn now(&self, bytes: u64) {
+        let mut line = self.line();
+        (line.last, line.bytes) = (Some(Instant::now()), line.bytes + bytes);
     }
 
     fn connected(&self, id: u32) {
@@ -91,6 +94,11 @@ impl Heard {
     /// How long ago it was; `None` before the first event.
     pub fn silence(&self) -> Option<Duration> {
         self.line().last.map(|heard| heard.elapsed())
+    }
+
+    /// Bytes of events so far, as they came over the line: those of a compressed transaction count as they were packed.
+    pub fn bytes(&self) -> u64 {
+        self.line().bytes
     }
 
     /// The latest connection's number at the source, as in SHOW PROCESSLIST there.
@@ -248,26 +256,36 @@ async fn session(
     let silence = options.patience.silence * 2_u32.pow(stuck.times.min(TRIES));
     let mut out = |slot, bytes| sender.gather(slot, bytes);
     let mut heard = Instant::now();
-    // Events since the clock was last asked, which costs more than most of them.
-    let mut unheard = 0;
-    while !cancel.is_cancelled() {
-        let wait = if follower.holds_passed() { TICK.min(silence) } else { silence };
-        // Most events are there already; a timer for each would cost more than reading it.
-        let next = match stream.next(|| follower.here()).now_or_never() {
-            Some(next) => Next::of(next),
-            None => {
-                sender.flush()?;
-                // Not before: a full ring is our silence, not the source's.
-                if unheard > 0 {
-                    (heard, unheard) = (Instant::now(), 0);
+    // Events since the clock was last asked, which costs more than most of them; and bytes that nobody has been told of.
+    let (mut unheard, mut untold) = (0, 0);
+    loop {
+        if unheard % CLOCK_EVERY == 0 && cancel.is_cancelled() {
+            break;
+        }
+        // Most events were read with others; to wait for one, and a timer for it, would cost more than the event.
+        let next = match stream.next_ahead(&|| follower.here())? {
+            Some(event) => Next::Event(event),
+            None => match stream.next(|| follower.here()).now_or_never() {
+                Some(next) => Next::of(next),
+                None => {
+                    sender.flush()?;
+                    // Not before: a full ring is our silence, not the source's.
+                    if unheard > 0 {
+                        options.heard.now(std::mem::take(&mut untold));
+                        (heard, unheard) = (Instant::now(), 0);
+                    }
+                    let wait = if follower.holds_passed() { TICK.min(silence) } else { silence };
+                    next_within(&mut stream, || follower.here(), wait, cancel).await
                 }
-                next_within(&mut stream, || follower.here(), wait, cancel).await
-            }
+            },
         };
         match next {
             Next::Event(event) => {
+                if !event.inner {
+                    untold += u64::from(event.size);
+                }
                 if unheard % CLOCK_EVERY == 0 {
-                    options.heard.now();
+                    options.heard.now(std::mem::take(&mut untold));
                 }
                 unheard += 1;
                 follower.event(&event, &mut out)?;

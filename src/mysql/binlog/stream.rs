@@ -81,16 +81,28 @@ impl Stream {
     /// The next event; `None` at the end of a stream `to_end`, or when the server ended it. `here` says where it is, for
     /// errors. A call that is dropped loses nothing.
     pub(super) async fn next(&mut self, here: impl Fn() -> String) -> Result<Option<Event>> {
+        if let Some(event) = self.next_ahead(&here)? {
+            return Ok(Some(event));
+        }
+        let packet = self.connection.event().await.map_err(|error| server_error(error, self.server_id))?;
+        packet.map_or(Ok(None), |packet| self.take(packet, &here))
+    }
+
+    /// The next event, if nothing has to be read for it.
+    pub(super) fn next_ahead(&mut self, here: &impl Fn() -> String) -> Result<Option<Event>> {
         if let Some(payload) = &mut self.payload {
             let event = payload.take().map_err(|_| cannot_expand(&here()))?;
             if payload.is_done() {
                 self.payload = None;
             }
-            return parse(event, Origin::Payload, &here).map(Some);
+            return parse(event, Origin::Payload, here).map(Some);
         }
-        let packet = self.connection.event().await.map_err(|error| server_error(error, self.server_id))?;
-        let Some(packet) = packet else { return Ok(None) };
-        let event = parse(packet, Origin::Log { checksums: &mut self.checksums }, &here)?;
+        let packet = self.connection.event_ahead().map_err(|error| server_error(error, self.server_id))?;
+        packet.map_or(Ok(None), |packet| self.take(packet, here))
+    }
+
+    fn take(&mut self, packet: Bytes, here: &impl Fn() -> String) -> Result<Option<Event>> {
+        let event = parse(packet, Origin::Log { checksums: &mut self.checksums }, here)?;
         if event.kind == kind::TRANSACTION_PAYLOAD {
             let payload = Payload::open(&event.body, self.budget.as_ref()).map_err(|_| cannot_expand(&here()))?;
             self.payload = (!payload.is_done()).then_some(payload);

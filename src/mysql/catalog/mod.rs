@@ -411,7 +411,8 @@ pub(super) fn choose_key(
         .map(|(_, parts)| (parts, false))
 }
 
-fn condition(database: &str, names: &[&str]) -> String {
+/// Of rows of `information_schema`: those of the database's tables of these names, or of all where these are very many.
+pub(super) fn condition(database: &str, names: &[&str]) -> String {
     // An equality lets servers without a data dictionary read one database's folder only.
     let schema = format!("TABLE_SCHEMA = {}", literal(database));
     if names.len() > NAMED_TABLES {

@@ -153,8 +153,6 @@ impl History {
             refill("its key has other columns".to_owned())
         } else if after.reads_like(&before) {
             Vec::new()
-        } else if !has_key {
-            refill("without a key its rows are told apart by all of their columns".to_owned())
         } else {
             vec![SchemaChange::Alter(Altered { before, after, was: evolved.was })]
         })

@@ -198,6 +198,11 @@ impl History {
         !matches!(self.state.tables.get(table), None | Some(Known::Sure(_) | Known::Parked { .. }))
     }
 
+    /// Whether [`History::awaits_rows`] of any table. It changes with the revision only.
+    pub fn awaits_any_rows(&self) -> bool {
+        self.state.tables.keys().any(|table| self.awaits_rows(table))
+    }
+
     /// A table map is the test of what the catalogue proposed. Every new one of the job's tables has to be shown before its
     /// rows are read.
     ///

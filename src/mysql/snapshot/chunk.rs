@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SnapshotTable;
 use super::key::{Key, range};
-use super::spread::{Spread, WALKED};
+use super::spread::{Bound, Spread, WALKED};
 use super::table::read_error;
 use crate::mysql::connect::Session;
 use crate::schema::TableName;
@@ -80,10 +80,12 @@ impl ChunkPlanner {
                 Some(spread) => spread,
                 unknown => unknown.insert(Spread::of(conn, &table).await?),
             };
-            if let Some(spread) = spread
-                && let Some(bound) = spread.bound(conn, &table, lower, chunk_rows).await?
-            {
-                return Ok(Some(bound));
+            if let Some(spread) = spread {
+                match spread.bound(conn, &table, lower, chunk_rows).await? {
+                    Bound::At(bound) => return Ok(Some(bound)),
+                    Bound::Nowhere => return Ok(None),
+                    Bound::Unknown => {}
+                }
             }
         }
         self.bound(conn, lower, chunk_rows).await

@@ -132,6 +132,28 @@ impl KeyColumn {
         matches!(self.kind, KeyKind::Integer)
     }
 
+    /// Whether its text has ASCII's bytes for ASCII's characters, wherever they stand; `false`: it has no characters. `None`:
+    /// it is another text, or none.
+    pub(super) fn text_is_ascii(&self) -> Option<bool> {
+        const ALIKE: [&str; 6] = ["utf8mb4", "utf8mb3", "utf8", "latin1", "ascii", "latin2"];
+        match &self.kind {
+            KeyKind::Binary => Some(false),
+            KeyKind::Text { charset, .. } => ALIKE.contains(&charset.as_str()).then_some(true),
+            _ => None,
+        }
+    }
+
+    /// A value that the column can be compared with. `None`: it depends on the column.
+    pub(super) fn any_value(&self) -> Option<KeyValue> {
+        match self.kind {
+            KeyKind::Integer | KeyKind::Number | KeyKind::Enum(_) => Some(KeyValue::Integer(0)),
+            KeyKind::Decimal => Some(KeyValue::Digits("0".into())),
+            KeyKind::Double => Some(KeyValue::Double(0)),
+            KeyKind::Text { .. } | KeyKind::Binary => Some(KeyValue::Bytes(String::new())),
+            KeyKind::Plain => None,
+        }
+    }
+
     /// The column as a SELECT lists it, for `value`.
     pub(super) fn expression(&self) -> String {
         let name = &self.name;
@@ -225,7 +247,7 @@ fn is_hex(text: &str) -> bool {
     text.len().is_multiple_of(2) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
@@ -233,7 +255,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Of what `hex` wrote.
-fn unhex(hex: &str) -> Vec<u8> {
+pub(super) fn unhex(hex: &str) -> Vec<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
     hex.as_bytes().chunks_exact(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }

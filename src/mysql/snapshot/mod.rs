@@ -24,8 +24,8 @@
 //! # Chunks
 //! A chunk is a range of the key, `lower < key <= upper`, found by walking the index `n` rows at a time
 //! (`ORDER BY key LIMIT 1 OFFSET n-1`), so that each has about the same number of rows whatever the keys look like,
-//! and several can be read at once while the walk goes on ahead. (Where the key is one whole number, the server's estimates
-//! take the walk's place: [`spread`].) Ranges touch, and the first and the last are open,
+//! and several can be read at once while the walk goes on ahead. (Where the key begins with a whole number
+//! or with text, the server's estimates take the walk's place: [`spread`].) Ranges touch, and the first and the last are open,
 //! so every key falls into exactly one, also keys that come later, and a bound whose row has been deleted is
 //! still a bound.
 //!
@@ -41,6 +41,7 @@ mod chunk;
 mod key;
 mod read;
 mod row;
+mod scale;
 mod spread;
 mod table;
 mod whole;

@@ -1,7 +1,9 @@
 //! A table as the snapshot reads it: its key, and the index that orders it.
 
+use std::collections::{BTreeMap, HashMap};
+
 use super::key::KeyColumn;
-use crate::mysql::catalog::literal;
+use crate::mysql::catalog::condition;
 use crate::mysql::connect::{Session, optional, text};
 use crate::schema::{Table, TableName, quote};
 use crate::{Error, Result};
@@ -25,39 +27,29 @@ impl SnapshotTable {
     /// # Errors
     /// Definite when the table is gone or its key cannot be ordered.
     pub async fn describe(conn: &mut impl Session, table: &Table) -> Result<Self> {
-        let name = &table.name;
-        let failed = |error| read_error(name, error);
-        let here = format!("TABLE_SCHEMA = {} AND TABLE_NAME = {}", literal(&name.database), literal(&name.table));
-        let estimates = format!("SELECT TABLE_ROWS FROM information_schema.TABLES WHERE {here}");
-        let estimates = conn.rows(&estimates).await.map_err(failed)?;
-        let Some(estimate) = estimates.first() else {
-            return Err(Error::definite(format!("table {name} does not exist at the source any more")));
-        };
-        let estimated_rows = optional(estimate, 0).and_then(|rows| rows.parse().ok()).unwrap_or(0);
-        let collations = format!(
-            "SELECT COLUMN_NAME, CHARACTER_SET_NAME, COLLATION_NAME FROM information_schema.COLUMNS WHERE {here}"
-        );
-        let collations = conn.rows(&collations).await.map_err(failed)?;
-        let collation = |column: &str| {
-            let row = collations.iter().find(|row| text(row, 0) == column)?;
-            optional(row, 1).zip(optional(row, 2))
-        };
-        let indexes = format!(
-            "SELECT INDEX_NAME, COALESCE(COLUMN_NAME, ''), SUB_PART FROM information_schema.STATISTICS WHERE {here} \
-             ORDER BY INDEX_NAME, SEQ_IN_INDEX"
-        );
-        let indexes = conn.rows(&indexes).await.map_err(failed)?;
-        let indexes: Vec<IndexPart> =
-            indexes.iter().map(|row| (text(row, 0), text(row, 1), optional(row, 2).is_some())).collect();
-        let mut key = Vec::new();
-        // A NULL is neither above nor below a bound, so such a key cannot be cut.
-        if table.key_columns().all(|column| !column.nullable) {
-            for column in table.key_columns() {
-                let column = KeyColumn::new(column, collation(&column.name));
-                key.push(column.map_err(|error| error.context(format!("table {name}")))?);
-            }
+        let described = Self::describe_all(conn, &[table]).await.map_err(|error| error.context(&table.name))?;
+        described.into_iter().next().unwrap_or_else(|| Err(gone(&table.name)))
+    }
+
+    /// As [`SnapshotTable::describe`] for many tables, in three statements a database; an error of a table by itself is its own.
+    ///
+    /// # Errors
+    /// Those of the connection.
+    pub async fn describe_all(conn: &mut impl Session, tables: &[&Table]) -> Result<Vec<Result<Self>>> {
+        let mut databases: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for table in tables {
+            databases.entry(&table.name.database).or_default().push(&table.name.table);
         }
-        Ok(SnapshotTable { name: name.clone(), index: index_hint(table, &indexes), key, lock: "", estimated_rows })
+        let mut catalogues = HashMap::with_capacity(databases.len());
+        for (database, names) in databases {
+            catalogues.insert(database, Catalogue::read(conn, database, &names).await?);
+        }
+        let described = |table: &&Table| {
+            let name = &table.name;
+            let catalogue = catalogues.get(name.database.as_str());
+            catalogue.and_then(|catalogue| catalogue.of(name)).ok_or_else(|| gone(name))?.describe(table)
+        };
+        Ok(tables.iter().map(described).collect())
     }
 
     /// Each chunk is read with a lock on its rows, as long as that takes, and so waits for transactions that have
@@ -85,6 +77,81 @@ impl SnapshotTable {
     pub(crate) fn source(&self) -> String {
         format!("{}{}", self.name.quoted(), self.index)
     }
+}
+
+/// What the catalogue tells of the tables of a database.
+#[derive(Default)]
+struct Catalogue(HashMap<String, Described>);
+
+#[derive(Default)]
+struct Described {
+    estimated_rows: u64,
+    /// Column, its character set, its collation.
+    collations: Vec<(String, String, String)>,
+    indexes: Vec<IndexPart>,
+}
+
+impl Catalogue {
+    async fn read(conn: &mut impl Session, database: &str, names: &[&str]) -> Result<Catalogue> {
+        let failed = |error| connection_error("reading the catalogue", error);
+        let here = condition(database, names);
+        let estimates = format!("SELECT TABLE_NAME, TABLE_ROWS FROM information_schema.TABLES WHERE {here}");
+        let mut tables = HashMap::new();
+        for row in conn.rows(&estimates).await.map_err(failed)? {
+            let estimated_rows = optional(&row, 1).and_then(|rows| rows.parse().ok()).unwrap_or(0);
+            tables.insert(text(&row, 0), Described { estimated_rows, ..Described::default() });
+        }
+        let collations = format!(
+            "SELECT TABLE_NAME, COLUMN_NAME, CHARACTER_SET_NAME, COLLATION_NAME FROM information_schema.COLUMNS \
+             WHERE {here} AND COLLATION_NAME IS NOT NULL"
+        );
+        for row in conn.rows(&collations).await.map_err(failed)? {
+            let of = optional(&row, 2).zip(optional(&row, 3));
+            if let (Some(table), Some((charset, collation))) = (tables.get_mut(&text(&row, 0)), of) {
+                table.collations.push((text(&row, 1), charset, collation));
+            }
+        }
+        let indexes = format!(
+            "SELECT TABLE_NAME, INDEX_NAME, COALESCE(COLUMN_NAME, ''), SUB_PART FROM information_schema.STATISTICS \
+             WHERE {here} ORDER BY TABLE_NAME, INDEX_NAME, SEQ_IN_INDEX"
+        );
+        for row in conn.rows(&indexes).await.map_err(failed)? {
+            if let Some(table) = tables.get_mut(&text(&row, 0)) {
+                table.indexes.push((text(&row, 1), text(&row, 2), optional(&row, 3).is_some()));
+            }
+        }
+        Ok(Catalogue(tables))
+    }
+
+    /// Where the server does not mind the case of names, they may be written in another one here.
+    fn of(&self, name: &TableName) -> Option<&Described> {
+        let alike = || self.0.iter().find(|(found, _)| found.eq_ignore_ascii_case(&name.table)).map(|(_, table)| table);
+        self.0.get(&name.table).or_else(alike)
+    }
+}
+
+impl Described {
+    fn describe(&self, table: &Table) -> Result<SnapshotTable> {
+        let name = &table.name;
+        let collation = |column: &str| {
+            let found = self.collations.iter().find(|(name, ..)| name == column);
+            found.map(|(_, charset, collation)| (charset.clone(), collation.clone()))
+        };
+        let mut key = Vec::new();
+        // A NULL is neither above nor below a bound, so such a key cannot be cut.
+        if table.key_columns().all(|column| !column.nullable) {
+            for column in table.key_columns() {
+                let column = KeyColumn::new(column, collation(&column.name));
+                key.push(column.map_err(|error| error.context(format!("table {name}")))?);
+            }
+        }
+        let (index, estimated_rows) = (index_hint(table, &self.indexes), self.estimated_rows);
+        Ok(SnapshotTable { name: name.clone(), index, key, lock: "", estimated_rows })
+    }
+}
+
+fn gone(table: &TableName) -> Error {
+    Error::definite(format!("table {table} does not exist at the source any more"))
 }
 
 /// An index's name, one of its columns, and whether it has only the column's beginning.

@@ -83,9 +83,13 @@ pub async fn at_one_place(
 }
 
 async fn open(conn: &mut Connection, table: &SnapshotTable) -> Result<()> {
-    for statement in
-        ["SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ", "START TRANSACTION WITH CONSISTENT SNAPSHOT"]
-    {
+    // The last one has the transaction keep the table's definition as it is until its end.
+    let touch = format!("SELECT 1 FROM {} LIMIT 0", table.name().quoted());
+    for statement in [
+        "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        "START TRANSACTION WITH CONSISTENT SNAPSHOT",
+        &touch,
+    ] {
         conn.rows(statement).await.map_err(|error| read_error(table.name(), error))?;
     }
     Ok(())

@@ -12,12 +12,14 @@ pub(crate) const MAX_SCALE: u8 = 30;
 /// Digits of one number on the stack: a sign, 65 digits and a point, or a double.
 pub(crate) struct Digits {
     bytes: [u8; 80],
+    /// 1 for a number whose sign was written on trial and does not count.
+    start: usize,
     length: usize,
 }
 
 impl Digits {
     fn new() -> Self {
-        Digits { bytes: [0; 80], length: 0 }
+        Digits { bytes: [0; 80], start: 0, length: 0 }
     }
 
     fn push(&mut self, byte: u8) {
@@ -54,7 +56,7 @@ impl Digits {
     }
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.length]
+        &self.bytes[self.start..self.length]
     }
 }
 
@@ -149,22 +151,19 @@ pub(crate) fn printed_decimal(printed: &[u8]) -> Result<Digits, ValueError> {
 
 /// Drops the sign that was written on trial.
 fn without_sign_of(mut text: Digits, keep: bool) -> Digits {
-    if !keep {
-        text.bytes.copy_within(1..text.length, 0);
-        text.length -= 1;
-    }
+    text.start = usize::from(!keep);
     text
 }
 
 /// The shortest text that reads back to the same bits, laid out as the server's own (`my_gcvt`): without exponent
 /// from 1e-15 up to 15 digits before the point. `None` for NaN and infinity, which MySQL cannot store.
 pub(crate) fn double(value: f64) -> Option<Digits> {
-    value.is_finite().then(|| layout(ryu::Buffer::new().format_finite(value).as_bytes()))
+    value.is_finite().then(|| laid_out(ryu::Buffer::new().format_finite(value).as_bytes()))
 }
 
 /// As [`double`], with the fewer digits that a 32-bit number needs.
 pub(crate) fn float(value: f32) -> Option<Digits> {
-    value.is_finite().then(|| layout(ryu::Buffer::new().format_finite(value).as_bytes()))
+    value.is_finite().then(|| laid_out(ryu::Buffer::new().format_finite(value).as_bytes()))
 }
 
 /// As [`double`], with `.0` where nothing else says that it is no integer: a number in JSON.
@@ -174,6 +173,20 @@ pub(crate) fn json_double(value: f64) -> Option<Digits> {
         text.extend(b".0");
     }
     Some(text)
+}
+
+/// `ryu`'s text as the server has it. Most numbers need no exponent in either; then only a fraction of nothing goes.
+fn laid_out(shortest: &[u8]) -> Digits {
+    const MOST_WHOLE: usize = 15;
+    let plain = match shortest {
+        [whole @ .., b'.', b'0'] if whole.len() <= MOST_WHOLE => whole,
+        [.., b'.', b'0'] => return layout(shortest),
+        _ if shortest.contains(&b'e') => return layout(shortest),
+        plain => plain,
+    };
+    let mut text = Digits::new();
+    text.extend(plain);
+    text
 }
 
 /// Lays out `ryu`'s text (`1.5e-7`, `123.0`) anew.
@@ -349,6 +362,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn numbers_without_an_exponent_are_laid_out_alike_by_the_short_way(whole in -(1_i64 << 53)..1 << 53, power in -4..20) {
+            let value = whole as f64 / 10_f64.powi(power);
+            let mut buffer = ryu::Buffer::new();
+            let shortest = buffer.format_finite(value).as_bytes();
+            let (short, long) = (laid_out(shortest), layout(shortest));
+            prop_assert_eq!(text(&short), text(&long));
+        }
+
         #[test]
         fn a_double_reads_back_to_the_same_bits(bits: u64) {
             let value = f64::from_bits(bits);

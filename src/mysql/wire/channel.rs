@@ -27,7 +27,7 @@ const PART: usize = 0xff_ffff;
 /// At least so much is asked for in one read.
 const READ_AHEAD: usize = 128 << 10;
 /// Packets up to this size are slices of the read-ahead.
-const SLICED: usize = 32 << 10;
+pub(super) const SLICED: usize = 32 << 10;
 /// The protocol's own limit of a joined payload, and a little, for the byte before an event.
 const LONGEST: usize = (1 << 30) + 1024;
 
@@ -139,6 +139,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Channel<T> {
                 _ => Err(super::unexpected(&packet)),
             };
         }
+    }
+
+    /// The next packet, if it lies in the read-ahead as a whole and begins with [`OK`].
+    ///
+    /// # Errors
+    /// It is out of order.
+    pub(super) fn row_ahead(&mut self) -> Result<Option<Bytes>> {
+        let Some(length) = self.length().filter(|length| self.long.is_none() && *length <= SLICED) else {
+            return Ok(None);
+        };
+        if self.ahead.len() < HEADER + length || self.ahead[HEADER..HEADER + length].first() != Some(&OK) {
+            return Ok(None);
+        }
+        self.header()?;
+        Ok(Some(self.ahead.split_to(length).freeze()))
     }
 
     /// All rows that lie in the read-ahead as a whole, up to the first that is a long one.

@@ -43,6 +43,9 @@ pub(super) use tls::Check;
 
 use super::connect::Session;
 
+/// A packet longer than this is read into memory of its own.
+pub(super) const SLICED: usize = channel::SLICED;
+
 /// Commands' first bytes.
 const COM_QUIT: u8 = 1;
 const COM_QUERY: u8 = 3;
@@ -84,6 +87,14 @@ impl Connection {
     /// The server's own error where the packet is one.
     pub(super) async fn answer(&mut self) -> Result<Bytes> {
         self.channel.answer().await
+    }
+
+    /// The next packet, if it is a short one that begins with [`OK`], as rows and events do, and was read already.
+    ///
+    /// # Errors
+    /// It is out of order.
+    pub(super) fn row_ahead(&mut self) -> Result<Option<Bytes>> {
+        self.channel.row_ahead()
     }
 
     /// Begins to read the rows of a SELECT.

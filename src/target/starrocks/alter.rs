@@ -157,12 +157,18 @@ fn other_key(change: &Change<'_>) -> Option<String> {
     })
 }
 
-/// A row hash is made of all columns in order. Names and what the target may hold beyond the source's values are not in it.
+/// A row hash is made of the texts of all columns in order. Names, and what the target may hold beyond the source's values,
+/// are not in it.
 fn other_hash(change: &Change<'_>) -> Option<String> {
     let hashed = change.before.key().iter().chain(change.after.key()).any(|column| column.name == ROW_HASH);
     let same = change.was.len() == change.before.columns.len()
         && change.was.iter().enumerate().all(|(index, was)| *was == Some(index))
-        && change.before.columns.iter().zip(&change.after.columns).all(|(before, after)| before.ty == after.ty);
+        && change
+            .before
+            .columns
+            .iter()
+            .zip(&change.after.columns)
+            .all(|(before, after)| before.ty.texts_like(after.ty));
     (hashed && !same).then(|| {
         "the table has no key: its rows are told apart by a hash of all columns, which would be another one for rows that exist"
             .to_owned()

@@ -5,6 +5,8 @@
 //! it, and the table may have more columns, if these fill themselves. Nothing else is taken: a type that is
 //! merely convertible would change values on their way in.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use super::ddl::define;
 use super::read::StoredColumn;
 use super::sql::{RowText, Rows, Sql, quote_text};
@@ -105,24 +107,55 @@ pub(super) fn same_name(left: &str, right: &str) -> bool {
 
 /// The table's columns in its own order; empty when there is no such table.
 pub(super) async fn read(sql: &Sql, name: &TableName) -> Result<Vec<ExistingColumn>> {
+    let rows = ask(sql, &name.database, Some(&name.table)).await?;
     // Both names are compared here too: a collation may find a table that only differs by case.
-    let rows = sql
-        .rows(&format!(
-            "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, ORDINAL_POSITION, COLUMN_DEFAULT, IS_NULLABLE, DATA_TYPE, \
-             COLUMN_TYPE, COLUMN_KEY, EXTRA, COLUMN_COMMENT, COLUMN_SIZE, DECIMAL_DIGITS FROM information_schema.columns \
-             WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {} ORDER BY ORDINAL_POSITION",
-            quote_text(&name.database),
-            quote_text(&name.table)
-        ))
-        .await?;
-    Ok(columns(&rows, name))
-}
-
-fn columns(rows: &Rows, name: &TableName) -> Vec<ExistingColumn> {
     let ours = rows.iter().filter(|row| {
         row.get("TABLE_SCHEMA") == Some(name.database.as_str()) && row.get("TABLE_NAME") == Some(name.table.as_str())
     });
-    ours.map(column).collect()
+    Ok(ours.map(column).collect())
+}
+
+/// Up to so many tables of a database are looked up one by one.
+const ONE_BY_ONE: usize = 8;
+
+/// As [`read`] for many tables, each of which is there.
+///
+/// StarRocks takes an equality to one table at once. For anything else a BE has the FE describe every table of the database,
+/// in turn, and then looks which of them were asked for: for a few tables that is more, for many it is much less.
+pub(super) async fn read_all(sql: &Sql, names: &[&TableName]) -> Result<HashMap<TableName, Vec<ExistingColumn>>> {
+    let mut databases: BTreeMap<&str, HashSet<&str>> = BTreeMap::new();
+    for name in names {
+        databases.entry(&name.database).or_default().insert(&name.table);
+    }
+    let mut found: HashMap<TableName, Vec<ExistingColumn>> = HashMap::new();
+    for (database, tables) in databases {
+        if tables.len() <= ONE_BY_ONE {
+            for table in tables {
+                let name = TableName::new(database, table);
+                found.insert(name.clone(), read(sql, &name).await?);
+            }
+            continue;
+        }
+        for row in ask(sql, database, None).await?.iter() {
+            let (here, table) = (row.get("TABLE_SCHEMA"), row.get("TABLE_NAME").unwrap_or_default());
+            if here == Some(database) && tables.contains(table) {
+                found.entry(TableName::new(database, table)).or_default().push(column(row));
+            }
+        }
+    }
+    found.retain(|_, columns| !columns.is_empty());
+    Ok(found)
+}
+
+async fn ask(sql: &Sql, database: &str, table: Option<&str>) -> Result<Rows> {
+    let table = table.map_or_else(String::new, |table| format!(" AND TABLE_NAME = {}", quote_text(table)));
+    sql.rows(&format!(
+        "SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, ORDINAL_POSITION, COLUMN_DEFAULT, IS_NULLABLE, DATA_TYPE, \
+         COLUMN_TYPE, COLUMN_KEY, EXTRA, COLUMN_COMMENT, COLUMN_SIZE, DECIMAL_DIGITS FROM information_schema.columns \
+         WHERE TABLE_SCHEMA = {}{table} ORDER BY ORDINAL_POSITION",
+        quote_text(database),
+    ))
+    .await
 }
 
 fn column(row: RowText<'_>) -> ExistingColumn {

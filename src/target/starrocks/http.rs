@@ -399,6 +399,9 @@ impl Http {
     async fn take_idle(&self, address: &Address) -> Option<Connection> {
         loop {
             let mut connection = self.lock_idle().get_mut(&address.to_string())?.pop()?;
+            if connection.sender.is_ready() {
+                return Some(connection);
+            }
             let ready = timeout(Duration::from_millis(50), connection.sender.ready()).await;
             if matches!(ready, Ok(Ok(()))) {
                 return Some(connection);

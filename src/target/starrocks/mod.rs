@@ -23,21 +23,22 @@ mod sql;
 mod stream_load;
 mod transaction;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use tracing::{info, warn};
 
 pub(crate) use self::read::{RowReader, Selected, StoredColumn};
-use self::sql::Sql;
 pub(crate) use self::sql::quote_text;
+use self::sql::{SIDE_BY_SIDE, Sql};
 use self::stream_load::{Asked, StreamLoad};
 use super::{LabelState, Load, Loaded, NameTry, OP_COLUMN, Pressure, Target, Version};
 use crate::config;
 use crate::progress::Retries;
 use crate::schema::{TableName, TargetTable, quote};
-use crate::{Error, Result};
+use crate::{Error, Result, step};
 
 /// A StarRocks cluster (or the embedded server). Cheap calls, no connection until the first one needs it.
 pub struct StarRocks {
@@ -172,19 +173,28 @@ impl StarRocks {
         Ok(())
     }
 
+    /// Its database is there.
     async fn create(&self, table: &TargetTable) -> Result<()> {
         let facts = self.facts().await?;
-        // Asked first: a user without CREATE DATABASE may still create tables in a database that is there.
-        if !self.database_exists(&table.name.database).await? {
-            self.sql.run(&ddl::create_database(&table.name.database)).await?;
-        }
         let created = self.sql.run(&ddl::create_table(table, &self.table_properties, Some(facts))).await;
         created.map_err(|error| {
+            let error = error.context(format!("target table {}", table.name));
             if error.to_string().to_lowercase().contains("replication num") {
                 return error.hint("say how many replicas: target.tableProperties: {replication_num: '1'}");
             }
             error
-        })
+        })?;
+        info!("created table {}", table.name);
+        Ok(())
+    }
+
+    async fn ensure_database(&self, name: &str) -> Result<()> {
+        // Asked first: a user without CREATE DATABASE may still create tables in a database that is there.
+        if self.database_exists(name).await? {
+            return Ok(());
+        }
+        let created = self.sql.run(&ddl::create_database(name)).await;
+        created.map_err(|error| error.context(format!("target database {name}")))
     }
 }
 
@@ -204,23 +214,39 @@ impl Target for StarRocks {
         vec![ddl::create_database(&table.name.database), ddl::create_table(table, &self.table_properties, facts)]
     }
 
-    async fn ensure_table(&self, table: &TargetTable) -> Result<bool> {
-        if self.check_table(table).await? {
-            return Ok(false);
+    async fn ensure_tables(&self, tables: &[&TargetTable]) -> Result<Vec<bool>> {
+        let there: Vec<bool> = self.check_tables(tables).await?.into_iter().collect::<Result<_>>()?;
+        let mut missing: Vec<&TargetTable> = Vec::new();
+        for (table, there) in tables.iter().zip(&there) {
+            if !there {
+                missing.push(table);
+            }
         }
-        self.create(table).await.map_err(|error| error.context(format!("target table {}", table.name)))?;
-        info!("created table {}", table.name);
-        Ok(true)
+        let databases: BTreeSet<&str> = missing.iter().map(|table| table.name.database.as_str()).collect();
+        for database in databases {
+            self.ensure_database(database).await?;
+        }
+        // The FE makes a table when BEs have made its tablets: most of the time it waits for them.
+        let creating: Vec<_> = missing.into_iter().map(|table| self.create(table)).collect();
+        let mut creating = stream::iter(creating).buffer_unordered(SIDE_BY_SIDE);
+        while let Some(created) = creating.next().await {
+            created?;
+            step::reached("table-made");
+        }
+        Ok(there.into_iter().map(|there| !there).collect())
     }
 
-    async fn check_table(&self, table: &TargetTable) -> Result<bool> {
-        let existing = existing::read(&self.sql, &table.name).await;
-        let existing = existing.map_err(|error| error.context(format!("target table {}", table.name)))?;
-        if existing.is_empty() {
-            return Ok(false);
-        }
-        existing::check(table, &existing)?;
-        Ok(true)
+    async fn check_tables(&self, tables: &[&TargetTable]) -> Result<Vec<Result<bool>>> {
+        let names: Vec<&TableName> = tables.iter().map(|table| &table.name).collect();
+        let mut existing = existing::read_all(&self.sql, &names).await.map_err(|error| match names[..] {
+            [name] => error.context(format!("target table {name}")),
+            _ => error.context("reading the target's tables"),
+        })?;
+        let check = |table: &&TargetTable| match existing.remove(&table.name) {
+            Some(columns) => existing::check(table, &columns).map(|()| true),
+            None => Ok(false),
+        };
+        Ok(tables.iter().map(check).collect())
     }
 
     async fn load(&self, load: &Load) -> Result<Loaded> {

@@ -1,6 +1,7 @@
 //! Statements over the FEs' MySQL ports, in the text protocol: StarRocks prepares only SELECTs.
 //!
-//! One connection serves all statements in turn and is opened again when it is lost. Every statement sent
+//! One connection serves all statements in turn, a few more those that are sent side by side; each is opened again when it is
+//! lost. Every statement sent
 //! here may run twice without harm, so a connection that died while resting costs one silent second try.
 //!
 //! Of several FEs the first of the job file that serves is used ([`Addresses`]). Any FE will do: a follower sends what it
@@ -22,6 +23,8 @@ use crate::{Error, Result};
 
 /// `ER_ACCESS_DENIED_ERROR`: the login itself failed.
 const ACCESS_DENIED: u16 = 1045;
+/// Statements that a caller may send at once; so many connections are kept.
+pub(super) const SIDE_BY_SIDE: usize = 4;
 /// For a login where there is another FE to go to.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -30,7 +33,8 @@ pub(super) struct Sql {
     /// Without a host.
     opts: OptsBuilder,
     statement_timeout: Duration,
-    resting: Mutex<Option<Session>>,
+    /// The one that was used last is used next.
+    resting: Mutex<Vec<Session>>,
 }
 
 /// A connection, and whose it is.
@@ -95,7 +99,7 @@ impl Sql {
             .max_allowed_packet(Some(16 << 20))
             .wait_timeout(Some(28_800));
         let addresses = Addresses::new(target.client_addresses.clone());
-        Ok(Sql { addresses, opts, statement_timeout, resting: Mutex::new(None) })
+        Ok(Sql { addresses, opts, statement_timeout, resting: Mutex::default() })
     }
 
     pub(super) fn statement_timeout(&self) -> Duration {
@@ -125,7 +129,7 @@ impl Sql {
 
     /// Runs one statement. Transient errors: no connection, a time-out, a busy server; all others are definite.
     pub(super) async fn rows(&self, statement: &str) -> Result<Rows> {
-        let rested = self.resting.lock().await.take();
+        let rested = self.resting.lock().await.pop();
         if let Some(session) = rested {
             match self.rows_over(session, statement).await {
                 Err(Failure::Lost(_) | Failure::Leaderless(_)) => {}
@@ -157,7 +161,7 @@ impl Sql {
 
     /// Runs a statement that must not run twice: only over a connection that has just answered.
     pub(super) async fn once(&self, statement: &str) -> Sent {
-        let rested = self.resting.lock().await.take();
+        let rested = self.resting.lock().await.pop();
         let alive = match rested {
             Some(mut session) => match timeout(self.statement_timeout, session.conn.ping()).await {
                 Ok(Ok(())) => Some(session),
@@ -196,7 +200,7 @@ impl Sql {
         match rows {
             Ok(rows) => {
                 self.addresses.worked(&session.address);
-                *self.resting.lock().await = Some(session);
+                self.rest(session).await;
                 Ok(rows)
             }
             Err(mysql_async::Error::Server(error)) if leaderless(&error.message) => {
@@ -205,10 +209,17 @@ impl Sql {
             }
             Err(mysql_async::Error::Server(error)) => {
                 let told = told(&session.address, &error);
-                *self.resting.lock().await = Some(session);
+                self.rest(session).await;
                 Err(Failure::Told(told))
             }
             Err(error) => Err(Failure::Lost(lost(&session.address, error))),
+        }
+    }
+
+    async fn rest(&self, session: Session) {
+        let mut resting = self.resting.lock().await;
+        if resting.len() < SIDE_BY_SIDE {
+            resting.push(session);
         }
     }
 

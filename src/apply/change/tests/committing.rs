@@ -14,7 +14,7 @@ use crate::apply::lag::{Alterations, Altered, CatchUp, GRACE, Parked};
 use crate::apply::sample::position;
 use crate::apply::scripted::{self, Script, Scripted};
 use crate::schema::Mapping;
-use crate::state::{ParkedRows, Store};
+use crate::state::{ParkedRows, Store, WaitsFor};
 
 /// A target that notes what it is asked for, and fails when it is told to.
 struct Noting {
@@ -251,7 +251,14 @@ fn a_table_whose_alter_takes_its_time_lags_and_an_end_that_is_written_down_is_no
     assert_eq!(scene.asked().len(), 0, "rows of the new shape may be in");
 
     let (reply, caught_up) = channel::bounded(1);
-    let rows = CatchUp { table: name("t"), batch: Batch::default(), part: None, last: Some(reply) };
+    let rows = CatchUp {
+        table: name("t"),
+        of: WaitsFor::Lag(1),
+        batch: Batch::default(),
+        begin: None,
+        part: None,
+        last: Some(reply),
+    };
     committer.catch_up(&position(100), rows).unwrap();
     assert!(caught_up.recv().unwrap().lag(&name("t")).is_none());
     assert_eq!(scene.store.lags().unwrap(), []);
@@ -285,7 +292,7 @@ fn a_table_that_lags_and_is_to_be_copied_is_altered_no_more() {
     let change = [alter(&t, vec![int("id"), int("n")], &[("n", "")])];
     committer.change(epoch(0, 100), statement("ALTER TABLE t ADD n INT", &change).0).unwrap();
     let mut parked = Parked::default();
-    parked.changes.came.push(ParkedRows { number: 1, rows: vec![0] });
+    parked.changes.came.push(ParkedRows { of: WaitsFor::Lag(1), rows: vec![0] });
     committer.commit(Epoch { parked, ..epoch(100, 200) }).unwrap();
     assert_eq!(scene.store.parked_bytes().unwrap(), 1);
     scene.store.ask_for_copies(&[(name("t"), crate::state::Asked::Again)]).unwrap();

@@ -4,7 +4,10 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, Result};
 use serde_json::value::RawValue;
 
-use super::{strict, text};
+use super::super::rebuild::owned;
+use super::{failed, strict, text};
+use crate::embedded::types::ColumnType;
+use crate::embedded::value;
 
 pub(super) fn register(connection: &Connection) -> Result<()> {
     strict(connection, "sr_parse_json", 1, |context| {
@@ -21,6 +24,14 @@ pub(super) fn register(connection: &Connection) -> Result<()> {
             Some(serde_json::Value::String(text)) => Value::Text(text),
             Some(other) => Value::Text(other.to_string()),
         })
+    })?;
+    strict(connection, "sr_to_array", 2, |context| {
+        let ty: ColumnType = serde_json::from_str(&text(context, 1)).map_err(|error| failed(error.to_string()))?;
+        let value = text(context, 0);
+        match value::from_text(&ty, "", value.as_bytes()) {
+            Ok(cell) => owned(&cell).map_err(failed),
+            Err(_) => Ok(Value::Null),
+        }
     })?;
     strict(connection, "sr_json_length", 1, |context| {
         Ok(match serde_json::from_str(&text(context, 0)) {

@@ -1,12 +1,14 @@
 //! Expressions: operators, literals, CASE, CAST, subqueries.
 
 use sqlparser::ast::{
-    BinaryOperator, CeilFloorKind, DataType, Expr, Ident, TrimWhereField, UnaryOperator, Value, ValueWithSpan,
+    ArrayElemTypeDef, BinaryOperator, CeilFloorKind, DataType, Expr, Ident, TrimWhereField, UnaryOperator, Value,
+    ValueWithSpan,
 };
 
 use super::super::answer::{SqlError, SqlResult};
 use super::super::session::variable;
 use super::super::tokens::Cursor;
+use super::array::cast_to_array;
 use super::coerce::{coerce, collated, common, compared, fit_literal};
 use super::scope::{Binder, Scope};
 use super::{Bound, Kind};
@@ -111,6 +113,7 @@ impl Binder<'_> {
                 Ok(Bound::new(format!("({})", query.sql), column.kind))
             }
             Expr::Function(function) => self.call(function, scope),
+            Expr::Array(array) if !array.named => self.array(&array.elem, scope),
             Expr::Substring { expr, substring_from, substring_for, .. } => {
                 let mut arguments = vec![self.expression(expr, scope)?];
                 for part in [substring_from, substring_for].into_iter().flatten() {
@@ -377,27 +380,10 @@ fn number(text: &str) -> SqlResult<Bound> {
 }
 
 fn cast(value: &Bound, data_type: &DataType) -> SqlResult<Bound> {
-    let text = data_type.to_string();
-    let mut cursor = Cursor::new(&text)?;
-    let name = cursor.name_of_type()?;
-    let mut arguments = Vec::new();
-    if cursor.take_token(&sqlparser::tokenizer::Token::LParen) {
-        arguments.push(cursor.number()?);
-        if cursor.take_token(&sqlparser::tokenizer::Token::Comma) {
-            arguments.push(cursor.number()?);
-        }
+    if let DataType::Array(ArrayElemTypeDef::AngleBracket(element)) = data_type {
+        return cast_to_array(value, element);
     }
-    let ty = match name.to_ascii_uppercase().as_str() {
-        "SIGNED" => ColumnType::BigInt,
-        "UNSIGNED" => ColumnType::LargeInt,
-        "CHAR" | "VARCHAR" | "STRING" | "TEXT" => ColumnType::Varchar(1),
-        "DATETIME" | "TIMESTAMP" => ColumnType::DateTime,
-        "BINARY" | "VARBINARY" => ColumnType::Varbinary(1),
-        _ => {
-            let newest = crate::target::Version { major: 4, minor: 0, patch: 0 };
-            ColumnType::parse(&name, &arguments, newest).map_err(SqlError::analyzing)?
-        }
-    };
+    let ty = type_of(data_type)?;
     let sql = match &ty {
         // The range is the type's own, so a narrower integer is checked too.
         ColumnType::Decimal { precision, scale } => format!("sr_to_decimal({}, {precision}, {scale})", value.sql),
@@ -408,4 +394,29 @@ fn cast(value: &Bound, data_type: &DataType) -> SqlResult<Bound> {
         _ => coerce(&Bound { literal: None, ..value.clone() }, Kind::of(&ty)),
     };
     Ok(Bound::new(sql, Kind::of(&ty)))
+}
+
+/// A type that is no array, by the names that CAST takes.
+pub(super) fn type_of(data_type: &DataType) -> SqlResult<ColumnType> {
+    let text = data_type.to_string();
+    let mut cursor = Cursor::new(&text)?;
+    let name = cursor.name_of_type()?;
+    let mut arguments = Vec::new();
+    if cursor.take_token(&sqlparser::tokenizer::Token::LParen) {
+        arguments.push(cursor.number()?);
+        if cursor.take_token(&sqlparser::tokenizer::Token::Comma) {
+            arguments.push(cursor.number()?);
+        }
+    }
+    Ok(match name.to_ascii_uppercase().as_str() {
+        "SIGNED" => ColumnType::BigInt,
+        "UNSIGNED" => ColumnType::LargeInt,
+        "CHAR" | "VARCHAR" | "STRING" | "TEXT" => ColumnType::Varchar(1),
+        "DATETIME" | "TIMESTAMP" => ColumnType::DateTime,
+        "BINARY" | "VARBINARY" => ColumnType::Varbinary(1),
+        _ => {
+            let newest = crate::target::Version { major: 4, minor: 0, patch: 0 };
+            ColumnType::parse(&name, &arguments, newest).map_err(SqlError::analyzing)?
+        }
+    })
 }

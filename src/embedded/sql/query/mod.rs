@@ -5,6 +5,7 @@
 //! arithmetic is printed as a call of an exact function and comparisons carry the collation `numeric_text`.
 //! Relations get fresh names (`r1`, `r2`, …), so scoping rules are ours, not SQLite's.
 
+mod array;
 mod call;
 mod coerce;
 mod dates;

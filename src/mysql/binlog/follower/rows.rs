@@ -8,6 +8,7 @@ use super::super::event::{self, kind};
 use super::super::partial_json::{self, Problem};
 use super::super::{ColumnBits, ImageColumns, RowsEvent, RowsKind, Slot, TableMap};
 use super::{Event, Follower, KnownTable, Out, SLOT_BYTES, Stop};
+use crate::mysql::wire::SLICED;
 use crate::schema::TableName;
 use crate::{Error, Result};
 
@@ -17,7 +18,7 @@ const DUMMY_TABLE_ID: u64 = 0x00ff_ffff;
 /// Sets of columns that are remembered of one table.
 const MOST_COLUMN_SETS: usize = 64;
 
-/// Images of this size fill most of the buffer that they came in.
+/// Images of this size fill most of the buffer that they came in, out of a compressed transaction too.
 const OWN_BUFFER: usize = 256 << 10;
 /// Size of the pieces of memory that small events' images share.
 const KEPT_TOGETHER: usize = 128 << 10;
@@ -32,10 +33,12 @@ enum Form {
 
 impl Follower {
     pub(super) fn table_map(&mut self, event: &Event, at: u64) -> Result<()> {
-        let (table_id, database, table) = TableMap::peek(&event.body).ok_or_else(|| self.malformed(event, at))?;
-        if self.tables.get(&table_id).is_some_and(|known| known.body == event.body) {
+        // Almost all of them were seen before, and those are not looked into again.
+        let known = event::table_id(&event.body).and_then(|table_id| self.tables.get(&table_id));
+        if known.is_some_and(|known| known.body == event.body) {
             return Ok(());
         }
+        let (table_id, database, table) = TableMap::peek(&event.body).ok_or_else(|| self.malformed(event, at))?;
         let name = TableName::new(database, table);
         let map = if (self.wanted)(&name) {
             let map = TableMap::parse(&event.body).map_err(|error| error.context(self.place(at)))?;
@@ -77,6 +80,7 @@ impl Follower {
         let columns = if header.full { None } else { self.image_columns(event, header.bitmaps, header.columns) };
         let images = event.body.slice(header.images..);
         let images = match form {
+            Form::Plain if !event.inner && event.size as usize > SLICED => images,
             Form::Plain => self.keep(images),
             Form::Compressed => {
                 Bytes::from(event::mariadb_uncompress(&images).ok_or_else(|| self.malformed(event, at))?)
@@ -101,7 +105,7 @@ impl Follower {
         Ok(())
     }
 
-    /// The images in memory that holds nothing else for long. They came as a slice of a buffer that may be many times as
+    /// The images of an event that may be a slice, in memory that holds nothing else for long. They came as a slice of a buffer that may be many times as
     /// large, most of it not ours; the budget counts only the images. Those of small events lie together, for an
     /// allocation each would cost more than the copy.
     fn keep(&mut self, images: Bytes) -> Bytes {

@@ -334,7 +334,9 @@ fn a_row_hash_holds_for_the_columns_it_was_made_of() {
     };
     let all = [Some(0), Some(1), Some(2)];
     assert_eq!(found(&of(&[("a", INT), ("c", INT)]), &all), 0);
-    assert_eq!(found(&of(&[("a", INT), ("b", TargetType::BigInt)]), &all), 1);
+    assert_eq!(found(&of(&[("a", INT), ("b", TargetType::BigInt)]), &all), 0, "7 is 7");
+    assert_eq!(found(&of(&[("a", INT), ("b", TargetType::Double)]), &all), 1);
+    assert_eq!(found(&of(&[("a", INT), ("b", decimal(20, 2))]), &all), 1);
     assert_eq!(found(&of(&[("b", INT), ("a", INT)]), &[Some(0), Some(2), Some(1)]), 1);
     assert_eq!(found(&of(&[("a", INT)]), &all[..2]), 1);
     assert_eq!(found(&of(&[("a", INT), ("b", INT), ("c", INT)]), &[Some(0), Some(1), Some(2), None]), 1);
