@@ -386,7 +386,7 @@ impl Shared {
     fn table_is_planned(&self, pending: &Pending) -> Result<()> {
         self.store.table_planned(pending.name())?;
         step::reached("table-planned");
-        if pending.left.fetch_sub(1, Ordering::AcqRel) == 1 { self.table_is_in(pending, None) } else { Ok(()) }
+        if pending.left.fetch_sub(1, Ordering::AcqRel) == 1 { self.table_is_in(pending, false) } else { Ok(()) }
     }
 
     fn read<T: Target>(&self, chunks: &channel::Receiver<Work>, bodies: &Sender<Body>, target: &T) -> Result<()> {
@@ -538,7 +538,11 @@ impl Shared {
         }
         step::reached("chunk-in");
         tracing::debug!(table = %done.table, chunk = done.number, rows = done.rows, "chunk is in");
-        if pending.left.fetch_sub(1, Ordering::AcqRel) == 1 { self.table_is_in(pending, until) } else { Ok(()) }
+        if pending.left.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.table_is_in(pending, until.is_some())
+        } else {
+            Ok(())
+        }
     }
 
     fn one_load_less(&self, chunk: &ChunkWork) -> Result<()> {

@@ -32,7 +32,7 @@ impl Flusher {
                 Errand::Begin(begin) => self.begin(filling, begin)?,
                 Errand::Finish(finish) => self.end_copy(filling, finish)?,
                 Errand::Settle(settle) => self.settle(filling, settle)?,
-                Errand::Anew { table, reply } => self.copy_anew(filling, table, reply)?,
+                Errand::Anew { table, reply } => self.copy_anew(filling, &table, reply)?,
                 Errand::Still(still) => self.stand_still(filling, still),
                 Errand::Part(part) => self.part(filling, part)?,
                 Errand::Whole(whole) => self.whole(filling, whole)?,

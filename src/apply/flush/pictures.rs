@@ -33,11 +33,11 @@ impl Flusher {
     pub(super) fn copy_anew(
         &mut self,
         filling: &mut Filling,
-        table: TableName,
+        table: &TableName,
         reply: oneshot::Sender<Watching>,
     ) -> Result<()> {
         let followed = &self.tables.followed;
-        let (Some(join), Some(mapping)) = (followed.join(&table), followed.mapping(&table).cloned()) else {
+        let (Some(join), Some(mapping)) = (followed.join(table), followed.mapping(table).cloned()) else {
             _ = reply.send(Watching::Gone);
             return Ok(());
         };
@@ -47,12 +47,12 @@ impl Flusher {
             _ = reply.send(Watching::Waits(undecided));
             return Ok(());
         }
-        self.tables.stop_parking(&table);
-        self.copied_at.forget(&table);
+        self.tables.stop_parking(table);
+        self.copied_at.forget(table);
         let (to, begun) = channel::bounded(1);
         self.beside(filling, Task::Anew(table.clone(), to))?;
         let attempt = begun.recv().map_err(|_| committer_gone())?;
-        self.lagging.forget_copy(&table);
+        self.lagging.forget_copy(table);
         self.lagging.left()?;
         filling.held_again = filling.held.is_some();
         let at = filling.position.clone();

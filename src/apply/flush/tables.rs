@@ -102,6 +102,9 @@ impl Tables {
         if let Some(&known) = self.seen.get(&seen) {
             return Ok(self.known.get(known));
         }
+        if self.known.len() >= 4 * self.followed.mappings().len() + 256 {
+            self.forget();
+        }
         let name = &event.table.name;
         let Some(mapping) = self.followed.mapping(name).cloned() else {
             if self.followed.passes(name) || self.sequences.contains(name) {
@@ -120,9 +123,6 @@ impl Tables {
         };
         let plan = EventPlan::new(&mapping, event, &self.values)
             .map_err(|error| error.context(format!("{}:{}", event.file, event.offset)))?;
-        if self.known.len() >= 4 * self.followed.mappings().len() + 256 {
-            self.forget();
-        }
         let known = Known {
             _map: Arc::clone(&event.table),
             _columns: event.columns.clone(),

@@ -111,15 +111,13 @@ impl Shared {
         self.ask(async |connection, _| position::current(connection, self.flavor).await)
     }
 
-    /// All of a table is in. `until`: what [`Shared::read_to`] has told, if that is written down.
-    pub(super) fn table_is_in(&self, pending: &Pending, until: Option<Position>) -> Result<()> {
+    /// All of a table is in. `placed`: what [`Shared::read_to`] has told is written down.
+    pub(super) fn table_is_in(&self, pending: &Pending, placed: bool) -> Result<()> {
         if pending.is_given_up() {
             return Ok(());
         }
         if self.follows {
-            if until.is_none()
-                && let Some(until) = self.read_to(pending)?
-            {
+            if !placed && let Some(until) = self.read_to(pending)? {
                 self.store.read_until(std::slice::from_ref(pending.name()), &until)?;
             }
         } else if let Some(Some(change)) =
