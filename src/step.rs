@@ -5,13 +5,6 @@
 //! that file is made. The other threads go on. That is the crate `fail`'s notation; its feature `failpoints` is on for this
 //! package's own tests only, and in every other build [`reached`] is nothing.
 
-use std::path::Path;
-use std::thread;
-use std::time::Duration;
-
-/// Between two looks whether a step may be left.
-const LOOK: Duration = Duration::from_millis(5);
-
 /// Every step, in the order in which a job gets to them.
 pub const ALL: [&str; 54] = [
     // The schema.
@@ -86,10 +79,11 @@ pub const ALL: [&str; 54] = [
 /// The job has got to this step.
 pub(crate) fn reached(step: &'static str) {
     debug_assert!(ALL.contains(&step), "{step}");
+    // Where there are no steps to be held at, this is nothing, and what it names is not there.
     fail::fail_point!(step, |file: Option<String>| {
         eprintln!("{}", held_at(step));
-        while !file.as_ref().is_some_and(|file| Path::new(file).exists()) {
-            thread::sleep(LOOK);
+        while !file.as_ref().is_some_and(|file| std::path::Path::new(file).exists()) {
+            std::thread::sleep(std::time::Duration::from_millis(5));
         }
     });
 }

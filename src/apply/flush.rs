@@ -181,8 +181,8 @@ impl Flusher {
     pub fn run(mut self, start: Position) -> Result<Ended> {
         let mut filling = Filling::new(start);
         let mut stop_asked: Option<Instant> = None;
-        let mut look = true;
         self.ask_catalogue();
+        let mut look = true;
         loop {
             if std::mem::take(&mut filling.moved) {
                 filling.at_end = self.is_at_end(&filling);

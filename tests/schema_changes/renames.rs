@@ -144,7 +144,7 @@ async fn altered_too(source: &'static Shared) {
     assert_eq!(tables(target, &database).await, ["t"]);
     let sums = format!("SELECT CONCAT(COUNT(*), ' ', SUM(id), ' ', SUM(w)) FROM {database}.t");
     assert_eq!(target.text(&sums).await, "3 6 3");
-    assert_eq!(target.text(&format!("SELECT CAST(SUM(n) AS VARCHAR) FROM {database}.t")).await, "16.000");
+    assert_eq!(target.text(&format!("SELECT COUNT(*) FROM {database}.t WHERE n = 2.5 AND id = 2")).await, "1");
     // Nobody has said what to do: the job stops before anything is done, and goes on with what it says.
     let (job, target) = &jobs[2];
     stops(job, &[&format!("the target cannot follow: table {database}.u"), "ddl.onImpossible"]).await;

@@ -13,7 +13,7 @@ async fn without_rows(source: &'static Shared) {
     let database = source.database("unread").await;
     let mut conn = source.connect().await;
     conn.query_drop(format!("USE {database}")).await.unwrap();
-    let rows: Vec<String> = (1..=60).map(|id| format!("({id}, {id}, -{id}, 'é')")).collect();
+    let rows: Vec<String> = (1..=60).map(|id| format!("({id}, {id}, -{id}, 'x')")).collect();
     run(
         &mut conn,
         &[

@@ -50,6 +50,7 @@ mod run;
 mod tests;
 mod unsettled;
 
+pub(in crate::apply) use rename::in_order;
 pub use unsettled::Unsettled;
 
 pub(in crate::apply) use run::shortened;

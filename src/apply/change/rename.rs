@@ -8,7 +8,6 @@
 //! calls it, is copied there (`ddl.onImpossible: recopy`), and what becomes of the table that it was is said by
 //! `ddl.dropTable`.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::plan::{Plan, Step, Verdict};
@@ -18,18 +17,12 @@ use crate::schema::{Mapping, Renamed, TableName};
 use crate::state::LetterMove;
 use crate::{Error, Result};
 
-/// A table of the target on its way to another name.
-struct Moving {
-    old: TableName,
-    new: TableName,
-    /// The source's table, behind the statement.
-    of: TableName,
-}
-
 impl Plan {
     pub(super) fn rename(&mut self, renamed: &[Renamed], place: &Place, verdict: &mut Verdict<'_>) -> Result<()> {
         let (mut passing, mut unknown, mut stays) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut moving, mut far, mut renumbered) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut moving, mut far) = (Vec::new(), Vec::new());
+        // Tables without a key, whose rows have numbers under their names.
+        let mut numbered = Vec::new();
         for Renamed { from, table } in renamed {
             let to = &table.name;
             if self.followed.passed.remove(from) {
@@ -43,9 +36,7 @@ impl Plan {
                 unknown.push(table);
                 continue;
             };
-            if mapping.is_row_hash() {
-                renumbered.push((from.clone(), to.clone()));
-            }
+            let is_row_hash = mapping.is_row_hash();
             let mut mapping = Mapping { source: table.as_ref().clone(), ..mapping.as_ref().clone() };
             if verdict.on(DdlKind::RenameTable, format_args!("table {from} is renamed to {to}")) {
                 let new = TableName::new(verdict.rules.mapping.target_database(&to.database), &to.table);
@@ -58,12 +49,15 @@ impl Plan {
                     continue;
                 }
                 if old != new {
-                    moving.push(Moving { old, new, of: to.clone() });
+                    moving.push((old, new));
                 }
+            }
+            if is_row_hash {
+                numbered.push((from.clone(), to.clone()));
             }
             stays.push((mapping, former, thrown_away));
         }
-        self.renumbered.extend(one_at_a_time(renumbered));
+        self.renumbered.extend(in_order(numbered));
         self.followed.passed.extend(passing);
         let mappings = stays.iter().map(|(mapping, ..)| (mapping.source.name.clone(), Arc::new(mapping.clone())));
         self.followed.mappings.extend(mappings);
@@ -95,13 +89,11 @@ impl Plan {
         }
     }
 
-    fn rename_at_target(&mut self, moving: Vec<Moving>, place: &Place) -> Result<()> {
-        let of: HashMap<&TableName, &TableName> = moving.iter().map(|one| (&one.new, &one.of)).collect();
-        let pairs = moving.iter().map(|one| (one.old.clone(), one.new.clone())).collect();
-        for (from, to) in one_at_a_time(pairs) {
-            // One that only steps aside is in nobody's way.
-            if let Some(of) = of.get(&to) {
-                self.make_room(&to, of, place)?;
+    fn rename_at_target(&mut self, moving: Vec<(TableName, TableName)>, place: &Place) -> Result<()> {
+        for (from, to) in in_order(moving) {
+            let of = self.followed.mappings().find(|mapping| mapping.target.name == to);
+            if let Some(of) = of.map(|mapping| mapping.source.name.clone()) {
+                self.make_room(&to, &of, place)?;
             }
             self.letters.push(LetterMove::Renamed { from: from.clone(), to: to.clone() });
             self.steps.push(Step::Rename { from, to });
@@ -110,19 +102,19 @@ impl Plan {
     }
 }
 
-/// Renames of one moment in an order in which no two tables have one name.
-fn one_at_a_time(mut pairs: Vec<(TableName, TableName)>) -> Vec<(TableName, TableName)> {
-    let mut ordered = Vec::with_capacity(pairs.len());
-    while !pairs.is_empty() {
-        let free = pairs.iter().position(|(_, to)| pairs.iter().all(|(from, _)| from != to));
-        if let Some(free) = free {
-            ordered.push(pairs.remove(free));
-        } else if let Some((from, _)) = pairs.first_mut() {
-            let aside = TableName::new(&from.database, format!("{}__towpath_aside", from.table));
-            ordered.push((std::mem::replace(from, aside.clone()), aside));
+/// Old names and new ones as single steps, of which none leads to a name that somebody has.
+pub(in crate::apply) fn in_order(mut moving: Vec<(TableName, TableName)>) -> Vec<(TableName, TableName)> {
+    let mut steps = Vec::with_capacity(moving.len());
+    while !moving.is_empty() {
+        let is_free = |(_, new): &(TableName, TableName)| moving.iter().all(|(old, _)| old != new);
+        if let Some(free) = moving.iter().position(is_free) {
+            steps.push(moving.remove(free));
+        } else if let Some((old, _)) = moving.first_mut() {
+            let aside = TableName::new(&old.database, format!("{}__towpath_aside", old.table));
+            steps.push((std::mem::replace(old, aside.clone()), aside));
         }
     }
-    ordered
+    steps
 }
 
 fn too_far(from: &TableName, to: &TableName) -> Error {

@@ -8,10 +8,10 @@ use super::filling::advance;
 use super::tables::Before;
 use super::{Epoch, Filling, Flusher, committer_gone};
 use crate::Result;
-use crate::apply::change::{Change, Origin};
+use crate::apply::change::{Change, Origin, in_order};
 use crate::mysql::binlog::{Place, RowsEvent, Statement, StatementSession};
 use crate::mysql::history::History;
-use crate::schema::{SchemaChange, TableName};
+use crate::schema::SchemaChange;
 use crate::state::PreparedChanges;
 
 impl Flusher {
@@ -110,7 +110,13 @@ impl Flusher {
         if origin == Origin::Log {
             self.progress.read_to(committed_at, 1);
         }
-        let renames: Vec<Vec<(TableName, TableName)>> = changes.iter().filter_map(renamed).collect();
+        let renames = changes.iter().flat_map(|change| match change {
+            SchemaChange::Rename(renamed) => {
+                renamed.iter().map(|one| (one.from.clone(), one.table.name.clone())).collect()
+            }
+            _ => Vec::new(),
+        });
+        let renames = in_order(renames.collect());
         let parked = self.parks();
         let (reply, followed) = channel::bounded(1);
         let begin = std::mem::replace(&mut filling.begin, filling.position.clone());
@@ -125,20 +131,11 @@ impl Flusher {
         self.hand_over(filling, epoch)?;
         self.wait_for_flight(filling)?;
         self.tables.follow(followed.recv().map_err(|_| committer_gone())?);
-        renames.iter().for_each(|names| self.copied_at.rename(names));
+        renames.into_iter().for_each(|(from, to)| self.copied_at.rename(&from, to));
         // What the copy before has shown counts no more.
         for (table, _) in self.tables.followed.joins().filter(|(table, _)| !self.tables.parks(table)) {
             self.copied_at.forget(table);
         }
         if parked { self.lagging.left() } else { Ok(()) }
-    }
-}
-
-fn renamed(change: &SchemaChange) -> Option<Vec<(TableName, TableName)>> {
-    match change {
-        SchemaChange::Rename(renamed) => {
-            Some(renamed.iter().map(|one| (one.from.clone(), one.table.name.clone())).collect())
-        }
-        _ => None,
     }
 }

@@ -31,11 +31,11 @@ impl Flusher {
                 Errand::Load(loading) => self.load(filling, loading)?,
                 Errand::Begin(begin) => self.begin(filling, begin)?,
                 Errand::Finish(finish) => self.end_copy(filling, finish)?,
+                Errand::Settle(settle) => self.settle(filling, settle)?,
                 Errand::Anew { table, reply } => self.copy_anew(filling, &table, reply)?,
                 Errand::Still(still) => self.stand_still(filling, still),
                 Errand::Part(part) => self.part(filling, part)?,
                 Errand::Whole(whole) => self.whole(filling, whole)?,
-                Errand::Settle(settle) => self.settle(filling, settle)?,
                 Errand::Fail(error) => {
                     self.close_before_change(filling)?;
                     return Err(error);

@@ -30,10 +30,10 @@ pub struct Tables {
     /// Tables without a key whose copy shows a place of the log, with the copy's number.
     pictures: HashMap<TableName, u64>,
     pub(super) before: Option<Before>,
-    /// The history's revision of which is known whether it awaits any table's rows, and whether it does.
-    awaits: Option<(u64, bool)>,
     /// MariaDB's, whose rows are no table's.
     pub(super) sequences: HashSet<TableName>,
+    /// The history's revision of which is known whether it awaits any table's rows, and whether it does.
+    awaits: Option<(u64, bool)>,
 }
 
 /// The tables as they were before a statement inside the transaction that is being read.
@@ -106,7 +106,7 @@ impl Tables {
             self.forget();
         }
         let name = &event.table.name;
-        let Some(mapping) = self.followed.mapping(name) else {
+        let Some(mapping) = self.followed.mapping(name).cloned() else {
             if self.followed.passes(name) || self.sequences.contains(name) {
                 return Ok(None);
             }
@@ -121,14 +121,14 @@ impl Tables {
             ))
             .hint("the table came by a way that the log does not tell; exclude it with `source.excludeTables`, or begin a new job (another `name`)"));
         };
-        let plan = EventPlan::new(mapping, event, &self.values)
+        let plan = EventPlan::new(&mapping, event, &self.values)
             .map_err(|error| error.context(format!("{}:{}", event.file, event.offset)))?;
         let known = Known {
             _map: Arc::clone(&event.table),
             _columns: event.columns.clone(),
-            mapping: Arc::clone(mapping),
+            way: self.way(name, &mapping),
+            mapping,
             plan,
-            way: self.way(name, mapping),
         };
         self.seen.insert(seen, self.known.len());
         self.known.push(known);
@@ -152,13 +152,13 @@ impl Tables {
         self.pictures.retain(|table, number| followed.join(table).is_some_and(|join| join.number == *number));
         self.followed = followed;
         self.forget();
-        // The name may be a table's now.
-        self.sequences.clear();
     }
 
     fn forget(&mut self) {
         self.known.clear();
         self.seen.clear();
+        // The name may be a table's now.
+        self.sequences.clear();
     }
 
     /// Of these tables without a key, which are being copied, it is known which place the copy shows.

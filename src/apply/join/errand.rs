@@ -36,6 +36,7 @@ pub(crate) enum Errand {
     Load(Loading),
     Begin(Begin),
     Finish(Finish),
+    Settle(Settle),
     /// Begin the copy of a table without a key, or begin it anew.
     Anew {
         table: TableName,
@@ -44,7 +45,6 @@ pub(crate) enum Errand {
     Still(Still),
     Part(PartRead),
     Whole(Whole),
-    Settle(Settle),
     /// The copier cannot go on.
     Fail(Error),
 }

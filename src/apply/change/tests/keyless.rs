@@ -4,7 +4,6 @@ use super::super::copy::Case;
 use super::super::plan::plan;
 use super::*;
 use crate::config::OnImpossible;
-use crate::schema::Renamed;
 
 fn keyless(columns: Vec<Column>) -> Arc<Table> {
     keyless_named("a", columns)
@@ -84,10 +83,7 @@ fn a_column_that_is_left_out_is_in_no_hash_and_one_whose_values_change_is_whatev
 #[test]
 fn another_name_takes_the_numbers_along() {
     let before = keyless(vec![int("n")]);
-    let to = Arc::new(Table { name: name("b"), ..before.as_ref().clone() });
-    let plan =
-        decided(&SchemaChange::Rename(vec![Renamed { from: name("a"), table: to }]), &before, &hashing(&[], false))
-            .unwrap();
+    let plan = decided(&renamed(&[("a", &before, "b")]), &before, &hashing(&[], false)).unwrap();
     assert_eq!(words(&plan), ["rename table shop.a to b"]);
     assert_eq!(plan.renumbered, [(name("a"), name("b"))]);
 }
@@ -95,15 +91,13 @@ fn another_name_takes_the_numbers_along() {
 #[test]
 fn tables_that_change_names_with_each_other_change_numbers_too() {
     let [a, b] = ["a", "b"].map(|table| keyless_named(table, vec![int("n")]));
-    let renamed = |from: &str, table: &Arc<Table>| Renamed { from: name(from), table: Arc::clone(table) };
-    let swap = [SchemaChange::Rename(vec![renamed("a", &b), renamed("b", &a)])];
     let rules = hashing(&[], false);
     let mappings = [&a, &b].map(|table| Arc::new(map_table(table, &rules.mapping).unwrap()));
-    let followed = Followed::new(mappings, [], []);
-    let plan = plan(&followed, &swap, &said("RENAME TABLE …"), &rules, &Case::default()).unwrap();
-    let steps = ["a a__towpath_aside", "b a", "a__towpath_aside b"];
+    let swap = [renamed(&[("a", &a, "b"), ("b", &b, "a")])];
+    let plan =
+        plan(&Followed::new(mappings, [], []), &swap, &said("RENAME TABLE …"), &rules, &Case::default()).unwrap();
     let pairs: Vec<String> = plan.renumbered.iter().map(|(from, to)| format!("{} {}", from.table, to.table)).collect();
-    assert_eq!(pairs, steps);
+    assert_eq!(pairs, ["a a__towpath_aside", "b a", "a__towpath_aside b"]);
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn rows_that_come_into_a_table_of_unknown_definition_are_not_forgotten() {
     let mut history = history().with(surroundings);
     assert_eq!(read(&mut history, "CREATE TABLE t LIKE other.model"), ["create shop.t(id a b; id)"]);
     assert_eq!(read(&mut history, exchange), [""; 0]);
-    assert!(matches!(&history.settle(&name, Some(now.clone()))[..], [SchemaChange::Refill { .. }]));
+    assert!(matches!(&history.settle(&name, Some(now))[..], [SchemaChange::Refill { .. }]));
     // One that was altered before the job began, and had no row since.
     history.state.tables.insert(name.clone(), Known::Lost { statement: "ALTER".to_owned() });
     assert_eq!(read(&mut history, exchange), ["arrive shop.t(id a b; id)"]);

@@ -114,9 +114,9 @@ fn without_rows_the_catalogue_tells_at_a_place_where_it_holds() {
     let (mut history, _) = with_catalogue();
     assert!(waits(&history).is_empty());
     read(&mut history, UNREAD);
-    assert_eq!(waits(&history), [name.clone()]);
+    assert_eq!(waits(&history), std::slice::from_ref(&name));
     assert_eq!(history.settle(&name, None), []);
-    assert_eq!(waits(&history), [name.clone()], "a statement that is still to come took it away");
+    assert_eq!(waits(&history), std::slice::from_ref(&name), "a statement that is still to come took it away");
     let revision = history.revision();
     let now = table(&["ALTER TABLE t ADD c INT AFTER id"]);
     assert_eq!(shown(&history.settle(&name, Some(now.clone()))), ["alter shop.t(id c a b; id) was id - a b"]);
