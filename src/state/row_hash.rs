@@ -342,8 +342,8 @@ mod tests {
         Numbered { table: table(name), numbering, anew: true, victims }
     }
 
-    fn change(store: &Store, changes: DefinitionChanges) {
-        store.change_definitions(&changes, &position(4)).unwrap();
+    fn change(store: &Store, changes: &DefinitionChanges) {
+        store.change_definitions(changes, &position(4)).unwrap();
     }
 
     fn joined(number: u64) -> Option<Join> {
@@ -362,7 +362,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), "shop").unwrap();
         let joins = |join| DefinitionChanges { joins: vec![(table("t"), join)], ..DefinitionChanges::default() };
-        change(&store, joins(joined(3)));
+        change(&store, &joins(joined(3)));
         assert_eq!(store.begin_copy_anew(&table("t"), &table("t")).unwrap(), 0);
         store.copy_is_whole(&table("t"), &position(50), 7).unwrap();
         assert_eq!((store.copied_at().unwrap().len(), store.numbering(&table("t")).unwrap().next), (1, 7));
@@ -377,14 +377,14 @@ mod tests {
         store.copy_is_whole(&table("t"), &position(70), 8).unwrap();
         store.number(&[numbered("t", 80, Some(0))]).unwrap();
         park(&store, b"de");
-        change(&store, joins(joined(9)));
+        change(&store, &joins(joined(9)));
         assert_eq!((store.copied_at().unwrap().len(), store.parked_bytes().unwrap()), (0, 0));
         let Numbering { begin, part, .. } = store.numbering(&table("t")).unwrap();
         assert_eq!((begin, part), (None, None));
         // One that is the table now keeps its place.
         store.copy_is_whole(&table("t"), &position(90), 8).unwrap();
         park(&store, b"f");
-        change(&store, joins(None));
+        change(&store, &joins(None));
         assert_eq!((store.copied_at().unwrap().len(), store.parked_bytes().unwrap()), (1, 0));
     }
 
@@ -394,7 +394,7 @@ mod tests {
         let store = Store::open(folder.path(), "shop").unwrap();
         store.number(&[numbered("a", 1, None), numbered("b", 2, None)]).unwrap();
         let pairs = [("a", "x"), ("b", "a"), ("x", "b")].map(|(from, to)| (table(from), table(to)));
-        change(&store, DefinitionChanges { renumbered: pairs.to_vec(), ..DefinitionChanges::default() });
+        change(&store, &DefinitionChanges { renumbered: pairs.to_vec(), ..DefinitionChanges::default() });
         let begin = |name: &str| store.numbering(&table(name)).unwrap().begin;
         assert_eq!((begin("a"), begin("b"), begin("x")), (Some(position(2)), Some(position(1)), None));
         assert_eq!(store.victims(&table("b"), [5]).unwrap()[&5], [3]);
@@ -405,7 +405,7 @@ mod tests {
     fn a_job_that_is_moved_leaves_copies_that_are_not_whole_and_rows_that_are_parked_alone() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open(folder.path(), "shop").unwrap();
-        change(&store, DefinitionChanges { joins: vec![(table("t"), joined(3))], ..DefinitionChanges::default() });
+        change(&store, &DefinitionChanges { joins: vec![(table("t"), joined(3))], ..DefinitionChanges::default() });
         store.begin_copy_anew(&table("t"), &table("t")).unwrap();
         store.number(&[numbered("lags", 60, Some(2)), numbered("u", 61, None)]).unwrap();
         store.reposition(&Checkpoint::at(position(5)), "server", &position(90)).unwrap();
