@@ -8,6 +8,7 @@
 //! calls it, is copied there (`ddl.onImpossible: recopy`), and what becomes of the table that it was is said by
 //! `ddl.dropTable`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::plan::{Plan, Step, Verdict};
@@ -16,6 +17,14 @@ use crate::mysql::binlog::Place;
 use crate::schema::{Mapping, Renamed, TableName};
 use crate::state::LetterMove;
 use crate::{Error, Result};
+
+/// A table of the target on its way to another name.
+struct Moving {
+    old: TableName,
+    new: TableName,
+    /// The source's table, behind the statement.
+    of: TableName,
+}
 
 impl Plan {
     pub(super) fn rename(&mut self, renamed: &[Renamed], place: &Place, verdict: &mut Verdict<'_>) -> Result<()> {
@@ -49,7 +58,7 @@ impl Plan {
                     continue;
                 }
                 if old != new {
-                    moving.push((old, new));
+                    moving.push(Moving { old, new, of: to.clone() });
                 }
             }
             if is_row_hash {
@@ -89,11 +98,12 @@ impl Plan {
         }
     }
 
-    fn rename_at_target(&mut self, moving: Vec<(TableName, TableName)>, place: &Place) -> Result<()> {
-        for (from, to) in in_order(moving) {
-            let of = self.followed.mappings().find(|mapping| mapping.target.name == to);
-            if let Some(of) = of.map(|mapping| mapping.source.name.clone()) {
-                self.make_room(&to, &of, place)?;
+    fn rename_at_target(&mut self, moving: Vec<Moving>, place: &Place) -> Result<()> {
+        let of: HashMap<&TableName, &TableName> = moving.iter().map(|one| (&one.new, &one.of)).collect();
+        for (from, to) in in_order(moving.iter().map(|one| (one.old.clone(), one.new.clone())).collect()) {
+            // One that only steps aside is in nobody's way.
+            if let Some(of) = of.get(&to) {
+                self.make_room(&to, of, place)?;
             }
             self.letters.push(LetterMove::Renamed { from: from.clone(), to: to.clone() });
             self.steps.push(Step::Rename { from, to });
