@@ -73,7 +73,7 @@ impl Plan {
         for (old, mapping) in &far {
             self.leave_behind(old, &mapping.source.name, verdict);
         }
-        self.rename_at_target(moving, place)?;
+        self.rename_at_target(&moving, place)?;
         for (mapping, former, thrown_away) in stays {
             if thrown_away.is_some() {
                 self.steps.push(Step::Truncate(mapping.target.name.clone()));
@@ -98,7 +98,7 @@ impl Plan {
         }
     }
 
-    fn rename_at_target(&mut self, moving: Vec<Moving>, place: &Place) -> Result<()> {
+    fn rename_at_target(&mut self, moving: &[Moving], place: &Place) -> Result<()> {
         let of: HashMap<&TableName, &TableName> = moving.iter().map(|one| (&one.new, &one.of)).collect();
         for (from, to) in in_order(moving.iter().map(|one| (one.old.clone(), one.new.clone())).collect()) {
             // One that only steps aside is in nobody's way.
