@@ -99,6 +99,18 @@ impl Target {
         self.server.inject(fault).unwrap()
     }
 
+    /// Returns when a fault has struck.
+    pub(crate) async fn until_struck(&self, id: u64) {
+        let struck = || self.server.faults().iter().any(|fault| fault.id == id && fault.struck > 0);
+        for _ in 0..6000 {
+            if struck() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the fault has not struck");
+    }
+
     /// Switches a fault off; returns how often it has struck.
     pub(crate) fn mend(&self, id: u64) -> u64 {
         let struck = self.server.faults().iter().find(|fault| fault.id == id).map_or(0, |fault| fault.struck);

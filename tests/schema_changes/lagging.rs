@@ -83,7 +83,8 @@ async fn others_go_on(source: &'static Shared) {
     // One that names a table that lags waits for it, and what comes behind it waits too.
     run(&mut conn, &["ALTER TABLE t ADD more INT DEFAULT 7 NOT NULL", "INSERT INTO u VALUES (3, 'three')"]).await;
     job.wait_for("one that lags", |status| status["lagging"].as_array().map(Vec::len) == Some(1)).await;
-    assert!(target.mend(holds[0]) > 0);
+    target.until_struck(holds[0]).await;
+    target.mend(holds[0]);
     until_shown(&target, &job, &format!("SELECT count(*) FROM {database}.u"), "3").await;
     assert!(job.stop(child).await.success(), "{}", job.log());
     job.run_to_end().await;
