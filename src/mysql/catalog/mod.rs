@@ -84,6 +84,10 @@ async fn tables_now(
                 }
             };
             let (primary, indexes) = keys.finish(&columns);
+            if is_torn(&columns, primary.as_deref()) {
+                problems.push(format!("{name}: it was altered while its definition was read"));
+                continue;
+            }
             match choose_key(&columns, primary, &indexes, no_key) {
                 Some((key, primary)) => tables.push(listed.table(name, columns, (key, primary), indexes)),
                 None if no_key == NoKeyTables::RowHash => {
@@ -160,6 +164,11 @@ async fn table_now(conn: &mut Conn, info: &ServerInfo, name: &TableName, no_key:
             .hint("change the table, or leave it out with source.excludeTables")
     })?;
     let (primary, indexes) = keys.finish(&columns);
+    if is_torn(&columns, primary.as_deref()) {
+        return Err(
+            Error::definite(format!("table {name}: it was altered while its definition was read")).hint("start again")
+        );
+    }
     let key = choose_key(&columns, primary, &indexes, no_key).unwrap_or_default();
     Ok(Some(listed.table(name.clone(), columns, key, indexes)))
 }
@@ -386,6 +395,11 @@ async fn read_keys(conn: &mut Conn, database: &str, names: &[&str]) -> Result<Ha
     Ok(tables)
 }
 
+/// A primary key's columns are never NULL: these were read before a statement that has made the key, and that behind it.
+fn is_torn(columns: &[Column], primary: Option<&[usize]>) -> bool {
+    primary.is_some_and(|primary| primary.iter().any(|&part| columns.get(part).is_some_and(|column| column.nullable)))
+}
+
 /// The primary key's columns; else, where allowed, those of the unique key without NULLs that has the fewest
 /// columns and then the first name. A key over prefixes serves: what differs in a prefix differs as a whole.
 /// `true`: it is the primary key.
@@ -451,6 +465,14 @@ mod tests {
     fn keys(keys: &[(&str, bool, &[Option<&str>])]) -> Keys {
         let owned = |parts: &[Option<&str>]| parts.iter().map(|part| part.map(str::to_owned)).collect();
         Keys(keys.iter().map(|(name, unique, parts)| ((*name).to_owned(), *unique, owned(parts))).collect())
+    }
+
+    #[test]
+    fn a_primary_key_with_a_column_that_may_be_null_was_never_there() {
+        let columns = [column("a", false), column("b", true)];
+        assert!(is_torn(&columns, Some(&[0, 1])));
+        assert!(!is_torn(&columns, Some(&[0])));
+        assert!(!is_torn(&columns, None));
     }
 
     fn chosen(columns: &[Column], keys: Keys, no_key: NoKeyTables) -> Option<(Vec<usize>, bool)> {
