@@ -8,6 +8,7 @@ use crate::Result;
 use crate::apply::change::Origin;
 use crate::apply::join::{Begin, Begun, Copied, Errand, Finish, Left, Loaded, Loading, Task, Watch, Watched, Watching};
 use crate::mysql::binlog::{Place, Statement};
+use crate::mysql::history::History;
 use crate::schema::{SchemaChange, TableName};
 use crate::state::WaitsFor;
 
@@ -129,6 +130,20 @@ impl Flusher {
                 return Ok(());
             }
         };
+        self.change_of_job(filling, reason, vec![change], history, Origin::Asked)?;
+        _ = reply.send(Begun::Yes);
+        Ok(())
+    }
+
+    /// A change that no statement of the log tells, at the place that has been read.
+    pub(super) fn change_of_job(
+        &mut self,
+        filling: &mut Filling,
+        text: String,
+        changes: Vec<SchemaChange>,
+        history: History,
+        origin: Origin,
+    ) -> Result<()> {
         self.close_before_change(filling)?;
         let position = &filling.position;
         let place = Place {
@@ -138,12 +153,11 @@ impl Flusher {
             committed_at: filling.committed_at,
         };
         let heard = filling.heard;
-        self.change(filling, Statement::of_job(place, reason), vec![change], history, Origin::Asked)?;
+        self.change(filling, Statement::of_job(place, text), changes, history, origin)?;
         // A table that lagged may be copied instead.
         self.lagging.left()?;
         filling.held_again = filling.held.is_some();
         filling.heard = heard;
-        _ = reply.send(Begun::Yes);
         Ok(())
     }
 

@@ -9,7 +9,6 @@ use super::{Filling, Flusher};
 use crate::Result;
 use crate::apply::change::Origin;
 use crate::apply::join::Settle;
-use crate::mysql::binlog::{Place, Statement};
 use crate::schema::TableName;
 
 /// The tables that the catalogue is asked for.
@@ -57,20 +56,8 @@ impl Flusher {
                 if changes.is_empty() {
                     self.tables.history = history;
                 } else {
-                    self.close_before_change(filling)?;
-                    let position = &filling.position;
-                    let place = Place {
-                        file: position.file.as_str().into(),
-                        offset: position.offset,
-                        gtid: None,
-                        committed_at: filling.committed_at,
-                    };
                     let text = format!("{table}: a statement that could not be read, as the source's catalogue tells");
-                    let heard = filling.heard;
-                    self.change(filling, Statement::of_job(place, text), changes, history, Origin::Catalogue)?;
-                    self.lagging.left()?;
-                    filling.held_again = filling.held.is_some();
-                    filling.heard = heard;
+                    self.change_of_job(filling, text, changes, history, Origin::Catalogue)?;
                 }
             }
             Err(error) => {
