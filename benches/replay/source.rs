@@ -123,7 +123,8 @@ impl Source {
     pub(crate) async fn transactions(&self, size: Size, count: usize) -> Log {
         let from = self.new_log().await;
         self.write(WRITERS, |writer| {
-            let mut random = StdRng::seed_from_u64(100 + writer as u64);
+            // Another log has other texts: an update to the text that a row has already is in no log.
+            let mut random = StdRng::seed_from_u64((100 + count + writer) as u64);
             let mut left = (count + writer) / WRITERS;
             move || {
                 left = left.checked_sub(1)?;
