@@ -20,7 +20,7 @@
 //!   target, [`apply::change`] follows statements that change tables, [`apply::lag`] lets the other tables go on
 //!   meanwhile. [`apply::dead_letter`] says what becomes of refused
 //!   rows, [`apply::xa`] keeps what is prepared. [`apply::row_hash`] gives tables without a key one, and says why no row is
-//!   lost or doubled by it. [`apply::errand`] sends corrections in order with the stream. [`state`] holds what a restart needs.
+//!   lost or doubled by it. [`apply::correction`] sends corrections in order with the stream. [`state`] holds what a restart needs.
 //! - `apply::join` explains how a table is copied while the stream goes on, and takes the place of the one that served.
 //! - [`target`] is a contract first: `load` returns only when a load's fate is known.
 //! - [`verify`] compares both sides, while the job runs or not, by code that shares nothing with what carries the data;

@@ -24,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::batch::TableBatch;
 use super::change::Changer;
+use super::correction::{Correction, Corrections, Done};
 use super::dead_letter::DeadLetters;
 use super::encode::{BinaryText, Encoder, Part};
-use super::errand::{Done, Errand, Errands};
 use super::flush::Epoch;
 use super::label::{Content, is_transaction, load_label};
 use super::pace::Pace;
@@ -80,7 +80,7 @@ pub struct Committer<T> {
     /// When cancelled, loads that are on their way are left to their intent.
     pub leave: CancellationToken,
     pub letters: Arc<DeadLetters>,
-    pub errands: Errands,
+    pub corrections: Corrections,
     /// The last checkpoint.
     pub checkpoint: Checkpoint,
     /// What went out in pieces since.
@@ -97,7 +97,7 @@ pub struct Pieces {
     loaded: u64,
 }
 
-/// How often it looks for letters and errands while no epoch comes.
+/// How often it looks for letters and corrections while no epoch comes.
 const LOOK: Duration = Duration::from_secs(1);
 
 impl<T: Target> Committer<T> {
@@ -133,15 +133,15 @@ impl<T: Target> Committer<T> {
             self.unless_leaving(self.letters.take_up(self.target.as_ref(), &self.options, &self.progress))?;
         }
         let lags = |table: &TableName| self.changer.followed().lags().any(|(_, lag)| lag.after.name == *table);
-        for errand in self.errands.due(&self.checkpoint.position, lags) {
-            self.run_errand(errand)?;
+        for correction in self.corrections.due(&self.checkpoint.position, lags) {
+            self.correct(correction)?;
         }
         Ok(())
     }
 
-    fn run_errand(&self, mut errand: Errand) -> Result<()> {
-        let mut done = Done { overtaken: errand.drop_overtaken()?, ..Done::default() };
-        for (number, load) in errand.loads.iter_mut().enumerate() {
+    fn correct(&self, mut correction: Correction) -> Result<()> {
+        let mut done = Done { overtaken: correction.drop_overtaken()?, ..Done::default() };
+        for (number, load) in correction.loads.iter_mut().enumerate() {
             let content = Content { columns: &load.columns, format: load.format, body: &load.body };
             // The same rows may have to be sent again some day, so the label is of this moment.
             load.label = load_label(&self.options.job, &format!("c{}", now_micros()), &load.table, number, &content);
@@ -160,7 +160,7 @@ impl<T: Target> Committer<T> {
             };
             self.letters.record(&[name], changes, &self.checkpoint.position)?;
         }
-        errand.finish(done);
+        correction.finish(done);
         Ok(())
     }
 
@@ -192,7 +192,7 @@ impl<T: Target> Committer<T> {
         let at = |error: Error| error.context(format!("in the log between {begin} and {end}"));
         let (mut loads, unwritable) = encoded.map_err(at)?;
         drop(tables);
-        self.errands.note(&loads, |table| self.letters.key_columns(table))?;
+        self.corrections.note(&loads, |table| self.letters.key_columns(table))?;
         step::reached("epoch-encoded");
         let mut changes = self.letters.prepare(&mut loads, unwritable).map_err(at)?;
         let is_piece = begin == end;

@@ -8,9 +8,9 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::commit::{Committer, LoadOptions, Pieces};
+use super::correction::Corrections;
 use super::dead_letter::{DeadLetters, Policy};
 use super::encode::BinaryText;
-use super::errand::Errands;
 use super::pace::Pace;
 use super::row_hash::Numbers;
 use super::sample::{Sample, changer, position};
@@ -152,7 +152,7 @@ pub(super) fn committer<T: Target>(target: &Arc<T>, store: &Arc<Store>, runtime:
         runtime: runtime.clone(),
         leave: CancellationToken::new(),
         letters: Arc::new(DeadLetters::new(store, policy, [&Sample::new().mapping]).unwrap()),
-        errands: Errands::default(),
+        corrections: Corrections::default(),
         checkpoint: store.checkpoint().unwrap().unwrap_or_else(|| Checkpoint::at(position(0))),
         pieces: Pieces::default(),
         changer: changer(),

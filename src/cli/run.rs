@@ -26,7 +26,7 @@ pub(super) async fn run(path: &Path, stop_at_end: bool) -> Result<Outcome> {
     let (jobs, told) = watch::channel(job.clone());
     let _scheduler = Scheduler::start(told, target.client(), options.progress.clone(), &options.stop)?;
     let ended = loop {
-        let corrector = Corrector::new(&job, target.client(), options.errands.clone());
+        let corrector = Corrector::new(&job, target.client(), options.corrections.clone());
         let run = RunOptions { stop: options.stop.child_token(), ..options.clone() };
         let mut other = None;
         let ended = {

@@ -1,7 +1,7 @@
 //! Mends rows that a comparison found different, while the job runs.
 //!
 //! `towpath correct` asks for them in the state store. The corrector, beside the job in its process, reads each row
-//! anew at the source and has it sent in order with the stream ([`crate::apply::errand`]): a change that comes meanwhile
+//! anew at the source and has it sent in order with the stream ([`crate::apply::correction`]): a change that comes meanwhile
 //! is never overwritten. A row that the source does not have is deleted at the target. Then the rows are compared once more.
 
 use std::convert::Infallible;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::prepare::binary_text;
 use super::verify::{self, VerifyOptions};
-use crate::apply::errand::{self, Errands};
+use crate::apply::correction::{self, Corrections};
 use crate::apply::selected::Selected;
 use crate::config;
 use crate::mysql::connect::{Flavor, Patience};
@@ -41,13 +41,13 @@ pub(crate) fn copy_anew(table: &TableName) -> String {
 pub struct Corrector {
     job: config::Job,
     starrocks: Arc<StarRocks>,
-    errands: Errands,
+    corrections: Corrections,
 }
 
 impl Corrector {
-    /// `errands` are those of the job's [`super::RunOptions`].
-    pub fn new(job: &config::Job, starrocks: Arc<StarRocks>, errands: Errands) -> Self {
-        Corrector { job: job.clone(), starrocks, errands }
+    /// `corrections` are those of the job's [`super::RunOptions`].
+    pub fn new(job: &config::Job, starrocks: Arc<StarRocks>, corrections: Corrections) -> Self {
+        Corrector { job: job.clone(), starrocks, corrections }
     }
 
     /// Until the future is dropped. What fails is written down with the correction; the job is not concerned.
@@ -109,13 +109,13 @@ impl Corrector {
         let mut conn = subject.connect.tables(None).await?;
 
         // From here on the stream is watched.
-        let watch = self.errands.watch(&mapping.target.name);
+        let watch = self.corrections.watch(&mapping.target.name);
         let hides = subject.server.flavor == Flavor::Mysql && !subject.server.gtids;
         let loads = self.read(&mut conn, keyed, (mapping, hides), &values, version, asked).await?;
         let until = position::current(&mut conn, subject.server.flavor).await?;
         conn.quit().await;
         tracing::debug!(table = %name, rows = asked.len(), %until, "read anew to be corrected");
-        let answer = self.errands.give(watch, loads, mapping.target.key_columns, until);
+        let answer = self.corrections.give(watch, loads, mapping.target.key_columns, until);
         let done = answer.await.map_err(|_| Error::transient("the job ended before the rows were sent"))?;
         match done.refused {
             Some(reason) => Err(Error::definite(reason)),
@@ -153,9 +153,9 @@ impl Corrector {
         // Behind the rows: whoever has deleted one is waited for there, if need be.
         let gone = keyed.gone(&snapshot, &keys).await?;
         let rows = pages.iter().flat_map(Page::rows).map(|row| Selected { plan: &plan, row });
-        let mut loads = errand::upserts(&mapping.target, form, rows)?;
+        let mut loads = correction::upserts(&mapping.target, form, rows)?;
         let gone = keyed.shown_at_the_target(&gone).await?;
-        loads.extend(errand::deletes(&mapping.target, form, &gone)?);
+        loads.extend(correction::deletes(&mapping.target, form, &gone)?);
         Ok(loads)
     }
 }

@@ -96,7 +96,7 @@ pub(super) async fn follow<T: Target>(context: &Context<'_, T>) -> Result<Ended>
         runtime: Handle::current(),
         leave: leave.clone(),
         letters: Arc::new(context.letters()?),
-        errands: options.errands.clone(),
+        corrections: options.corrections.clone(),
         checkpoint,
         pieces: Pieces::default(),
         changer: Changer::new(rules, context.patience(), Arc::clone(&followed), Alterations::new(ends)),

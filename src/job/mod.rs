@@ -31,8 +31,8 @@ use std::time::Duration;
 use mysql_async::Conn;
 use tokio_util::sync::CancellationToken;
 
+use crate::apply::correction::Corrections;
 use crate::apply::dead_letter::{DeadLetters, Policy};
-use crate::apply::errand::Errands;
 use crate::apply::xa::XaRows;
 use crate::config;
 use crate::live::Live;
@@ -73,7 +73,7 @@ pub struct RunOptions {
     pub stop: CancellationToken,
     pub progress: Arc<Progress>,
     /// Rows that others want to have sent in order with the stream.
-    pub errands: Errands,
+    pub corrections: Corrections,
 }
 
 /// Runs a job against its target until it is caught up (`stop_at_end`), stopped, or fails.

@@ -151,7 +151,7 @@ impl<T: Target> Committer<T> {
         let (mut loads, unwritable) =
             encode(&self.options, &epoch, &tables, self.letters.on_error()).map_err(context)?;
         drop(tables);
-        self.errands.note(&loads, |table| self.letters.key_columns(table))?;
+        self.corrections.note(&loads, |table| self.letters.key_columns(table))?;
         let mut changes = self.letters.prepare(&mut loads, unwritable).map_err(context)?;
         let names: Vec<LoadName> = loads.iter().flatten().map(name).collect();
         let mut sent: u64 = loads.iter().flatten().map(|load: &Load| load.rows).sum();

@@ -1,4 +1,4 @@
-//! Rows that are to go out in order with the stream although they were read beside it: corrections.
+//! Corrections: rows that go out in order with the stream although they were read beside it.
 //!
 //! Such a row was read at the source at some moment `S`, and the log was at `until` after that. Everything before a
 //! checkpoint is in the target, so a row may be sent between two epochs if
@@ -10,7 +10,7 @@
 //! An epoch that is on its way when the watch begins was read from the log before `S`, so it need not be looked at.
 //! Rows that were overtaken are given back: the stream has written them, or somebody has to read them anew.
 //!
-//! Only a watched table's loads are read for their keys. The set of keys lives for as long as the errand, some seconds.
+//! Only a watched table's loads are read for their keys. The set of keys lives for as long as the correction, some seconds.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::BuildHasher as _;
@@ -83,7 +83,7 @@ fn loads(table: &TargetTable, mut encoder: Encoder) -> Vec<Load> {
     parts.into_iter().map(load).collect()
 }
 
-/// What has become of an errand.
+/// What has become of a correction.
 #[derive(Debug, Default)]
 pub struct Done {
     pub sent: u64,
@@ -94,7 +94,7 @@ pub struct Done {
 }
 
 /// Rows on their way to the committer, as loads without labels.
-pub(super) struct Errand {
+pub(super) struct Correction {
     pub(super) loads: Vec<Load>,
     /// How many of the columns, from the first, are the key.
     key_columns: usize,
@@ -105,18 +105,18 @@ pub(super) struct Errand {
 
 /// What the committer and whoever has rows to send share.
 #[derive(Debug, Clone, Default)]
-pub struct Errands(Arc<Mutex<State>>);
+pub struct Corrections(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
     next: u64,
     watches: HashMap<u64, Watched>,
-    waiting: Vec<Errand>,
+    waiting: Vec<Correction>,
 }
 
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} watches, {} errands", self.watches.len(), self.waiting.len())
+        write!(f, "{} watches, {} corrections", self.watches.len(), self.waiting.len())
     }
 }
 
@@ -129,23 +129,23 @@ struct Watched {
 /// The table is watched until this is dropped.
 pub struct Watch {
     id: u64,
-    errands: Errands,
+    corrections: Corrections,
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        self.errands.lock().watches.remove(&self.id);
+        self.corrections.lock().watches.remove(&self.id);
     }
 }
 
-impl Errands {
+impl Corrections {
     /// To be called before the first row is read. `table` is named as at the target.
     pub fn watch(&self, table: &TableName) -> Watch {
         let mut state = self.lock();
         state.next += 1;
         let id = state.next;
         state.watches.insert(id, Watched { table: table.clone(), keys: HashSet::new() });
-        Watch { id, errands: self.clone() }
+        Watch { id, corrections: self.clone() }
     }
 
     /// Sends loads of the watched table, whole rows with `key_columns` of the key first, once the checkpoint has reached
@@ -153,7 +153,7 @@ impl Errands {
     /// answer does not come when the job ends before.
     pub fn give(&self, watch: Watch, loads: Vec<Load>, key_columns: usize, until: Position) -> oneshot::Receiver<Done> {
         let (done, answer) = oneshot::channel();
-        self.lock().waiting.push(Errand { loads, key_columns, until, watch, done });
+        self.lock().waiting.push(Correction { loads, key_columns, until, watch, done });
         answer
     }
 
@@ -170,9 +170,9 @@ impl Errands {
     }
 
     /// What may be sent at this checkpoint; nothing for tables that lag behind it.
-    pub(super) fn due(&self, checkpoint: &Position, lags: impl Fn(&TableName) -> bool) -> Vec<Errand> {
-        let is_due = |errand: &mut Errand| {
-            checkpoint.reached(&errand.until) && !errand.loads.iter().any(|load| lags(&load.table))
+    pub(super) fn due(&self, checkpoint: &Position, lags: impl Fn(&TableName) -> bool) -> Vec<Correction> {
+        let is_due = |correction: &mut Correction| {
+            checkpoint.reached(&correction.until) && !correction.loads.iter().any(|load| lags(&load.table))
         };
         self.lock().waiting.extract_if(.., is_due).collect()
     }
@@ -182,10 +182,10 @@ impl Errands {
     }
 }
 
-impl Errand {
+impl Correction {
     /// Takes out the rows that were overtaken; how many they are.
     pub(super) fn drop_overtaken(&mut self) -> Result<u64> {
-        let state = self.watch.errands.lock();
+        let state = self.watch.corrections.lock();
         let Some(watched) = state.watches.get(&self.watch.id).filter(|watched| !watched.keys.is_empty()) else {
             return Ok(0);
         };
@@ -244,37 +244,37 @@ mod tests {
         }
     }
 
-    fn note(errands: &Errands, rows: &[(i32, &str)]) {
-        errands.note(&[vec![load(rows)]], |_| 1).unwrap();
+    fn note(corrections: &Corrections, rows: &[(i32, &str)]) {
+        corrections.note(&[vec![load(rows)]], |_| 1).unwrap();
     }
 
     #[test]
     fn rows_wait_for_their_place_and_those_that_were_overtaken_are_left_out() {
-        let errands = Errands::default();
-        note(&errands, &[(1, "before the watch")]);
-        let watch = errands.watch(&TableName::new("shop", "t"));
-        note(&errands, &[(2, "since"), (3, "since")]);
+        let corrections = Corrections::default();
+        note(&corrections, &[(1, "before the watch")]);
+        let watch = corrections.watch(&TableName::new("shop", "t"));
+        note(&corrections, &[(2, "since"), (3, "since")]);
         let rows = [(1, "a"), (2, "b"), (4, "d")];
-        let mut answer = errands.give(watch, vec![load(&rows)], 1, position(100));
-        assert!(errands.due(&position(99), |_| false).is_empty());
-        assert!(errands.due(&position(100), |table| table.table == "t").is_empty(), "its table lags");
-        note(&errands, &[(4, "later")]);
-        let mut due = errands.due(&position(100), |_| false);
-        assert!(due.len() == 1 && errands.lock().waiting.is_empty());
-        let mut errand = due.remove(0);
-        assert_eq!(errand.drop_overtaken().unwrap(), 2);
-        assert_eq!((errand.loads[0].rows, &errand.loads[0].body[..]), (1, &b"1\x01a\x010\x02"[..]));
-        errand.finish(Done { sent: 1, overtaken: 2, refused: None });
+        let mut answer = corrections.give(watch, vec![load(&rows)], 1, position(100));
+        assert!(corrections.due(&position(99), |_| false).is_empty());
+        assert!(corrections.due(&position(100), |table| table.table == "t").is_empty(), "its table lags");
+        note(&corrections, &[(4, "later")]);
+        let mut due = corrections.due(&position(100), |_| false);
+        assert!(due.len() == 1 && corrections.lock().waiting.is_empty());
+        let mut correction = due.remove(0);
+        assert_eq!(correction.drop_overtaken().unwrap(), 2);
+        assert_eq!((correction.loads[0].rows, &correction.loads[0].body[..]), (1, &b"1\x01a\x010\x02"[..]));
+        correction.finish(Done { sent: 1, overtaken: 2, refused: None });
         assert_eq!(answer.try_recv().unwrap().overtaken, 2);
-        assert!(errands.lock().watches.is_empty(), "the watch ends with the errand");
+        assert!(corrections.lock().watches.is_empty(), "the watch ends with the correction");
     }
 
     #[test]
     fn another_tables_rows_overtake_nothing() {
-        let errands = Errands::default();
-        let watch = errands.watch(&TableName::new("shop", "other"));
-        note(&errands, &[(1, "x")]);
-        let _answer = errands.give(watch, vec![load(&[(1, "a")])], 1, position(5));
-        assert_eq!(errands.due(&position(5), |_| false)[0].drop_overtaken().unwrap(), 0);
+        let corrections = Corrections::default();
+        let watch = corrections.watch(&TableName::new("shop", "other"));
+        note(&corrections, &[(1, "x")]);
+        let _answer = corrections.give(watch, vec![load(&[(1, "a")])], 1, position(5));
+        assert_eq!(corrections.due(&position(5), |_| false)[0].drop_overtaken().unwrap(), 0);
     }
 }
