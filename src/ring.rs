@@ -126,6 +126,13 @@ impl Held {
         Held { bytes, ledger: Arc::clone(&self.ledger) }
     }
 
+    /// Gives back what is more than `bytes`.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        if let Some(more) = self.bytes.checked_sub(bytes) {
+            drop(self.split(more));
+        }
+    }
+
     /// Takes over another share, if it is of the same budget; else gives it back to the caller. The shares of many small
     /// pieces that go together are then given back at once, and not one by one.
     pub(crate) fn join(&mut self, mut other: Held) -> Option<Held> {

@@ -35,6 +35,7 @@ use super::together;
 use crate::config::OnError;
 use crate::metrics::{LoadResult, Phase};
 use crate::progress::Progress;
+use crate::ring::Held;
 use crate::schema::{TableName, TargetTable};
 use crate::state::{Checkpoint, Intent, LetterChanges, LoadName, NewLetter, RowCounts, Store, now_micros};
 use crate::target::{LabelState, Load, Loaded, RefusedRows, Target};
@@ -182,8 +183,7 @@ impl<T: Target> Committer<T> {
             return Err(together::too_large(&begin, batch.bytes()));
         }
         let read = batch.read();
-        // The bodies take the events' place in memory, so they keep the events' share of the budget.
-        let held = batch.take_held();
+        let mut held = batch.take_held();
         let mut tables: Vec<TableBatch> = batch.into_tables();
         self.number(EpochOf { begin: &begin, is_piece: begin == end, anew, part: None }, &mut tables)?;
         let metrics = self.progress.metrics();
@@ -192,6 +192,7 @@ impl<T: Target> Committer<T> {
         let at = |error: Error| error.context(format!("in the log between {begin} and {end}"));
         let (mut loads, unwritable) = encoded.map_err(at)?;
         drop(tables);
+        keep_for_bodies(&mut held, &loads);
         self.corrections.note(&loads, |table| self.letters.key_columns(table))?;
         step::reached("epoch-encoded");
         let mut changes = self.letters.prepare(&mut loads, unwritable).map_err(at)?;
@@ -340,6 +341,15 @@ pub(super) fn note(progress: &Progress, loaded: &Result<Loaded>, bytes: usize, b
     progress.metrics().load(result, bytes, began.elapsed());
     if let Some(publish) = loaded.as_ref().ok().and_then(|loaded| loaded.publish) {
         progress.metrics().published(publish);
+    }
+}
+
+/// The bodies have taken the events' place in memory, and take over so much of their share of the budget.
+fn keep_for_bodies(held: &mut [Held], loads: &[Vec<Load>]) {
+    let mut bytes: usize = loads.iter().flatten().map(|load| load.body.len()).sum();
+    for share in held {
+        share.shrink(bytes);
+        bytes -= share.bytes();
     }
 }
 

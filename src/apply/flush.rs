@@ -3,7 +3,7 @@
 //! An epoch closes on a transaction's end, when `realFlushPauseSec` has passed since the last one closed and
 //! that one is in, or when the batch is full. While epoch N is being loaded, N+1 fills; only one is ever on
 //! its way, so epochs commit in order. The longer a target takes, the larger the next epoch may become: a batch that would
-//! be full goes on filling to almost three times that size while the epoch before it is on its way. So loads that take long are few,
+//! be full goes on filling to more than three times that size while the epoch before it is on its way. So loads that take long are few,
 //! and a target that is quick is not kept waiting.
 //!
 //! The rows of the transaction that is being read wait beside the batch and join it at the transaction's end: until
@@ -105,10 +105,11 @@ impl Limits {
         Limits { bytes: (budget.total() / 3).max(2) }
     }
 
-    /// Of a batch while an epoch is on its way. Each may have nine twentieths of the budget; the ring has the rest. Where a
-    /// large transaction makes them more, the reader waits until the epoch is in.
+    /// Of a batch while an epoch is on its way: three fifths of the budget. That epoch's events were as many; its bodies,
+    /// which have no images of rows as they were before, mostly take less. The ring has the rest, and where nothing is left
+    /// the reader waits until the epoch is in.
     fn in_flight(&self) -> usize {
-        self.bytes * 27 / 20
+        self.bytes * 9 / 5
     }
 }
 

@@ -204,6 +204,41 @@ fn pieces_of_a_transaction_that_comes_again_are_counted_once() {
     assert_eq!((checkpoint.read.inserts, checkpoint.loaded), (2, 2));
 }
 
+/// A target that notes how much of the budget is held beside each load.
+struct Weighing {
+    budget: Budget,
+    seen: Mutex<Vec<(usize, usize)>>,
+}
+
+impl Script for Weighing {
+    fn load(&self, load: &Load) -> Result<Loaded> {
+        self.seen.lock().unwrap().push((self.budget.used(), load.body.len()));
+        Ok(Loaded::default())
+    }
+}
+
+#[test]
+fn what_bodies_take_less_than_their_events_is_given_back_before_they_are_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Arc::new(Store::open(folder.path(), "it").unwrap());
+    let budget = Budget::new(1 << 20);
+    let target = Arc::new(Scripted(Weighing { budget: budget.clone(), seen: Mutex::default() }));
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let mut committer = scripted::committer(&target, &store, runtime.handle());
+    // An event that is larger than its body, and one that is smaller: then its share is all there is.
+    for (number, share, held) in [(1, 1000, None), (2, 3, Some(3))] {
+        let sample = Sample::new();
+        let mut batch = Batch::default();
+        let event = sample.event(RowsKind::Insert, &[(1, "a")]);
+        batch.add(&sample.mapping, &sample.plan, &event, budget.hold(share)).unwrap();
+        let (begin, end) = (position(100 * number), position(100 * number + 100));
+        committer.commit(Epoch { committed_at: 1, batch, ..Epoch::between(begin, end) }).unwrap();
+        let (used, body) = target.seen.lock().unwrap().pop().unwrap();
+        assert_eq!(used, held.unwrap_or(body));
+        assert_eq!(budget.used(), 0, "the load is in");
+    }
+}
+
 /// A target that takes a load only beside another one, two tables at once, and refuses one of them.
 #[derive(Default)]
 struct Paired {

@@ -309,8 +309,8 @@ fn rows_of_a_transaction_that_was_cut_off_leave_the_batch() {
 
 #[test]
 fn a_batch_goes_on_filling_while_an_epoch_is_on_its_way() {
-    // Without and with a wait of the flusher for the epoch: nine rows are more than a batch may have then.
-    for (last, in_the_next) in [(10, 7), (15, 9)] {
+    // Without and with a wait of the flusher for the epoch: eleven rows are more than a batch may have then.
+    for (last, in_the_next) in [(10, 7), (17, 11)] {
         let scene = Scene::new(|flusher| {
             flusher.pace = pace(LONG * 10);
             flusher.limits.bytes = 6 * ROW_BYTES;
