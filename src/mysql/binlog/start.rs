@@ -46,7 +46,8 @@ pub async fn resolve(startup: &Startup, connect: &Connect, flavor: Flavor, serve
     Ok(position)
 }
 
-/// The last file that was begun at or before `seconds`, or the first one.
+/// The last file that was begun before `seconds`, or the first one. One that was begun within that second may have
+/// transactions of the same second in the file before it.
 async fn file_at<'a>(
     connect: &Connect,
     flavor: Flavor,
@@ -57,7 +58,7 @@ async fn file_at<'a>(
     let (mut begun_before, mut begun_after) = (0, files.len());
     while begun_after - begun_before > 1 {
         let middle = begun_before.midpoint(begun_after);
-        if i64::from(begun(connect, flavor, server_id, &files[middle]).await?) <= seconds {
+        if i64::from(begun(connect, flavor, server_id, &files[middle]).await?) < seconds {
             begun_before = middle;
         } else {
             begun_after = middle;
