@@ -112,7 +112,7 @@ impl Log {
                 let place = match slot {
                     Slot::Statement(statement) => {
                         let place = statement.place.clone();
-                        statements.push(statement);
+                        statements.push(*statement);
                         place
                     }
                     Slot::Commit(place) | Slot::Passed(place, _) => place,

@@ -232,7 +232,7 @@ impl Flusher {
                     }
                     Slot::XaRows { first, event } => self.xa.add(first, event, held)?,
                     Slot::Xa(place, step) => self.xa(&mut filling, &place, &step)?,
-                    Slot::Statement(statement) => self.statement(&mut filling, statement)?,
+                    Slot::Statement(statement) => self.statement(&mut filling, *statement)?,
                 },
                 Woken::EpochIsIn => {
                     filling.in_flight = false;

@@ -72,7 +72,8 @@ pub enum Slot {
     /// A statement that touches a replicated table's definition or content and is not rows.
     /// It ends its own implicit transaction and `Place` is behind it, except for a statement inside a transaction
     /// (CREATE TABLE … SELECT, rows as text): its `Place` is where that transaction begins.
-    Statement(Statement),
+    /// It is the largest, and the rarest: by itself it does not make the others as large.
+    Statement(Box<Statement>),
 }
 
 /// One WRITE, UPDATE or DELETE rows event.

@@ -12,7 +12,7 @@ impl Scene {
             inside,
             session: StatementSession::default(),
         };
-        self.slots.send(Slot::Statement(statement), 0).unwrap();
+        self.slots.send(Slot::Statement(Box::new(statement)), 0).unwrap();
     }
 
     /// The next epoch is a statement: begin, end, and how many changes it has. The target then has `mappings`.

@@ -44,8 +44,8 @@ mod tests;
 const PASSED_EVERY: Duration = Duration::from_millis(300);
 /// Table maps that are kept from one transaction to the next.
 const MOST_TABLES: usize = 10_000;
-/// What a slot costs besides its bytes.
-const SLOT_BYTES: usize = 256;
+/// What a slot costs besides its bytes: its place in a parcel, and whatever its bytes' memory is kept by.
+const SLOT_BYTES: usize = size_of::<(Slot, usize)>() + 16;
 
 /// An event as the stream gives it, its checksum checked.
 #[derive(Debug, Clone)]

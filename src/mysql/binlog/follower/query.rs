@@ -103,7 +103,7 @@ impl Follower {
         };
         let statement = Statement { place, database: database.into_owned(), sql: sql.to_owned(), inside, session };
         let bytes = statement.sql.len() + SLOT_BYTES;
-        out(Slot::Statement(statement), bytes)?;
+        out(Slot::Statement(Box::new(statement)), bytes)?;
         Ok(())
     }
 

@@ -21,7 +21,7 @@ fn begun(seen: &[Seen], full: bool) -> Result<History> {
         seen.iter().any(|seen| matches!(seen, Said(sql) if !sql.contains("INDEX") && !sql.contains("IF NOT")));
     for seen in seen {
         past.see(&match seen {
-            Said(sql) => Slot::Statement(statement(sql)),
+            Said(sql) => Slot::Statement(Box::new(statement(sql))),
             Rows(name) => {
                 let table =
                     Table { name: TableName::new("shop", *name), ..if changed { &then } else { &today }.clone() };
@@ -158,7 +158,7 @@ fn rows_that_are_not_whole_need_a_definition_with_defaults() {
         offset: 4,
         gtid: None,
     }));
-    past.see(&Slot::Statement(statement("ALTER TABLE t ADD c INT")));
+    past.see(&Slot::Statement(Box::new(statement("ALTER TABLE t ADD c INT"))));
     let error = past.history().unwrap_err().to_string();
     assert!(error.contains("row images leave out columns"), "{error}");
 }
